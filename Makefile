@@ -1,0 +1,44 @@
+# Everything happens in .venv, with the versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.up-to-date
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## fill .venv; does nothing when it is up to date
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "throughtime needs Python 3.11 or later; name one with make PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "could not make .venv; on Debian: apt install python3-venv python3-dev g++"; exit 1; }
+
+$(STAMP): $(BIN)/python $(SOURCES)
+	@echo "setting up .venv (minutes the first time) ..."
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## compare networks on the weekly CO2 record of Mauna Loa; at most 3 minutes
+	$(BIN)/throughtime compare "$$($(BIN)/python -c 'from importlib.resources import files; \
+	  print(files("statsmodels.datasets.co2") / "co2.csv")')" \
+	  --time date --target co2 --horizon 4 --missing interpolate
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: $(STAMP) ## time the layers side by side with torch.nn
+	$(BIN)/python benchmarks/layers.py
+
+clean: ## remove .venv and build products
+	rm -rf $(VENV) build
