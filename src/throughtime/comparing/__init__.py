@@ -1,0 +1,1 @@
+"""Which network, if any: fair trials, and a verdict with its reason."""

@@ -1,0 +1,1 @@
+"""From files to windows a network can be trained on."""

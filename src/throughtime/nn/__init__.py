@@ -1,0 +1,1 @@
+"""The networks: equations, layers, whole models."""

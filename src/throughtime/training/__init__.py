@@ -1,0 +1,1 @@
+"""From windows to weights, with a record of how it went."""

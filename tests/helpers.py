@@ -1,0 +1,71 @@
+"""The one way tests compare numbers. test_helpers.py shows that it fails on wrong answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Largest error allowed, relative to the largest expected value: the one table of tolerances.
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+def assert_same(actual: Any, expected: Any, where: str = "result") -> None:
+    """Compare tensors, however nested, in structure, shape, dtype and value."""
+    if isinstance(expected, Tensor):
+        _assert_same_tensor(actual, expected, where)
+    elif expected is None:
+        assert actual is None, f"{where}: expected None, got {type(actual).__name__}"
+    elif isinstance(expected, Mapping):
+        assert set(actual) == set(expected), f"{where}: keys {set(actual) ^ set(expected)} differ"
+        for key in expected:
+            assert_same(actual[key], expected[key], f"{where}[{key!r}]")
+    else:
+        assert isinstance(expected, Sequence), f"cannot compare {type(expected).__name__}"
+        assert not isinstance(expected, str), "cannot compare text"
+        assert len(actual) == len(expected), f"{where}: {len(actual)} parts, not {len(expected)}"
+        for index, (a, e) in enumerate(zip(actual, expected, strict=True)):
+            assert_same(a, e, f"{where}[{index}]")
+
+
+def _assert_same_tensor(actual: Any, expected: Tensor, where: str) -> None:
+    assert isinstance(actual, Tensor), f"{where}: expected a tensor, got {type(actual).__name__}"
+    assert actual.shape == expected.shape, f"{where}: {actual.shape}, expected {expected.shape}"
+    assert actual.dtype == expected.dtype, f"{where}: {actual.dtype}, expected {expected.dtype}"
+    if expected.numel() == 0:
+        return
+    if not expected.is_floating_point():
+        assert torch.equal(actual, expected), f"{where}: values differ"
+        return
+    actual, expected = actual.detach(), expected.detach()
+    assert expected.isfinite().all(), f"{where}: the expected value itself is not finite"
+    scale = expected.abs().max().item()
+    error = (actual - expected).abs().max().item()
+    # an expected value of exact zeros (the gradient of what is not used) must be met exactly
+    allowed = TOLERANCE[expected.dtype] * scale
+    assert error <= allowed, f"{where}: error {error:.3g}, allowed {allowed:.3g}"
+
+
+def gradients(
+    outputs: Any, inputs: Mapping[str, Tensor], generator: torch.Generator
+) -> dict[str, Tensor | None]:
+    """Gradients of `inputs` under a random cotangent for every tensor of `outputs`."""
+    total: Tensor | None = None
+    for output in flat(outputs):
+        cotangent = torch.randn(output.shape, generator=generator, dtype=output.dtype)
+        term = (output * cotangent).sum()
+        total = term if total is None else total + term
+    assert total is not None, "nothing to differentiate"
+    wanted = list(inputs.values())
+    # kept, because both layers of a comparison may share the graph of a packed input
+    found = torch.autograd.grad(total, wanted, allow_unused=True, retain_graph=True)
+    return dict(zip(inputs, found, strict=True))
+
+
+def flat(tree: Any) -> list[Tensor]:
+    """Every tensor of a nested result, in order; a PackedSequence gives its data."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, torch.nn.utils.rnn.PackedSequence):
+        return [tree.data]
+    return [tensor for part in tree for tensor in flat(part)]
