@@ -1,0 +1,25 @@
+"""The error that a user's input can cause, worded for the user."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """The input is at fault: where, what was found, and what to do, in one line.
+
+    >>> raise InputError("data.csv, row 7, column 'co2'", "text 'n/a?'", "write a number")
+    """
+
+    def __init__(self, where: str, found: str, next_step: str) -> None:
+        super().__init__(" ".join(f"{where}: {found}; {next_step}".split()))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known names closest to a mistyped one, or all of them: words for the end of an error."""
+    names = list(known)
+    close = get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
+    matches = [n for n in names if n.lower() in close]
+    if matches:
+        return "did you mean " + " or ".join(repr(n) for n in matches) + "?"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"there are: {shown}" if names else "there are none"

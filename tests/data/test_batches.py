@@ -1,0 +1,114 @@
+"""Windows: what they hold, where the split lies, and that nothing leaks across it."""
+
+import numpy as np
+import pytest
+import torch
+
+from throughtime.data.batches import WindowPlan, plan_windows, split_by_time
+from throughtime.data.tables import Columns, read_table
+from throughtime.errors import InputError
+
+
+def table_of(tmp_path, values, missing="error", **columns):
+    path = tmp_path / "data.csv"
+    path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
+    return read_table(path, Columns(**{"targets": ("y",), "time": "t", **columns}), missing=missing)
+
+
+def test_windows_hold_context_then_horizon_and_are_views(tmp_path):
+    parts = split_by_time(table_of(tmp_path, range(100)), WindowPlan(5, 2, 1))
+    x, y = parts.training.batch(torch.tensor([0, 3]))
+    assert x[:, :, 0].tolist() == [[0, 1, 2, 3, 4], [3, 4, 5, 6, 7]]
+    assert y[:, :, 0].tolist() == [[5, 6], [8, 9]]
+    assert x.dtype == torch.float64
+    whole = parts.training.view
+    assert whole.untyped_storage().nbytes() == 100 * 8
+    assert whole.data_ptr() == parts.test.view.data_ptr()
+
+
+def test_each_target_belongs_to_one_part(tmp_path):
+    parts = split_by_time(table_of(tmp_path, range(100)), WindowPlan(5, 2, 1))
+    scored = {}
+    for name in ("training", "validation", "test"):
+        windows = getattr(parts, name)
+        scored[name] = {int(v) for _, y in windows.in_order(7) for v in y.flatten()}
+    assert scored["training"] == set(range(5, 70))
+    assert scored["validation"] == set(range(70, 85))
+    assert scored["test"] == set(range(85, 100))
+    assert parts.borders == (70, 85)
+    assert parts.training_rows[:, 0].tolist() == list(range(70))
+
+
+def test_an_answer_planted_in_the_future_cannot_be_seen(tmp_path):
+    """No context holds a value from its own horizon or later, whatever the part."""
+    parts = split_by_time(table_of(tmp_path, range(200)), WindowPlan(12, 4, 1))
+    for windows in (parts.training, parts.validation, parts.test):
+        for x, y in windows.in_order(16):
+            assert (x.amax(dim=(1, 2)) < y.amin(dim=(1, 2))).all()
+    for windows in (parts.validation, parts.test):
+        seen = parts.training_rows.max()
+        assert all((y > seen).all() for _, y in windows.in_order(16))
+
+
+def test_series_are_split_at_the_same_time_and_never_joined(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [f"{g},{t},{1000 * ord(g) + t}\n" for g in "ab" for t in range(50)]
+    path.write_text("g,t,y\n" + "".join(rows))
+    table = read_table(path, Columns(targets=("y",), time="t", group="g"))
+    parts = split_by_time(table, WindowPlan(4, 1, 1))
+    for windows, low, high in ((parts.training, 0, 35), (parts.test, 42, 50)):
+        for x, y in windows.in_order(8):
+            both = torch.cat([x[:, :, 0], y[:, :, 0]], dim=1)
+            assert (both.diff(dim=1) == 1).all()
+            assert ((y % 1000 >= low) & (y % 1000 < high)).all()
+    assert len(parts.test) == 2 * 8
+
+
+def test_shuffling_is_seeded_and_complete(tmp_path):
+    windows = split_by_time(table_of(tmp_path, range(100)), WindowPlan(5, 2, 1)).training
+
+    def firsts(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return [int(v) for x, _ in windows.shuffled(8, generator) for v in x[:, 0, 0]]
+
+    assert firsts(1) == firsts(1) != firsts(2)
+    assert sorted(firsts(1)) == list(range(len(windows)))
+
+
+def test_filled_values_are_neither_scored_nor_used_from_the_future(tmp_path):
+    values = [*range(88), "", "", *range(90, 100)]  # the gap lies in the test part
+    plan = WindowPlan(5, 2, 1)
+    parts = split_by_time(table_of(tmp_path, values, "interpolate"), plan)
+    origins = [int(x[0, -1, 0]) for x, _ in parts.test.in_order(1)]
+    # 86: its horizon reaches the gap; 88, 89: their last seen value is filled from row 90
+    assert origins == [84, 85, *range(90, 98)]
+    dropped = split_by_time(table_of(tmp_path, values, "drop"), plan)
+    assert [int(x[0, -1, 0]) for x, _ in dropped.test.in_order(1)] == [84, 85, *range(94, 98)]
+
+
+def test_what_is_not_asked_is_planned_and_told(tmp_path):
+    path = tmp_path / "data.csv"
+    months = np.datetime64("1950-01") + np.arange(240)
+    path.write_text("date,y\n" + "".join(f"{m},{i % 12}\n" for i, m in enumerate(months)))
+    table = read_table(path, Columns())
+    plan, choices = plan_windows(table, None, None, None)
+    assert plan == WindowPlan(context=16, horizon=1, season=12)
+    assert {c.name for c in choices} == {"horizon", "season", "context"}
+    plan, choices = plan_windows(table, 4, 30, 6)
+    assert plan == WindowPlan(30, 4, 6)
+    assert not choices
+    assert plan_windows(table, 30, None, None)[0].season == 1  # too long for these rows
+
+
+def test_impossible_plans_are_refused(tmp_path):
+    table = table_of(tmp_path, range(100))
+    for values in ((0, None, None), (None, -1, None), (None, None, 0)):
+        with pytest.raises(InputError, match="1 or more"):
+            plan_windows(table, *values)
+    with pytest.raises(InputError, match="too short for context 90 plus horizon 20"):
+        split_by_time(table, WindowPlan(90, 20, 1))
+    with pytest.raises(InputError, match="100 rows, too short"):
+        split_by_time(table, WindowPlan(5, 20, 1))
+    flat = table_of(tmp_path, [7] * 80 + list(range(20)))
+    with pytest.raises(InputError, match=r"column 'y': the target is constant \(7\) in its train"):
+        split_by_time(flat, WindowPlan(5, 2, 1))

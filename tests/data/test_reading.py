@@ -1,0 +1,143 @@
+"""Files to tables of text: what is read, and what each kind of bad file gets."""
+
+import gzip
+import os
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from throughtime.data.reading import read_frame
+from throughtime.errors import InputError
+
+GOOD = "date,co2\n2000-01-01,1.5\n2000-01-08,\n2000-01-15, 2.5 \n"
+
+
+def read(tmp_path, content, name="data.csv", **options):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_frame(path, **options)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_any_delimiter_line_end_gzip_and_byte_order_mark(tmp_path, delimiter, ending, packed, mark):
+    content = mark + GOOD.replace(",", delimiter).replace("\n", ending).encode()
+    frame, source = read(tmp_path, gzip.compress(content) if packed else content)
+    assert frame.to_dict(as_series=False) == {
+        "date": ["2000-01-01", "2000-01-08", "2000-01-15"],
+        "co2": ["1.5", None, "2.5"],
+    }
+    assert source.first_row == 2
+    assert any(choice.option == "--delimiter" for choice in source.choices)
+
+
+def test_a_given_delimiter_is_taken(tmp_path):
+    frame, _ = read(tmp_path, "a,b:c\n1,5:2\n", delimiter=":")
+    assert frame.to_dict(as_series=False) == {"a,b": ["1,5"], "c": ["2"]}
+    with pytest.raises(InputError, match="one character"):
+        read(tmp_path, GOOD, delimiter="::")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_parquet_and_arrow_are_known_by_content(tmp_path, kind):
+    frame = pl.DataFrame({"y": [1.0, 2.0]})
+    path = tmp_path / "data.bin"
+    (frame.write_parquet if kind == "parquet" else frame.write_ipc)(path)
+    read_back, source = read_frame(path)
+    assert read_back.equals(frame)
+    assert source.first_row == 1
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_frame(path)
+
+
+def test_quotes_and_missing_words(tmp_path):
+    frame, _ = read(tmp_path, 'a,"b,c"\n"x ""y""\nz",NaN\nn/a,.\n')
+    assert frame.to_dict(as_series=False) == {"a": ['x "y"\nz', None], "b,c": [None, None]}
+
+
+def test_one_column_and_nameless_columns(tmp_path):
+    frame, source = read(tmp_path, "y\n1\n2\n")
+    assert frame["y"].to_list() == ["1", "2"]
+    assert source.choices[0].value == "none"
+    frame, _ = read(tmp_path, ",y\n0,1\n1,2\n")
+    assert frame.columns == ["column_1", "y"]
+
+
+BAD = {
+    "empty": ("", "the file is empty"),
+    "white space": (" \n \n", "the file is empty"),
+    "header only": ("a,b\n", "a header and no rows"),
+    "cut in a row": ("a,b,c\n1,2,3\n4,5", r"row 3: the file is cut in the middle .*2 of 3 fields"),
+    "cut in a quote": ('a,b\n1,"x\n', r"row 2: a quoted field that does not end"),
+    "short row": ("a,b,c\n1,2\n4,5,6\n", r"row 2: 2 fields where the header has 3"),
+    "long row": ("a,b\n1,2\n4,5,6\n", r"row 3: 3 fields where the header has 2"),
+    "long quoted row": ('a,b\n"1",2\n4,5,6\n', r"row 3: 3 fields where the header has 2"),
+    "latin-1": (b"a,b\n1,2\n3,\xe9\n", r"row 3, column 'b': byte 0xe9 is not UTF-8"),
+    "utf-16": ("a,b\n1,2\n".encode("utf-16"), "not a text file in UTF-8"),
+    "binary": (b"a\0\1\2", "not a text file in UTF-8"),
+    "no header": ("1,2\n3,4\n", "row 1: numbers where the column names belong"),
+    "double name": ("a,a\n3,4\n", "row 1: column 'a' stands there twice"),
+    "cut gzip": (gzip.compress(GOOD.encode())[:-12], "cut or damaged gzip"),
+    "damaged gzip": (b"\x1f\x8b" + b"x" * 40, "cut or damaged gzip"),
+}
+
+
+@pytest.mark.parametrize(("content", "text"), BAD.values(), ids=BAD.keys())
+def test_bad_files_get_one_line_that_names_the_place(tmp_path, content, text):
+    with pytest.raises(InputError, match=text) as caught:
+        read(tmp_path, content)
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "data.csv"))
+    assert "\n" not in message
+
+
+def test_files_that_are_not_there(tmp_path):
+    (tmp_path / "data.csv").write_text(GOOD)
+    with pytest.raises(InputError, match=r"dta\.csv: no such file; did you mean 'data\.csv'\?"):
+        read_frame(tmp_path / "dta.csv")
+    with pytest.raises(InputError, match="this is a folder"):
+        read_frame(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        read_frame(tmp_path / "nowhere" / "data.csv")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(GOOD)
+    path.chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        read_frame(path)
+
+
+@given(content=st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("fuzz") / "data.csv"
+    path.write_bytes(content)
+    try:
+        frame, _ = read_frame(path)
+    except InputError:
+        return
+    assert len(frame.columns)
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.text(alphabet='ab1.,;"\n\r\té ', max_size=4), min_size=1, max_size=4),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_csv_is_read_or_refused(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("fuzz") / "data.csv"
+    path.write_bytes("\n".join(",".join(row) for row in rows).encode())
+    try:
+        frame, _ = read_frame(path)
+    except InputError:
+        return
+    assert len(frame.columns)

@@ -1,0 +1,130 @@
+"""Tables of series: who plays which part, the grid of time, what is missing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from throughtime.data.tables import Columns, read_table
+from throughtime.errors import InputError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "tables"
+with_shared = pytest.mark.skipif(not SHARED.exists(), reason="the real data is not here")
+
+
+def table(tmp_path, text, columns=None, **options):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    return read_table(path, columns or Columns(), **options)
+
+
+def daily(values, start="2000-01-01", header="date,y"):
+    days = np.datetime64(start) + np.arange(len(values))
+    return header + "\n" + "".join(f"{d},{v}\n" for d, v in zip(days, values, strict=True))
+
+
+def choices(read):
+    return {choice.name: (choice.value, choice.reason) for choice in read.choices}
+
+
+def test_what_was_not_said_is_worked_out_and_told(tmp_path):
+    read = table(tmp_path, "when,y,name\n2000-01-01,1,a\n2000-01-02,2,b\n")
+    assert (read.time, read.targets, read.columns) == ("when", ("y",), ("y",))
+    told = choices(read)
+    assert told["time"] == ("when", "the one column of dates written as %Y-%m-%d")
+    assert told["target"] == ("y", "the one numeric column")
+    assert told["inputs"] == ("none", "the further numeric columns; not name")
+    assert told["time step"][0] == "1 day"
+    assert all(c.option for c in read.choices if c.name not in ("time step", "format"))
+
+
+def test_targets_come_first_and_further_numbers_are_inputs(tmp_path):
+    text = "a,b,c,d\n1,2,3,4\n5,6,7,8\n"
+    read = table(tmp_path, text, Columns(targets=("c", "a")))
+    assert read.columns == ("c", "a", "b", "d")
+    assert read.values.tolist() == [[3, 1, 2, 4], [7, 5, 6, 8]]
+    assert table(tmp_path, text, Columns(targets=("c",), inputs=("d",))).columns == ("c", "d")
+    assert table(tmp_path, text, Columns(targets=("c",), inputs=())).columns == ("c",)
+    assert table(tmp_path, text, Columns(targets=("c",))).time is None
+
+
+def test_groups_become_series_however_their_rows_lie(tmp_path):
+    text = "g,t,y\n" + "".join(f"{g},{t},{10 * t + ord(g)}\n" for t in (5, 6, 7) for g in "ab")
+    read = table(tmp_path, text, Columns(group="g", time="t", targets=("y",)))
+    assert [(s.name, s.start, s.stop) for s in read.series] == [("a", 0, 3), ("b", 3, 6)]
+    assert read.times.tolist() == [5, 6, 7, 5, 6, 7]
+    assert read.values[:, 0].tolist() == [147, 157, 167, 148, 158, 168]
+    untimed = table(tmp_path, text, Columns(group="g", targets=("y",), inputs=(), time="none"))
+    assert untimed.times.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_missing_values_are_an_error_by_default(tmp_path):
+    with pytest.raises(InputError, match=r"row 3, column 'y': 2 missing values \(rows 3, 5\)"):
+        table(tmp_path, daily([1, "", 3, "", 5]))
+    with pytest.raises(InputError, match=r"row 3, column 'date': 1 rows are missing from the grid"):
+        table(tmp_path, "date,y\n2000-01-01,1\n2000-01-02,2\n2000-01-04,4\n2000-01-05,4\n")
+    with pytest.raises(InputError, match="take one of error, interpolate, drop"):
+        table(tmp_path, daily([1, 2]), missing="guess")
+
+
+def test_missing_values_and_rows_are_filled_by_straight_lines(tmp_path):
+    text = (
+        "date,y\n2000-01-01,\n2000-01-02,1\n2000-01-03,\n2000-01-05,4\n2000-01-06,5\n2000-01-07,\n"
+    )
+    read = table(tmp_path, text, missing="interpolate")
+    assert read.values[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert read.observed.tolist() == [True, False, False, True, True]
+    assert read.usable.all()
+    assert read.clock.stamp(read.times)[0] == "2000-01-02"
+    assert choices(read)["missing"][1].startswith("2 of 5 rows lack a value")
+    assert table(tmp_path, text, missing="drop").usable.tolist() == read.observed.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        ("a,b\n1,2\n", Columns(targets=("c",)), r"no column 'c'; there are: a, b"),
+        ("date,co2\n1,2\n", Columns(targets=("co",)), r"did you mean 'co2'\?"),
+        ("a,b\n1,2\n", Columns(targets=("a",), time="tme"), "no column 'tme'"),
+        ("a,b\n1,2\n", Columns(targets=("a",), group="x"), "no column 'x'"),
+        ("a,b\n1,2\n", Columns(targets=("a",), inputs=("x",)), "no column 'x'"),
+        ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose what .* --target"),
+        ("y\n1\nx\n3\n", Columns(targets=("y",)), r"row 3, column 'y': text 'x' in a numeric col"),
+        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*decimal comma\? write a point"),
+        ("y,z\n1,1\n2,oops\n3,3\n", Columns(targets=("y",)), r"row 3, column 'z': text 'oops'"),
+        ("y\n1\ninf\n3\n", Columns(targets=("y",)), r"row 3, column 'y': an infinite value"),
+        ("y,g\n1,a\n2,\n", Columns(targets=("y",), group="g"), "row 3, column 'g': a row without"),
+        ("y,z\n1,\n,2\n", Columns(targets=("y",), inputs=("z",)), "no row has all its values"),
+        (
+            "a,b,y\n2000-01-01,2000-01-01,1\n2000-01-02,2000-01-02,2\n",
+            Columns(),
+            "'a' or 'b' may be the time; choose with --time",
+        ),
+        ("date,y\nx,1\n", Columns(), "row 2, column 'date': 'x' is not a time"),
+        (
+            "day,y\n" + "2000-01-01,1\n" * 9 + "soon,1\n",
+            Columns(),
+            "row 11, .*'soon' is not a time",
+        ),
+    ],
+)
+def test_bad_tables_get_one_line_that_names_the_place(tmp_path, text, columns, message):
+    with pytest.raises(InputError, match=message) as caught:
+        table(tmp_path, text, columns, missing="interpolate")
+    assert "\n" not in str(caught.value)
+
+
+@with_shared
+@pytest.mark.parametrize(
+    ("name", "columns", "step", "shape"),
+    [
+        ("ETTh1.csv", Columns(targets=("OT",)), "1 hour", (17420, 7)),
+        ("Airline.csv", Columns(), "1 month", (144, 1)),
+        ("Uschange.csv", Columns(targets=("Income",), inputs=()), "3 months", (187, 1)),
+        ("Lynx.csv", Columns(targets=("0",), time="column_1"), "1", (114, 1)),
+    ],
+)
+def test_real_files(name, columns, step, shape):
+    read = read_table(SHARED / name, columns)
+    assert read.clock.describe() == step
+    assert read.values.shape == shape
