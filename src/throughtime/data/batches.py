@@ -38,6 +38,7 @@ class Windows:
         self.starts = starts  # [N]
         self.plan = plan
         self.targets = targets  # K: the first K columns
+        self.values = values  # [R, C]
         # [R - context - horizon + 1, C, context + horizon], a view
         self.view = values.unfold(0, plan.context + plan.horizon, 1)
 
@@ -48,6 +49,10 @@ class Windows:
         """Context [B, context, C] and targets [B, horizon, K] of some windows, float64."""
         both = self.view[self.starts[index]].transpose(1, 2)
         return both[:, : self.plan.context], both[:, self.plan.context :, : self.targets]
+
+    def some(self, index: Tensor) -> "Windows":
+        """These windows alone."""
+        return Windows(self.values, self.starts[index], self.plan, self.targets)
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All windows in order, in batches."""

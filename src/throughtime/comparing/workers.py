@@ -1,0 +1,83 @@
+"""Trials side by side in processes; in order in this one where one job is asked for."""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+# what a worker process is given once, at its start
+_shared: dict[str, Any] = {}
+
+
+def run_side_by_side(
+    run: Callable[..., Any],
+    problem: Any,
+    settings: Any,
+    folder: Path,
+    specs: list[Any],
+    jobs: int,
+    tell: Callable[[Any, Any, int], None],
+) -> Iterator[tuple[Any, Any]]:
+    """Yield (spec, result) of ``run(problem, settings, folder, spec, watch)`` as they are done.
+
+    ``tell(spec, epoch, number)`` is called, always in this process, for every epoch of a run.
+    """
+    jobs = min(jobs, len(specs))
+    if jobs < 2:
+        for spec in specs:
+            count = 0
+
+            def watch(epoch: Any, spec: Any = spec) -> None:
+                nonlocal count
+                count += 1
+                tell(spec, epoch, count)
+
+            yield spec, run(problem, settings, folder, spec, watch)
+        return
+
+    context = multiprocessing.get_context("spawn")
+    messages: Any = context.Queue()
+    listener = threading.Thread(target=_listen, args=(messages, tell), daemon=True)
+    listener.start()
+    shared = {"run": run, "arguments": (problem, settings, folder), "messages": messages}
+    pool = ProcessPoolExecutor(jobs, context, _begin, (shared,))
+    try:
+        futures: dict[Future[Any], Any] = {pool.submit(_work, spec): spec for spec in specs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BaseException:
+        # stop at once: what is half done will be done anew
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown()
+        messages.put(None)
+        listener.join()
+        messages.close()
+
+
+def _begin(shared: dict[str, Any]) -> None:
+    # Ctrl-C ends a worker without a traceback; the parent says what there is to say
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _shared.update(shared)
+
+
+def _work(spec: Any) -> Any:
+    count = 0
+
+    def watch(epoch: Any) -> None:
+        nonlocal count
+        count += 1
+        _shared["messages"].put((spec, epoch, count))
+
+    return _shared["run"](*_shared["arguments"], spec, watch)
+
+
+def _listen(messages: Any, tell: Callable[[Any, Any, int], None]) -> None:
+    while (message := messages.get()) is not None:
+        tell(*message)

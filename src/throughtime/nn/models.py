@@ -1,0 +1,286 @@
+"""Whole forecasting networks, the trivial forecasts beside them, and their files.
+
+All have one interface: a window of raw values in, forecasts in raw values out.
+
+    model(window [B, T, C]) -> [B, horizon, K]      T = context, K targets: the first K columns
+
+Scaling lives inside the model, so a saved one takes raw values. Windows come in float64: a level
+of 1e9 that moves by 1e-3 survives until the level has been taken away.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.nn.layers import GRU, LSTM, RNN
+
+TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
+NETWORKS = ("dense", "window-dense", "rnn", "lstm", "gru")
+NORMALIZATIONS = ("window", "global", "none")
+_LAYERS: dict[str, type[RNN | LSTM | GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything a model is built from."""
+
+    kind: str  # of TRIVIAL or NETWORKS
+    context: int  # T: steps seen
+    horizon: int  # steps forecast
+    columns: int  # C: the targets first, then further inputs
+    targets: int = 1  # K
+    hidden_size: int = 32  # H; networks only
+    num_layers: int = 1
+    normalize: str = "window"
+    season: int = 1  # steps; seasonal forecasts only
+
+    def __post_init__(self) -> None:
+        for name, known in (("kind", TRIVIAL + NETWORKS), ("normalize", NORMALIZATIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}"
+                )
+        for name in ("context", "horizon", "columns", "targets", "hidden_size", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.targets > self.columns:
+            raise ValueError(f"{self.targets} targets among {self.columns} columns")
+        need = self.season + (self.kind == "seasonal-drift")
+        if self.kind.startswith("seasonal") and not (
+            self.horizon <= self.season and need <= self.context
+        ):
+            raise ValueError(
+                f"{self.kind} needs horizon <= season and context >= {need}; "
+                f"got horizon {self.horizon}, season {self.season}, context {self.context}"
+            )
+
+
+class Normalizer(nn.Module):
+    """Scaling to numbers a network likes, and back.
+
+    ``window``: each window relative to its last value and its own standard deviation (reversible
+    instance normalization, Kim et al. 2022, with the last value in place of the mean, so a level
+    that moves does no harm). ``global``: by mean and standard deviation of the training part.
+    ``none``: values as they are.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, how: str, columns: int) -> None:
+        super().__init__()
+        self.how = how
+        self.register_buffer("center", torch.zeros(columns, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(columns, dtype=torch.float64))
+
+    def fit(self, rows: Tensor) -> None:
+        """Take mean and spread of the training rows [R, C]; a column that never moves keeps 1."""
+        self.center.copy_(rows.mean(dim=0))
+        spread = rows.std(dim=0, correction=0)
+        self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+    def frame(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """What a window [B, T, C] is measured by: center and spread, each [B, 1, C] or [C]."""
+        if self.how == "none":
+            return torch.zeros_like(self.center), torch.ones_like(self.spread)
+        if self.how == "global":
+            return self.center, self.spread
+        spread = window.std(dim=1, keepdim=True, correction=0)
+        # a window that stands still would divide by nothing: a thousandth of the usual spread
+        return window[:, -1:], torch.maximum(spread, 1e-3 * self.spread)
+
+
+class Forecaster(nn.Module, ABC):
+    """A window in, forecasts out; see the top of the file."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def forward(self, window: Tensor) -> Tensor:
+        """Forecasts [B, horizon, K] in raw values, float64, from raw windows [B, T, C]."""
+
+    def parameter_count(self) -> int:
+        """Numbers that training sets."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class Mean(Forecaster):
+    """The mean of the window."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        level = window[..., : self.config.targets].mean(dim=1, keepdim=True)
+        return level.expand(-1, self.config.horizon, -1)
+
+
+class Persistence(Forecaster):
+    """The last value: y[t+h] = y[t]."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        return window[:, -1:, : self.config.targets].expand(-1, self.config.horizon, -1)
+
+
+class Seasonal(Forecaster):
+    """The value a season ago: y[t+h] = y[t+h-s]."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        first = window.shape[1] - self.config.season
+        return window[:, first : first + self.config.horizon, : self.config.targets]
+
+
+class SeasonalDrift(Forecaster):
+    """The change of a season ago: y[t+h] = y[t] + y[t+h-s] - y[t-s]."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        targets = window[..., : self.config.targets]
+        first = window.shape[1] - self.config.season
+        change = targets[:, first : first + self.config.horizon] - targets[:, first - 1 : first]
+        return targets[:, -1:] + change
+
+
+class Network(Forecaster):
+    """A forecaster that learns: normalize, compute, put back."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.normalizer = Normalizer(config.normalize, config.columns)
+
+    @abstractmethod
+    def compute(self, scaled: Tensor) -> Tensor:
+        """Scaled windows [B, T, C] to scaled forecasts [B, horizon * K]."""
+
+    def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network sees [B, T, C], and center and spread of its targets."""
+        center, spread = self.normalizer.frame(window)
+        scaled = (window - center) / spread
+        return scaled, center[..., : self.config.targets], spread[..., : self.config.targets]
+
+    def scaled_forecast(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Forecasts in the network's own scale, with center and spread to put them back."""
+        scaled, center, spread = self.frame(window)
+        dtype = next(self.parameters()).dtype
+        computed = self.compute(scaled.to(dtype))
+        shape = (-1, self.config.horizon, self.config.targets)
+        return computed.reshape(shape), center, spread
+
+    def forward(self, window: Tensor) -> Tensor:
+        forecast, center, spread = self.scaled_forecast(window)
+        return forecast.double() * spread + center
+
+    def loss(self, window: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error in the network's own scale, so every window weighs alike."""
+        forecast, center, spread = self.scaled_forecast(window)
+        scaled_target = ((target - center) / spread).to(forecast.dtype)
+        return (forecast - scaled_target).square().mean()
+
+
+def _perceptron(inputs: int, config: ModelConfig) -> nn.Sequential:
+    width = config.hidden_size
+    return nn.Sequential(
+        nn.Linear(inputs, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, config.horizon * config.targets),
+    )
+
+
+class Dense(Network):
+    """Sees the current step alone: what a network without memory can do.
+
+    Its window is one step, so ``window`` normalization forecasts the change from the current value
+    in units of the training part's spread; what it sees is the current value itself.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.body = _perceptron(config.columns, config)
+
+    def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        now = window[:, -1:]
+        center, spread = self.normalizer.frame(now)
+        if self.config.normalize == "window":
+            spread = self.normalizer.spread.expand_as(center)
+            scaled = (now - self.normalizer.center) / spread
+        else:
+            scaled = (now - center) / spread
+        return scaled, center[..., : self.config.targets], spread[..., : self.config.targets]
+
+    def compute(self, scaled: Tensor) -> Tensor:
+        return self.body(scaled[:, -1])
+
+
+class WindowDense(Network):
+    """A perceptron over the whole window: context without recurrence."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.body = _perceptron(config.context * config.columns, config)
+
+    def compute(self, scaled: Tensor) -> Tensor:
+        return self.body(scaled.flatten(1))
+
+
+class Recurrent(Network):
+    """An RNN, LSTM or GRU through the window, and a linear head on its last hidden state."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        layer = _LAYERS[config.kind]
+        self.body = layer(config.columns, config.hidden_size, config.num_layers, batch_first=True)
+        self.head = nn.Linear(config.hidden_size, config.horizon * config.targets)
+
+    def compute(self, scaled: Tensor) -> Tensor:
+        output, _ = self.body(scaled)
+        return self.head(output[:, -1])
+
+
+_CLASSES: dict[str, type[Forecaster]] = {
+    "mean": Mean,
+    "persistence": Persistence,
+    "seasonal": Seasonal,
+    "seasonal-drift": SeasonalDrift,
+    "dense": Dense,
+    "window-dense": WindowDense,
+    "rnn": Recurrent,
+    "lstm": Recurrent,
+    "gru": Recurrent,
+}
+
+
+def build(config: ModelConfig) -> Forecaster:
+    """The model a configuration describes.
+
+    >>> model = build(ModelConfig("gru", context=60, horizon=4, columns=1))
+    >>> model(torch.randn(8, 60, 1, dtype=torch.float64)).shape
+    torch.Size([8, 4, 1])
+    """
+    return _CLASSES[config.kind](config)
+
+
+def build_network(config: ModelConfig) -> Network:
+    """A model that learns. Raises ValueError for a trivial forecast, which has nothing to learn."""
+    model = build(config)
+    if not isinstance(model, Network):
+        raise ValueError(f"{config.kind} has nothing to learn; networks: {', '.join(NETWORKS)}")
+    return model
+
+
+def match_parameters(config: ModelConfig, parameters: int) -> ModelConfig:
+    """The same network with the hidden size whose parameter count comes nearest."""
+
+    def count(hidden_size: int) -> int:
+        with torch.device("meta"):
+            return build(replace(config, hidden_size=hidden_size)).parameter_count()
+
+    low, high = 1, 2
+    while count(high) < parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < parameters else (low, middle)
+    best = min((low, high), key=lambda size: abs(count(size) - parameters))
+    return replace(config, hidden_size=best)

@@ -1,0 +1,113 @@
+"""Models as files: a folder of data, never of code.
+
+``model.safetensors`` holds the numbers, ``config.json`` what they mean, ``README.md`` tells people.
+Nothing in the folder is executed: the configuration is checked field by field, and the tensors
+against the network it describes before any memory is taken for it.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from throughtime.errors import InputError
+from throughtime.files import write_folder_whole
+from throughtime.nn.models import Forecaster, ModelConfig, build
+from throughtime.plain import from_plain, to_json
+
+FORMAT = 1
+_TENSORS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The table a model was trained on, so that new data can be lined up with it."""
+
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...]
+    time: str | None
+    group: str | None
+    clock: tuple[str, int, str]  # kind, count, unit of the time step
+    missing: str
+
+
+def save(model: Forecaster, folder: Path, data: DataSpec, card: str) -> None:
+    """Write a model's folder, whole; an old one is replaced."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_folder_whole(
+        folder,
+        {
+            _TENSORS: save_tensors(tensors),
+            _CONFIG: to_json({"format": FORMAT, "model": model.config, "data": data}).encode(),
+            _CARD: card.encode(),
+        },
+    )
+
+
+def load(folder: Path) -> tuple[Forecaster, DataSpec]:
+    """Read a model's folder back.
+
+    Raises InputError for a folder that is missing, cut, foreign or does not fit together.
+    """
+    described = _read_config(folder / _CONFIG)
+    where = str(folder / _CONFIG)
+    try:
+        config = from_plain(ModelConfig, described.get("model"), "model")
+        data = from_plain(DataSpec, described.get("data"), "data")
+        with torch.device("meta"):
+            model = build(config)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(where, f"not a model's configuration ({error})", "save it again") from None
+    tensors = _read_tensors(folder / _TENSORS)
+    expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
+    found = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
+    if expected != found:
+        wrong = sorted(n for n in expected | found if expected.get(n) != found.get(n))[0]
+        raise InputError(
+            str(folder / _TENSORS),
+            f"tensor {wrong!r} is {found.get(wrong, 'missing')}, expected "
+            f"{expected.get(wrong, 'none')} by {_CONFIG}",
+            "the two files belong to different models: save it again",
+        )
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise InputError(
+                str(folder / _TENSORS), f"tensor {name!r} is not finite", "train it again"
+            )
+    model.load_state_dict(tensors, assign=True)
+    return model.eval(), data
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(
+            str(path.parent), f"no model here (no {path.name})", "name a folder that fit wrote"
+        )
+    try:
+        described = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), f"not JSON, or cut ({error})", "save it again") from None
+    found = described.get("format") if isinstance(described, dict) else None
+    if found != FORMAT:
+        raise InputError(
+            str(path), f"format {found!r}, expected {FORMAT}", "use the version that wrote it"
+        )
+    return described
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_tensors(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            str(path), f"cannot be read ({error.strerror})", "save the model again"
+        ) from None
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(
+            str(path), f"not a safetensors file, or cut ({error})", "save the model again"
+        ) from None

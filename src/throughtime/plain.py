@@ -1,0 +1,67 @@
+"""Dataclasses to JSON and back, strictly: every field there, no other, each of its type."""
+
+import json
+import math
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def to_json(record: Any) -> str:
+    """A dataclass as JSON text. Raises ValueError for NaN and infinity, which JSON lacks."""
+    return json.dumps(_plain(record), indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def from_plain(kind: type[T], value: Any, where: str = "") -> T:
+    """What `json.loads` gave, as a dataclass.
+
+    Raises ValueError naming the field that is missing, unknown or of another type.
+    """
+    return _read(kind, value, where or kind.__name__)
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:  # X | None
+        inner = next(argument for argument in arguments if argument is not NoneType)
+        return None if value is None else _read(inner, value, where)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {type(value).__name__}, expected an object")
+        if set(value) != set(hints):
+            different = ", ".join(sorted(set(value) ^ set(hints)))
+            raise ValueError(f"{where} has missing or unknown fields: {different}")
+        return kind(**{n: _read(hint, value[n], f"{where}.{n}") for n, hint in hints.items()})  # pyright: ignore[reportCallIssue]
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is {type(value).__name__}, expected a list")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise ValueError(f"{where} has {len(value)} entries, expected {len(arguments)}")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        return tuple(
+            _read(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True))
+        )
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {type(value).__name__}, expected an object")
+        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is not finite")
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where} is {value!r}, expected {kind.__name__}")
+    return value

@@ -1,0 +1,186 @@
+"""Records of what was done: enough to repeat it, and all that a report needs.
+
+Training and comparing write them; tables, reports and other machines read them. They hold plain
+values alone and this file needs the standard library alone, so records outlive the code.
+Errors are mean absolute errors in the unit that `ComparisonRecord.unit` names.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from throughtime.errors import InputError
+from throughtime.files import write_whole
+from throughtime.plain import from_plain, to_json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One pass over the training windows, and what validation said after it."""
+
+    training_loss: float
+    validation_error: float
+    gradient_norm: float  # median over steps, before clipping
+    clipped: float  # share of steps whose gradient was clipped
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a training went."""
+
+    epochs: tuple[EpochRecord, ...]
+    best_epoch: int  # from 1; 0: none was finite
+    stopped: str  # why it ended, in words
+    skipped_steps: int  # steps whose loss or gradient was not finite
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One network trained once, or one trivial forecast, on the test part."""
+
+    kind: str
+    seed: int
+    learning_rate: float  # 0: nothing to learn
+    hidden_size: int
+    parameters: int
+    training: TrainingRecord | None
+    validation_error: float | None  # None: training diverged
+    test_error: float | None
+    error_by_step: tuple[float, ...]  # one per step of the horizon
+    error_by_origin: tuple[float, ...]  # over time; neighbours averaged where there are many
+    forecast: tuple[float, ...]  # last step of the horizon, first target, at the sampled origins
+    prediction_us: float  # microseconds for one window, alone
+
+
+@dataclass(frozen=True)
+class ChoiceRecord:
+    """Something decided about the data, and the option that decides otherwise."""
+
+    name: str
+    value: str
+    reason: str
+    option: str
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The data of a comparison."""
+
+    path: str
+    fingerprint: str
+    rows: int
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...]
+    time: str | None
+    group: str | None
+    series: int
+    step: str
+    context: int
+    horizon: int
+    season: int
+    windows: tuple[int, int, int]  # training, validation, test
+    borders: tuple[str, str]  # times at which validation and test begin
+    choices: tuple[ChoiceRecord, ...]
+
+
+@dataclass(frozen=True)
+class SettingsRecord:
+    """What a comparison was asked to do; equal settings on equal data repeat it."""
+
+    networks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]  # each tried with the first seed; validation decides
+    parameters: int  # that every network is matched to
+    normalize: str
+    epochs: int
+    batch_size: int
+    clip_norm: float
+    patience: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One line of the result: a network over its seeds, or a trivial forecast."""
+
+    kind: str
+    trivial: bool
+    error: float | None
+    low: float | None  # 95 % interval, over seeds and blocks of time
+    high: float | None
+    relative: float | None  # error / error of the reference forecast
+    error_last_step: float | None
+    hidden_size: int
+    parameters: int
+    learning_rate: float
+    seeds: int
+    diverged: int
+    training_seconds: float  # median of one training
+    prediction_us: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows from the trials, in words and in numbers."""
+
+    outcome: str  # "network", "tie" or "trivial"
+    recommended: str  # kind
+    headline: str
+    reasons: tuple[str, ...]
+    reference: str  # the trivial forecast that errors are relative to
+    tied: tuple[str, ...]  # kinds that cannot be told from the best
+    candidates: tuple[Candidate, ...]  # best first
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A stretch of the test part to draw: one series, at most some hundred origins."""
+
+    times: tuple[str, ...]  # of the forecast step
+    truth: tuple[float, ...]
+    target: str
+    series: str
+    context_times: tuple[str, ...]  # one window as a network sees it, for the page
+    context_values: tuple[float, ...]
+    context_scaled: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonRecord:
+    """A comparison: what was asked, on what, with what result."""
+
+    version: str
+    versions: dict[str, str]  # of python, torch, numpy
+    threads: int  # of one trial
+    cpu: str
+    command: str
+    data: DataRecord
+    settings: SettingsRecord
+    unit: str
+    sample: Sample
+    seconds: float
+    trials: tuple[TrialRecord, ...]
+    verdict: Verdict
+
+
+def write_record(path: Path, record: object) -> None:
+    """Write a record as JSON, whole."""
+    write_whole(path, to_json(record))
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """Read a record. Raises InputError for a file that is missing, cut, or no such record."""
+    try:
+        return from_plain(kind, json.loads(path.read_bytes()))
+    except OSError as error:
+        raise InputError(
+            str(path), f"cannot be read ({error.strerror})", "check the path"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            str(path), f"not a whole {kind.__name__} ({error})", "run the comparison again"
+        ) from None
