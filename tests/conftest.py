@@ -1,8 +1,10 @@
 """Settings of the whole test run."""
 
 import sys
+from importlib.resources import files
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import helpers` from every folder
@@ -10,3 +12,53 @@ sys.path.insert(0, str(Path(__file__).parent))  # `import helpers` from every fo
 # no deadline: a busy machine is no failure
 settings.register_profile("throughtime", deadline=None, derandomize=True)
 settings.load_profile("throughtime")
+
+
+@pytest.fixture(scope="session")
+def co2_cut(tmp_path_factory):
+    """Nine years of the demo's own data, five missing weeks among them."""
+    source = files("statsmodels.datasets.co2") / "co2.csv"
+    lines = source.read_text().splitlines()
+    path = tmp_path_factory.mktemp("data") / "co2.csv"
+    path.write_text("\n".join([lines[0], *lines[1250:1720]]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def problem(co2_cut):
+    """The demo's problem on the cut, with a short context."""
+    from throughtime.data.problem import read_problem
+    from throughtime.data.tables import Columns
+
+    columns = Columns(targets=("co2",), time="date")
+    return read_problem(co2_cut, columns, missing="interpolate", horizon=4, context=54)
+
+
+SMALL = {
+    "networks": ("dense", "window-dense", "gru"),
+    "seeds": (0, 1),
+    "learning_rates": (3e-3, 1e-2),
+    "parameters": 300,
+    "normalize": "window",
+    "epochs": 3,
+    "batch_size": 64,
+    "clip_norm": 1.0,
+    "patience": 6,
+}
+
+
+@pytest.fixture(scope="session")
+def small_settings():
+    """A comparison that takes seconds."""
+    from throughtime.runs import SettingsRecord
+
+    return SettingsRecord(**SMALL)
+
+
+@pytest.fixture(scope="session")
+def comparison(problem, small_settings, tmp_path_factory):
+    """A finished small comparison: its record and folder."""
+    from throughtime.comparing.trials import compare
+
+    folder = tmp_path_factory.mktemp("runs") / "co2"
+    return compare(problem, small_settings, folder, command="throughtime compare co2.csv"), folder

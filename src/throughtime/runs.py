@@ -16,6 +16,19 @@ from throughtime.plain import from_plain, to_json
 
 T = TypeVar("T")
 
+TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
+NAMES = {  # of every kind of model, for people
+    "mean": "mean of the window",
+    "persistence": "persistence",
+    "seasonal": "seasonal naive",
+    "seasonal-drift": "seasonal naive with drift",
+    "dense": "Dense",
+    "window-dense": "WindowDense",
+    "rnn": "RNN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+}
+
 
 @dataclass(frozen=True)
 class EpochRecord:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.comparing.verdict import TRIVIAL, judge
+from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
 from throughtime.data.batches import Windows
 from throughtime.data.problem import Problem
@@ -36,6 +36,8 @@ from throughtime.nn.models import (
 )
 from throughtime.plain import to_json
 from throughtime.runs import (
+    NAMES,
+    TRIVIAL,
     ComparisonRecord,
     EpochRecord,
     Sample,
@@ -100,6 +102,8 @@ def compare(
     began = time.perf_counter()
     identity = comparison_identity(problem, settings)
     _claim(folder, identity)
+    if (folder / "comparison.json").exists():
+        return read_record(folder / "comparison.json", ComparisonRecord)
     trivial = [Spec(kind, 0, 0.0) for kind in trivial_kinds(problem)]
     rates = settings.learning_rates
     tuning = [Spec(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
@@ -133,7 +137,7 @@ def compare(
     run([replace(best, seed=seed) for best in chosen for seed in settings.seeds[1:]])
 
     used = {(s.kind, s.learning_rate) for s in (*trivial, *chosen)}
-    trials = {s: r for s, r in known.items() if (s.kind, s.learning_rate) in used}
+    trials = {s: known[s] for s in sorted(known, key=_order) if (s.kind, s.learning_rate) in used}
     verdict = judge(list(trials.values()), problem.plan.horizon)
     winner = min(
         (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])
@@ -378,6 +382,10 @@ def _sample(problem: Problem, normalize: str) -> Sample:
 
 def _validation(record: TrialRecord) -> float:
     return math.inf if record.validation_error is None else record.validation_error
+
+
+def _order(spec: Spec) -> tuple[int, int]:
+    return list(NAMES).index(spec.kind), spec.seed
 
 
 def _claim(folder: Path, identity: str) -> None:

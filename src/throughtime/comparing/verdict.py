@@ -11,21 +11,9 @@ from statistics import mean, median
 
 import numpy as np
 
-from throughtime.runs import Candidate, TrialRecord, Verdict
+from throughtime.runs import NAMES, TRIVIAL, Candidate, TrialRecord, Verdict
 
 SAMPLES = 2000  # bootstrap samples
-NAMES = {
-    "mean": "mean of the window",
-    "persistence": "persistence",
-    "seasonal": "seasonal naive",
-    "seasonal-drift": "seasonal naive with drift",
-    "dense": "Dense",
-    "window-dense": "WindowDense",
-    "rnn": "RNN",
-    "lstm": "LSTM",
-    "gru": "GRU",
-}
-TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
 RECURRENT = ("rnn", "lstm", "gru")
 
 
@@ -75,7 +63,8 @@ def judge(trials: Sequence[TrialRecord], horizon: int) -> Verdict:
     told from the best are tied with it, and the one that predicts fastest is recommended.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
+    # in one order, so that the same trials always draw the same samples
+    for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
     errors = {
         kind: np.array([t.error_by_origin for t in group if t.test_error is not None])

@@ -12,7 +12,7 @@ import polars as pl
 
 from throughtime.data import timeline
 from throughtime.data.reading import Choice, Source, read_frame
-from throughtime.data.timeline import Clock
+from throughtime.data.timeline import Clock, Times
 from throughtime.errors import InputError, nearest
 
 MISSING = ("error", "interpolate", "drop")
@@ -82,7 +82,7 @@ def read_table(
         if name not in (None, "none") and name not in frame.columns:
             raise InputError(where, f"no column {name!r}", nearest(str(name), frame.columns))
 
-    time, kind, times, choice = _find_time(frame, columns, source)
+    time, times, choice = _find_time(frame, columns, source)
     choices.append(choice)
     group = columns.group
     rest = [name for name in frame.columns if name not in (time, group)]
@@ -96,7 +96,7 @@ def read_table(
     pieces = _pieces(frame, group, source)
     clock = timeline.ROWS
     if time is not None:
-        clock = timeline.find_clock(kind, times, [rows for _, rows in pieces], source, time)
+        clock = timeline.find_clock(times, [rows for _, rows in pieces], source, time)
         choices.append(Choice("time step", clock.describe(), "from the differences of the times"))
     table = Table(
         source=source,
@@ -107,7 +107,7 @@ def read_table(
         clock=clock,
         series=(),
         values=values,
-        times=times,
+        times=times.values,
         observed=np.empty(0),
         usable=np.empty(0),
         choices=tuple(choices),
@@ -120,15 +120,15 @@ def read_table(
 
 def _find_time(
     frame: pl.DataFrame, columns: Columns, source: Source
-) -> tuple[str | None, str, np.ndarray, Choice]:
-    in_order = np.arange(len(frame), dtype=np.int64)
+) -> tuple[str | None, Times, Choice]:
+    in_order = Times("row", np.arange(len(frame), dtype=np.int64), "rows in order")
     if columns.time == "none":
-        return None, "row", in_order, Choice("time", "none", "rows are in order", "--time")
+        return None, in_order, Choice("time", "none", "rows are in order", "--time")
     if columns.time is not None:
-        kind, times, reading = timeline.parse_times(frame[columns.time], source)
-        return columns.time, kind, times, Choice("time", columns.time, reading, "--time")
+        times = timeline.parse_times(frame[columns.time], source)
+        return columns.time, times, Choice("time", columns.time, times.reading, "--time")
     chosen = (*(columns.targets or ()), *(columns.inputs or ()), columns.group)
-    candidates: dict[str, tuple[str, np.ndarray, str]] = {}
+    candidates: dict[str, Times] = {}
     for name in frame.columns:
         if name in chosen:
             continue
@@ -141,17 +141,18 @@ def _find_time(
         except InputError:
             if not named_so:
                 continue
-        kind, times, reading = timeline.parse_times(frame[name], source)
+        times = timeline.parse_times(frame[name], source)
         # a column of whole numbers is taken for time by its name alone
-        if named_so or (kind == "date" and reading != "dates written as %Y%m%d"):
-            candidates[name] = (kind, times, reading)
+        if named_so or (times.kind == "date" and times.form != "%Y%m%d"):
+            candidates[name] = times
     if len(candidates) > 1:
         names = " or ".join(repr(name) for name in candidates)
         raise InputError(source.path, f"{names} may be the time", "choose with --time")
-    for name, (kind, times, reading) in candidates.items():
-        return name, kind, times, Choice("time", name, f"the one column of {reading}", "--time")
+    for name, times in candidates.items():
+        reason = f"the one column of {times.reading}"
+        return name, times, Choice("time", name, reason, "--time")
     reason = "no column of dates: rows are taken in order, one step apart"
-    return None, "row", in_order, Choice("time", "none", reason, "--time")
+    return None, in_order, Choice("time", "none", reason, "--time")
 
 
 def _find_columns(

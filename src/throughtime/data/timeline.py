@@ -5,6 +5,7 @@ index where there is no time column.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -35,6 +36,15 @@ FORMATS = (
 )
 
 
+class Times(NamedTuple):
+    """A time column, read."""
+
+    kind: str  # "date" or "number"
+    values: np.ndarray  # int64
+    reading: str  # how it was read, in words
+    form: str = ""  # the form that dates were written in, to write further ones alike
+
+
 @dataclass(frozen=True)
 class Clock:
     """How a table counts time."""
@@ -42,6 +52,7 @@ class Clock:
     kind: str  # "date", "number" or "row"
     count: int  # the step: so many ...
     unit: str  # ... "microsecond", "month", "number" or "row"
+    form: str = ""  # how dates were written, e.g. "%Y%m%d" or "quarters"; empty: ISO 8601
 
     def describe(self) -> str:
         """The step in words, e.g. '7 days'."""
@@ -98,12 +109,22 @@ class Clock:
             for t in times.astype("datetime64[us]").astype(f"M8[{unit}]").astype(str)
         ]
 
+    def write(self, times: np.ndarray) -> list[str]:
+        """Times as text in the form the file had, so that they line up with it."""
+        if self.form == "quarters":
+            month, _, _ = _calendar(times)
+            return [f"{1970 + m // 12} Q{m % 12 // 3 + 1}" for m in month.tolist()]
+        if not self.form or (times % SECOND).any():
+            return self.stamp(times)
+        form = self.form.replace("%.f", "")
+        return [t.strftime(form) for t in times.astype("datetime64[us]").tolist()]
+
 
 ROWS = Clock("row", 1, "row")
 
 
-def parse_times(column: pl.Series, source: Source) -> tuple[str, np.ndarray, str]:
-    """A time column as int64, its kind, and how it was read.
+def parse_times(column: pl.Series, source: Source) -> Times:
+    """A time column as int64, and how it was read.
 
     Raises InputError naming the first row that is empty or no time, and for dates whose day and
     month cannot be told apart.
@@ -117,7 +138,7 @@ def parse_times(column: pl.Series, source: Source) -> tuple[str, np.ndarray, str
             "fill it in or remove the row",
         )
     if isinstance(column.dtype, pl.Date | pl.Datetime):
-        return "date", _microseconds(column), f"a {column.dtype} column"
+        return Times("date", _microseconds(column), f"a {column.dtype} column")
     if column.dtype.is_integer():
         return _whole_numbers(column)
     if column.dtype != pl.String:
@@ -130,16 +151,17 @@ def parse_times(column: pl.Series, source: Source) -> tuple[str, np.ndarray, str
             where, f"{column[0]!r} may be day or month first", "write dates as YYYY-MM-DD"
         )
     if whole:
-        return "date", _microseconds(readable[whole[0]]), f"dates written as {whole[0]}"
-    for times, reading in ((_months(column), "months"), (_quarters(column), "quarters")):
+        form = whole[0]
+        return Times("date", _microseconds(readable[form]), f"dates written as {form}", form)
+    for times, form in ((_months(column), "%Y-%m"), (_quarters(column), "quarters")):
         if not times.null_count():
-            return "date", _microseconds(times), f"dates written as {reading}"
+            return Times("date", _microseconds(times), f"dates written as {form}", form)
     numbers = column.cast(pl.Int64, strict=False)
     if not numbers.null_count():
         return _whole_numbers(numbers)
     zoned = column.str.to_datetime("%+", time_unit="us", strict=False)
     if not zoned.null_count():
-        return "date", _microseconds(zoned), "dates with a zone, taken to UTC"
+        return Times("date", _microseconds(zoned), "dates with a zone, taken to UTC")
     best = min([*readable.values(), zoned, numbers], key=lambda times: times.null_count())
     index = int(best.is_null().arg_max() or 0)
     raise InputError(
@@ -149,25 +171,24 @@ def parse_times(column: pl.Series, source: Source) -> tuple[str, np.ndarray, str
     )
 
 
-def find_clock(
-    kind: str, times: np.ndarray, pieces: list[np.ndarray], source: Source, name: str
-) -> Clock:
+def find_clock(parsed: Times, pieces: list[np.ndarray], source: Source, name: str) -> Clock:
     """The step of a time column, from the rows of each series (indices, in file order).
 
     Raises InputError for unsorted, duplicate or irregular times, with the row.
     """
+    kind, times, _, form = parsed
     for rows in pieces:
         _check_forward(times, rows, source, name)
     gaps = np.concatenate([np.diff(times[rows]) for rows in pieces])
     if not gaps.size:
-        return Clock(kind, 1, "microsecond" if kind == "date" else "number")
+        return Clock(kind, 1, "microsecond" if kind == "date" else "number", form)
     values, counts = np.unique(gaps, return_counts=True)
     usual = int(values[counts.argmax()])
-    candidates = [Clock(kind, usual, "microsecond" if kind == "date" else "number")]
+    candidates = [Clock(kind, usual, "microsecond" if kind == "date" else "number", form)]
     if kind == "date" and usual >= 28 * DAY:
         month_gaps = np.concatenate([np.diff(_calendar(times[rows])[0]) for rows in pieces])
         months = int(np.bincount(month_gaps).argmax())
-        candidates.insert(0, Clock(kind, months, "month"))
+        candidates.insert(0, Clock(kind, months, "month", form))
     for clock in candidates:
         if clock.count > 0 and all((clock.positions(times[rows]) >= 0).all() for rows in pieces):
             return clock
@@ -208,8 +229,8 @@ def _microseconds(times: pl.Series) -> np.ndarray:
     return times.cast(pl.Datetime("us")).to_numpy().astype("datetime64[us]").astype(np.int64)
 
 
-def _whole_numbers(column: pl.Series) -> tuple[str, np.ndarray, str]:
-    return "number", column.cast(pl.Int64).to_numpy().astype(np.int64), "whole numbers"
+def _whole_numbers(column: pl.Series) -> Times:
+    return Times("number", column.cast(pl.Int64).to_numpy().astype(np.int64), "whole numbers")
 
 
 def _months(column: pl.Series) -> pl.Series:

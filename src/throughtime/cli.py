@@ -1,0 +1,360 @@
+"""The command line: parse, call, print. Each command loads the heavy libraries it needs itself."""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from throughtime import __version__
+from throughtime.errors import InputError
+
+try:
+    import typer
+except ImportError:  # pragma: no cover - the library alone is installed
+    sys.exit("throughtime: the command line needs more: pip install 'throughtime[app]'")
+
+if TYPE_CHECKING:
+    from throughtime.data.problem import Problem
+    from throughtime.runs import ComparisonRecord
+
+app = typer.Typer(
+    name="throughtime",
+    help="Do your sequences need a recurrent network, and which one? Trains, compares and tells.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="CSV (gzip too), Parquet or Arrow.")]
+Target = Annotated[str | None, typer.Option(help="Column to forecast; several with commas.")]
+Time = Annotated[str | None, typer.Option(help="Column of times; 'none': rows in order.")]
+Group = Annotated[str | None, typer.Option(help="Column that tells several series apart.")]
+Inputs = Annotated[
+    str | None, typer.Option(help="Further numeric columns to use, with commas; 'none'.")
+]
+Horizon = Annotated[int | None, typer.Option(help="Steps to forecast.")]
+Context = Annotated[int | None, typer.Option(help="Steps a network sees.")]
+Season = Annotated[int | None, typer.Option(help="Steps of the season; 1: none.")]
+Missing = Annotated[str, typer.Option(help="Missing values: error, interpolate or drop.")]
+Delimiter = Annotated[str | None, typer.Option(help="Of a CSV: one character, or 'tab'.")]
+Normalize = Annotated[
+    str, typer.Option(help="window (each by its last value and spread), global or none.")
+]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]
+Parameters = Annotated[int, typer.Option(min=1, help="Size that every network is matched to.")]
+Seed = Annotated[int, typer.Option(min=0, help="The (first) seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")]
+
+KINDS = ("dense", "window-dense", "rnn", "lstm", "gru")
+
+
+@app.command()
+def compare(
+    data: Data,
+    target: Target = None,
+    time: Time = None,
+    group: Group = None,
+    inputs: Inputs = None,
+    horizon: Horizon = None,
+    context: Context = None,
+    season: Season = None,
+    missing: Missing = "error",
+    delimiter: Delimiter = None,
+    normalize: Normalize = "window",
+    networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
+    parameters: Parameters = 4000,
+    epochs: Epochs = 30,
+    seeds: Annotated[int, typer.Option(min=1, help="How many trainings of each.")] = 5,
+    seed: Seed = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for records and model.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare networks with each other and with the trivial forecasts, and recommend one.
+
+    Interrupted, the same command goes on where it was. Writes a report and a model to deploy.
+
+    Example: throughtime compare co2.csv --target co2 --horizon 4 --missing interpolate
+    """
+    from throughtime.comparing.trials import compare as run
+    from throughtime.comparing.trials import comparison_identity
+    from throughtime.printing import Reporter, comparison_table, problem_text
+    from throughtime.runs import SettingsRecord
+
+    settings = SettingsRecord(
+        networks=_networks(networks),
+        seeds=tuple(range(seed, seed + seeds)),
+        learning_rates=(1e-3, 3e-3, 1e-2),
+        parameters=parameters,
+        normalize=_one_of("--normalize", normalize, ("window", "global", "none")),
+        epochs=epochs,
+        batch_size=64,
+        clip_norm=1.0,
+        patience=6,
+    )
+    problem = _problem(
+        data, target, time, group, inputs, horizon, context, season, missing, delimiter
+    )
+    reporter = Reporter(quiet=quiet or as_json)
+    reporter.show(problem_text(problem.record, settings))
+    mark = comparison_identity(problem, settings)[:8]
+    folder = out or Path("throughtime-runs") / f"{data.name.split('.')[0]}-{mark}"
+    command = shlex.join(["throughtime", *sys.argv[1:]])
+    with reporter.bar(epochs) as watch:
+        record = run(problem, settings, folder, jobs=jobs or _cores(), command=command, watch=watch)
+    page = _write_report(record, folder / "report.html")
+    if as_json:
+        print(json.dumps(_summary(record, folder, page), indent=2))
+        return
+    reporter.result(comparison_table(record), record.verdict)
+    print(f"report: {page}\nmodel:  {folder / 'model'}")
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
+    network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "gru",
+    target: Target = None,
+    time: Time = None,
+    group: Group = None,
+    inputs: Inputs = None,
+    horizon: Horizon = None,
+    context: Context = None,
+    season: Season = None,
+    missing: Missing = "error",
+    delimiter: Delimiter = None,
+    normalize: Normalize = "window",
+    parameters: Parameters = 4000,
+    epochs: Epochs = 30,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Adam's step.")] = 3e-3,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one network and save it.
+
+    Example: throughtime fit co2.csv --target co2 --horizon 4 --missing interpolate -o model
+    """
+    import torch
+
+    from throughtime.comparing.trials import config_for, data_spec, model_card
+    from throughtime.comparing.trials import fit as run
+    from throughtime.nn.storage import save
+    from throughtime.printing import Reporter, problem_text
+    from throughtime.training.loop import TrainingSettings, errors
+
+    kind = _one_of("--network", network, KINDS)
+    how = _one_of("--normalize", normalize, ("window", "global", "none"))
+    problem = _problem(
+        data, target, time, group, inputs, horizon, context, season, missing, delimiter
+    )
+    reporter = Reporter(quiet=quiet or as_json)
+    reporter.show(problem_text(problem.record, None))
+    config = config_for(problem, kind, how, parameters)
+    settings = TrainingSettings(learning_rate=learning_rate, epochs=epochs)
+    torch.manual_seed(seed)
+    with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
+        model, training = run(problem, config, settings, seed, watch)
+    if not training.best_epoch:
+        raise InputError(
+            str(data),
+            f"training {training.stopped}",
+            "lower --learning-rate or use another network",
+        )
+    error = float(errors(model, problem.parts.test, problem.error_scale).mean())
+    words = f"Test error {error:.4g} ({problem.unit})."
+    save(model, out, data_spec(problem), model_card(problem, words, model))
+    if as_json:
+        print(json.dumps({"model": str(out), "test_error": error, "stopped": training.stopped}))
+    else:
+        print(f"{words} Kept epoch {training.best_epoch}; {training.stopped}.\nmodel: {out}")
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder that fit or compare wrote.")
+    ],
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="CSV to write; default: print it.")
+    ] = None,
+    missing: Annotated[
+        str | None, typer.Option(help="Missing values; default: as in training.")
+    ] = None,
+    delimiter: Delimiter = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Forecast what follows the last row of every series: one row a step, with its time.
+
+    Example: throughtime predict model new.csv -o forecast.csv
+    """
+    from throughtime.deploy.predicting import predict as run
+    from throughtime.files import write_whole
+    from throughtime.nn.storage import load
+
+    loaded, spec = load(model)
+    frame = run(loaded, spec, data, missing=missing, delimiter=delimiter)
+    if out is not None:
+        write_whole(out, frame.write_csv())
+    if as_json:
+        print(json.dumps(frame.to_dicts()))
+    elif out is None:
+        print(frame.write_csv(), end="")
+    elif not quiet:
+        print(f"{len(frame)} rows: {out}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that compare wrote.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Page to write; default: RUN/report.html.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the HTML page of a comparison, and print its table.
+
+    Example: throughtime report throughtime-runs/co2-1a2b3c4d -o co2.html
+    """
+    from throughtime.printing import Reporter, comparison_table
+    from throughtime.runs import ComparisonRecord, read_record
+
+    record = read_record(run / "comparison.json", ComparisonRecord)
+    page = _write_report(record, out or run / "report.html")
+    if as_json:
+        print(json.dumps(_summary(record, run, page), indent=2))
+        return
+    if not quiet:
+        Reporter(quiet=False).result(comparison_table(record), record.verdict)
+    print(f"report: {page}")
+
+
+@app.command()
+def info(as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Show versions, the processor, and which path computes a layer, and why.
+
+    Example: throughtime info --json
+    """
+    import torch
+
+    from throughtime.comparing.trials import versions
+    from throughtime.nn import native
+    from throughtime.nn.layers import GRU, LSTM, RNN, explain_path
+
+    x = torch.zeros(2, 1, 1)
+    facts: dict[str, object] = {
+        "throughtime": __version__,
+        **versions(),
+        "threads": torch.get_num_threads(),
+        "native module": "built" if native.kernels else f"not built: {native.unavailable}",
+        "cpu features": ", ".join(native.cpu_features()) or "unknown",
+    }
+    for layer in (RNN(1, 1), LSTM(1, 1), GRU(1, 1)):
+        path = explain_path(layer, x)
+        facts[f"path of {layer.kind}"] = path.name if quiet else f"{path.name}: {path.reason}"
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            print(f"{name:14} {value}")
+
+
+def main() -> None:
+    """Run the command line; the user's mistakes end in one line and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"throughtime: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            "\nthroughtime: interrupted; what is done is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _problem(
+    data: Path,
+    target: str | None,
+    time: str | None,
+    group: str | None,
+    inputs: str | None,
+    horizon: int | None,
+    context: int | None,
+    season: int | None,
+    missing: str,
+    delimiter: str | None,
+) -> "Problem":
+    from throughtime.data.problem import read_problem
+    from throughtime.data.tables import Columns
+
+    further = () if inputs == "none" else _names(inputs)
+    return read_problem(
+        data,
+        Columns(_names(target), time, group, further),
+        missing=missing,
+        delimiter=delimiter,
+        horizon=horizon,
+        context=context,
+        season=season,
+    )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    asked = _names(text) or ()
+    for name in asked:
+        _one_of("--networks", name, KINDS)
+    if not asked:
+        raise InputError("--networks", "none named", f"name some of {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in asked)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise InputError(option, repr(value), f"take one of {', '.join(known)}")
+    return value
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_report(record: "ComparisonRecord", path: Path) -> Path:
+    from throughtime.files import write_whole
+    from throughtime.report.page import write_page
+
+    write_whole(path, write_page(record))
+    return path
+
+
+def _summary(record: "ComparisonRecord", folder: Path, page: Path) -> dict[str, object]:
+    from throughtime.plain import to_json
+
+    return {
+        "verdict": json.loads(to_json(record.verdict)),
+        "data": json.loads(to_json(record.data)),
+        "unit": record.unit,
+        "seconds": record.seconds,
+        "record": str(folder / "comparison.json"),
+        "report": str(page),
+        "model": str(folder / "model"),
+    }

@@ -1,0 +1,224 @@
+"""Pictures of what was measured. Each takes a record and gives a plotly figure."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from throughtime.runs import NAMES, Candidate, ComparisonRecord, TrialRecord
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
+COLORS = {
+    "dense": "#E69F00",
+    "window-dense": "#009E73",
+    "rnn": "#56B4E9",
+    "lstm": "#CC79A7",
+    "gru": "#D55E00",
+    "mean": "#999999",
+    "persistence": "#999999",
+    "seasonal": "#999999",
+    "seasonal-drift": "#999999",
+}
+_TRIVIAL_DASH = {"mean": "dot", "persistence": "dash", "seasonal": "longdash"}
+
+
+def error_against_cost(record: ComparisonRecord) -> go.Figure:
+    """Test error with its interval against the time of one prediction: low and left is good."""
+    figure = go.Figure()
+    for candidate in record.verdict.candidates:
+        if candidate.error is None:
+            continue
+        figure.add_scatter(
+            x=[candidate.prediction_us],
+            y=[candidate.error],
+            error_y=_interval(candidate),
+            mode="markers",
+            marker={
+                "size": 14 if candidate.kind == record.verdict.recommended else 10,
+                "symbol": "diamond" if candidate.trivial else "circle",
+                "color": COLORS[candidate.kind],
+            },
+            name=NAMES[candidate.kind],
+        )
+    _axes(figure, "time of one prediction, microseconds", f"test error ({record.unit})")
+    figure.update_xaxes(type="log", dtick=1)
+    return figure
+
+
+def error_by_step(record: ComparisonRecord) -> go.Figure:
+    """How the error grows with the step that is forecast; mean over seeds."""
+    figure = go.Figure()
+    for candidate in record.verdict.candidates:
+        done = [t.error_by_step for t in _trials(record, candidate.kind) if t.error_by_step]
+        if done:
+            means = [sum(step) / len(done) for step in zip(*done, strict=True)]
+            figure.add_scatter(
+                x=list(range(1, len(means) + 1)),
+                y=means,
+                mode="lines+markers",
+                line=_line(candidate.kind),
+                name=NAMES[candidate.kind],
+            )
+    _axes(figure, f"steps ahead, of {record.data.step}", f"test error ({record.unit})")
+    figure.update_xaxes(dtick=max(1, record.data.horizon // 12))
+    return figure
+
+
+def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
+    """The last step of every forecast on a stretch of the test part, beside what came."""
+    figure = go.Figure()
+    sample = record.sample
+    best_trivial = next(c.kind for c in record.verdict.candidates if c.trivial)
+    shown = (record.verdict.recommended, best_trivial)
+    figure.add_scatter(
+        x=sample.times,
+        y=sample.truth,
+        mode="lines",
+        line={"width": 2, "color": "#808080"},
+        name="truth",
+    )
+    for candidate in record.verdict.candidates:
+        trial = _best(_trials(record, candidate.kind))
+        if trial is not None:
+            figure.add_scatter(
+                x=sample.times,
+                y=trial.forecast,
+                mode="lines",
+                line={**_line(candidate.kind), "width": 1.5},
+                name=NAMES[candidate.kind],
+                visible=True if candidate.kind in shown else "legendonly",
+            )
+    series = f", series {sample.series}" if sample.series else ""
+    _axes(figure, "time that is forecast", f"{sample.target}{series}")
+    return figure
+
+
+def training_curves(record: ComparisonRecord) -> go.Figure:
+    """Validation error after each epoch, a line a seed; a mark where the kept weights were."""
+    figure = go.Figure()
+    for kind in record.settings.networks:
+        for number, trial in enumerate(_trials(record, kind)):
+            if trial.training is None or not trial.training.epochs:
+                continue
+            curve = [epoch.validation_error for epoch in trial.training.epochs]
+            figure.add_scatter(
+                x=list(range(1, len(curve) + 1)),
+                y=curve,
+                mode="lines",
+                line={"color": COLORS[kind], "width": 1.2},
+                name=NAMES[kind],
+                legendgroup=kind,
+                showlegend=number == 0,
+            )
+            best = trial.training.best_epoch
+            figure.add_scatter(
+                x=[best],
+                y=[curve[best - 1]],
+                mode="markers",
+                marker={"color": COLORS[kind], "size": 7},
+                legendgroup=kind,
+                showlegend=False,
+                hovertemplate=f"{NAMES[kind]}, seed {trial.seed}: kept epoch %{{x}}<extra></extra>",
+            )
+    _axes(figure, "epoch", f"validation error ({record.unit})")
+    return figure
+
+
+def gradient_norms(record: ComparisonRecord) -> go.Figure:
+    """Median gradient norm of each epoch, before clipping, and the bound that clips it."""
+    figure = go.Figure()
+    for kind in record.settings.networks:
+        for number, trial in enumerate(_trials(record, kind)):
+            if trial.training is None:
+                continue
+            norms = [epoch.gradient_norm for epoch in trial.training.epochs]
+            figure.add_scatter(
+                x=list(range(1, len(norms) + 1)),
+                y=norms,
+                mode="lines",
+                line={"color": COLORS[kind], "width": 1.2},
+                name=NAMES[kind],
+                legendgroup=kind,
+                showlegend=number == 0,
+            )
+    last = max((len(t.training.epochs) for t in record.trials if t.training), default=1)
+    figure.add_scatter(
+        x=[1, last],
+        y=[record.settings.clip_norm] * 2,
+        mode="lines",
+        line={"dash": "dot", "color": "#808080"},
+        name="clipped above",
+    )
+    _axes(figure, "epoch", "gradient norm, median over steps")
+    figure.update_yaxes(type="log", dtick=1)
+    return figure
+
+
+def window_seen(record: ComparisonRecord) -> go.Figure:
+    """One window in raw values and as a network is given it."""
+    sample = record.sample
+    figure = go.Figure()
+    figure.add_scatter(
+        x=sample.context_times,
+        y=sample.context_values,
+        name="raw, left axis",
+        line={"width": 5, "color": "rgba(128,128,128,0.5)"},
+    )
+    figure.add_scatter(
+        x=sample.context_times,
+        y=sample.context_scaled,
+        name=f"normalized ({record.settings.normalize}), right axis",
+        yaxis="y2",
+        line={"width": 1.5, "color": "#009E73"},
+    )
+    _axes(figure, "time", sample.target)
+    figure.update_layout(
+        yaxis2={
+            "title": "scaled value",
+            "overlaying": "y",
+            "side": "right",
+            "showgrid": False,
+            "tickformat": ".2~f",
+        }
+    )
+    return figure
+
+
+def _interval(candidate: Candidate) -> dict[str, object]:
+    error = candidate.error or 0.0
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [(candidate.high or error) - error],
+        "arrayminus": [error - (candidate.low or error)],
+    }
+
+
+def _line(kind: str) -> dict[str, object]:
+    return {"color": COLORS[kind], "dash": _TRIVIAL_DASH.get(kind, "solid")}
+
+
+def _trials(record: ComparisonRecord, kind: str) -> list[TrialRecord]:
+    return [trial for trial in record.trials if trial.kind == kind]
+
+
+def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The trial with the lowest validation error, if one finished."""
+    done = [t for t in trials if t.validation_error is not None and t.forecast]
+    return min(done, key=lambda t: t.validation_error or 0.0, default=None)
+
+
+def _axes(figure: go.Figure, x: str, y: str) -> None:
+    """Titles with units, and colours that the page sets for light or dark."""
+    figure.update_layout(
+        xaxis_title=x,
+        yaxis_title=y,
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13},
+        margin={"l": 70, "r": 70, "t": 20, "b": 60},
+        height=420,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    figure.update_xaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)

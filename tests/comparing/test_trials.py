@@ -1,0 +1,195 @@
+"""Comparisons: fair, kept, resumed, repeatable, however many run side by side."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from throughtime.comparing import trials
+from throughtime.comparing.trials import Spec, compare, config_for, run_trial, trivial_kinds
+from throughtime.data.batches import WindowPlan
+from throughtime.errors import InputError
+from throughtime.nn.storage import load
+from throughtime.runs import TrialRecord, read_record
+
+
+def without_times(record):
+    """What must repeat: everything but what a clock measured."""
+    training = record.training
+    if training is not None:
+        epochs = tuple(replace(e, seconds=0.0) for e in training.epochs)
+        training = replace(training, epochs=epochs, seconds=0.0)
+    return replace(record, training=training, prediction_us=0.0)
+
+
+def test_everyone_gets_the_same(comparison, problem, small_settings):
+    record, _ = comparison
+    by_kind = {}
+    for trial in record.trials:
+        by_kind.setdefault(trial.kind, []).append(trial)
+    assert set(by_kind) == {*trivial_kinds(problem), *small_settings.networks}
+    for kind in small_settings.networks:
+        group = by_kind[kind]
+        assert [t.seed for t in group] == [0, 1]
+        assert len({t.learning_rate for t in group}) == 1
+        assert abs(group[0].parameters - 300) < 60
+        assert all(len(t.training.epochs) == 3 for t in group)
+    origins = {len(t.error_by_origin) for t in record.trials}
+    assert origins == {len(problem.parts.test)}
+    assert {len(t.forecast) for t in record.trials} == {len(record.sample.truth)}
+
+
+def test_validation_chooses_the_learning_rate(comparison, small_settings):
+    record, folder = comparison
+    for kind in small_settings.networks:
+        tuned = [
+            read_record(folder / "trials" / Spec(kind, 0, rate).name / "record.json", TrialRecord)
+            for rate in small_settings.learning_rates
+        ]
+        best = min(tuned, key=lambda t: t.validation_error)
+        assert {t.learning_rate for t in record.trials if t.kind == kind} == {best.learning_rate}
+
+
+def test_errors_are_what_the_saved_model_makes(comparison, problem):
+    record, folder = comparison
+    trial = next(t for t in record.trials if t.kind == "gru" and t.seed == 1)
+    model, _ = load(folder / "trials" / Spec("gru", 1, trial.learning_rate).name / "model")
+    x, y = problem.parts.test.batch(torch.arange(len(problem.parts.test)))
+    with torch.no_grad():
+        error = (model(x) - y).abs()[..., 0]
+    assert trial.test_error == pytest.approx(float(error.mean()), rel=1e-9)
+    assert trial.error_by_step == pytest.approx(error.mean(dim=0).tolist(), rel=1e-9)
+    assert trial.error_by_origin == pytest.approx(error.mean(dim=1).tolist(), rel=1e-9)
+
+
+def test_the_recommended_model_is_handed_over(comparison, problem):
+    record, folder = comparison
+    model, spec = load(folder / "model")
+    assert model.config.kind == record.verdict.recommended
+    assert spec.targets == ("co2",)
+    assert record.verdict.headline in (folder / "model" / "README.md").read_text()
+
+
+def test_the_scaler_saw_the_training_part_alone(problem):
+    model, _ = trials.fit(
+        problem,
+        config_for(problem, "gru", "global", 100),
+        trials.TrainingSettings(epochs=1),
+        seed=0,
+    )
+    before = problem.table.times < problem.parts.borders[0]
+    assert float(model.normalizer.center) == pytest.approx(problem.table.values[before].mean())
+
+
+def test_a_finished_comparison_is_read_back_and_not_done_again(
+    comparison, problem, small_settings, monkeypatch
+):
+    record, folder = comparison
+
+    def fail(*args):
+        raise AssertionError("a trial was run again")
+
+    monkeypatch.setattr(trials, "run_trial", fail)
+    assert compare(problem, small_settings, folder) == record
+
+
+def test_an_interrupted_comparison_goes_on_and_ends_the_same(
+    comparison, problem, small_settings, tmp_path
+):
+    record, _ = comparison
+    done = []
+
+    def stop_after_five(progress):
+        done.append(progress.trial)
+        if progress.epoch is None and progress.done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(problem, small_settings, tmp_path / "co2", watch=stop_after_five)
+    assert not (tmp_path / "co2" / "comparison.json").exists()
+    finished = {p.parent.name for p in (tmp_path / "co2" / "trials").glob("*/record.json")}
+    assert len(finished) == 7
+    done.clear()
+    resumed = compare(
+        problem, small_settings, tmp_path / "co2", watch=lambda p: done.append(p.trial)
+    )
+    assert not finished & set(done)
+    assert [without_times(t) for t in resumed.trials] == [without_times(t) for t in record.trials]
+
+
+def test_side_by_side_gives_the_same_numbers(comparison, problem, small_settings, tmp_path):
+    record, _ = comparison
+    epochs = []
+    parallel = compare(problem, small_settings, tmp_path / "co2", jobs=2, watch=epochs.append)
+    assert [without_times(t) for t in parallel.trials] == [without_times(t) for t in record.trials]
+    assert parallel.verdict.headline == record.verdict.headline or parallel.verdict.outcome == "tie"
+    # 6 tuning trials and 3 more of 3 epochs each, and 13 ends of trials
+    assert sum(p.epoch is not None for p in epochs) == 27
+    assert [p.done for p in epochs if p.epoch is None][-1] == 13
+
+
+def test_another_comparison_is_not_mixed_in(comparison, problem, small_settings):
+    _, folder = comparison
+    with pytest.raises(InputError, match="holds another comparison"):
+        compare(problem, replace(small_settings, epochs=4), folder)
+
+
+def test_a_damaged_record_is_told(comparison, problem, small_settings, tmp_path):
+    compare(problem, small_settings, tmp_path / "co2")
+    (tmp_path / "co2" / "comparison.json").unlink()
+    path = next((tmp_path / "co2" / "trials").glob("gru*/record.json"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="not a whole TrialRecord"):
+        compare(problem, small_settings, tmp_path / "co2")
+
+
+def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
+    spec = Spec("rnn", 0, 3e37)  # the first step takes the weights to the end of float32
+    record = run_trial(problem, small_settings, tmp_path, spec, lambda epoch: None)
+    assert record.validation_error is None
+    assert record.training.stopped.startswith("diverged")
+    assert read_record(tmp_path / "trials" / spec.name / "record.json", TrialRecord) == record
+
+
+def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path):
+    threads = torch.get_num_threads()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run_trial(problem, small_settings, tmp_path, Spec("dense", 0, 1e-3), lambda epoch: None)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_seasonal_forecasts_need_a_season_that_fits(problem):
+    kinds = ["mean", "persistence", "seasonal", "seasonal-drift"]
+    for plan, count in ((WindowPlan(54, 4, 52), 4), (WindowPlan(52, 4, 52), 3)):
+        assert trivial_kinds(replace(problem, plan=plan)) == kinds[:count]
+    for plan in (WindowPlan(51, 4, 52), WindowPlan(54, 4, 1), WindowPlan(54, 4, 3)):
+        assert trivial_kinds(replace(problem, plan=plan)) == kinds[:2]
+
+
+def test_a_killed_comparison_resumes(co2_cut, tmp_path):
+    """SIGKILL in the middle, then the same command: it ends, and does nothing twice."""
+    command = [sys.executable, "-m", "throughtime", "compare", str(co2_cut), "--target", "co2"]
+    command += ["--time", "date", "--missing", "interpolate", "--horizon", "2", "--context", "10"]
+    command += ["--season", "1", "--networks", "rnn,gru", "--seeds", "2", "--epochs", "3"]
+    command += ["--parameters", "200", "--out", str(tmp_path / "run"), "--jobs", "1", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("run/trials/*/record.json"))) < 4 and time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("run/trials/*/record.json")}
+    assert before
+    result = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert {c["kind"] for c in result["verdict"]["candidates"]} >= {"rnn", "gru", "persistence"}
+    assert all(p.stat().st_mtime_ns == time_before for p, time_before in before.items())

@@ -1,0 +1,133 @@
+"""Forecasts for a new table: the right rows, times and groups, and clear refusals."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from throughtime.data.tables import Columns, read_table
+from throughtime.deploy.predicting import predict
+from throughtime.errors import InputError
+from throughtime.nn.models import ModelConfig, build
+from throughtime.nn.storage import DataSpec
+
+WEEKS = ("date", 7 * 86400 * 10**6, "microsecond")
+
+
+def weekly(values, group=None, form="%Y%m%d", start="2000-01-01"):
+    days = (np.datetime64(start) + 7 * np.arange(len(values))).tolist()
+    front = f"{group}," if group else ""
+    rows = zip(days, values, strict=True)
+    lines = [f"{front}{day.strftime(form)},{value}" for day, value in rows]
+    return "\n".join(lines) + "\n"
+
+
+def spec_of(**options):
+    defaults = {
+        "targets": ("y",),
+        "inputs": (),
+        "time": "t",
+        "group": None,
+        "clock": WEEKS,
+        "missing": "error",
+    }
+    return DataSpec(**{**defaults, **options})
+
+
+def model_of(kind="persistence", columns=1, **options):
+    return build(ModelConfig(kind, 4, 2, columns, season=3, **options))
+
+
+def run(tmp_path, text, spec=None, model=None, **options):
+    path = tmp_path / "new.csv"
+    path.write_text(text)
+    return predict(model or model_of(), spec or spec_of(), path, **options)
+
+
+def test_one_row_a_step_with_the_time_written_as_in_the_file(tmp_path):
+    found = run(tmp_path, "t,y\n" + weekly([1, 2, 3, 4, 5]), model=model_of("seasonal"))
+    assert found.to_dict(as_series=False) == {
+        "t": ["20000205", "20000212"],
+        "step": [1, 2],
+        "y": [3.0, 4.0],  # three weeks before
+    }
+    found = run(tmp_path, "t,y\n" + weekly([1, 2, 3, 4, 5], form="%d.%m.%Y"))
+    assert found["t"].to_list() == ["05.02.2000", "12.02.2000"]
+
+
+def test_groups_of_different_length_each_go_on_from_their_own_end(tmp_path):
+    text = "g,t,y\n" + weekly([1, 2, 3, 4, 5], "a") + weekly([6, 7, 8, 9], "b")
+    found = run(tmp_path, text, spec_of(group="g"))
+    assert found.rows() == [
+        ("a", "20000205", 1, 5.0),
+        ("a", "20000212", 2, 5.0),
+        ("b", "20000129", 1, 9.0),
+        ("b", "20000205", 2, 9.0),
+    ]
+
+
+def test_without_a_time_rows_are_counted_on(tmp_path):
+    spec = spec_of(time=None, clock=("row", 1, "row"))
+    assert run(tmp_path, "y\n1\n2\n3\n4\n", spec).rows() == [(5, 1, 4.0), (6, 2, 4.0)]
+
+
+def test_several_targets_and_columns_in_any_order(tmp_path):
+    spec = spec_of(targets=("y", "z"), inputs=("x",), time=None, clock=("row", 1, "row"))
+    text = "more,z,x,y\n" + "".join(f"w,{20 + i},{i},{10 + i}\n" for i in range(4))
+    found = run(tmp_path, text, spec, model_of(columns=3, targets=2))
+    assert found.columns == ["row", "step", "y", "z"]
+    assert found.rows()[0] == (5, 1, 13.0, 23.0)
+
+
+def test_a_forecast_is_what_the_model_says_of_the_last_window(
+    tmp_path, problem, co2_cut, comparison
+):
+    from throughtime.nn.storage import load
+
+    model, spec = load(comparison[1] / "model")
+    found = predict(model, spec, co2_cut)
+    table = read_table(co2_cut, Columns(("co2",), "date"), missing="interpolate")
+    last = np.ascontiguousarray(table.values[None, -model.config.context :])
+    assert found["co2"].to_list() == model(torch.from_numpy(last)).flatten().tolist()
+    assert found["date"].to_list() == ["19910309", "19910316", "19910323", "19910330"]
+
+
+def test_missing_values_are_treated_as_in_training_or_as_asked(tmp_path):
+    text = "t,y\n" + weekly([1, 2, "", 4, 5])
+    with pytest.raises(InputError, match="row 4, column 'y': 1 missing values"):
+        run(tmp_path, text)
+    assert run(tmp_path, text, missing="interpolate")["y"].to_list() == [5.0, 5.0]
+    assert run(tmp_path, text, spec_of(missing="interpolate"))["y"].to_list() == [5.0, 5.0]
+    with pytest.raises(InputError, match="missing values among the last 4 rows"):
+        run(tmp_path, text, missing="drop")
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "message"),
+    [
+        ("t,x\n20000101,1\n", spec_of(), "no column 'y'"),
+        ("t,y\n" + weekly([1, 2, 3]), spec_of(), "3 rows, but the model looks back 4"),
+        (
+            "g,t,y\n" + weekly([1, 2, 3, 4], "a") + weekly([1], "b"),
+            spec_of(group="g"),
+            "g 'b': 1 rows, but the model looks back 4",
+        ),
+        (
+            "t,y\n2000-01-01,1\n2000-01-02,2\n2000-01-03,3\n2000-01-04,4\n",
+            spec_of(),
+            "one row every 1 day, but the model learned 7 days",
+        ),
+    ],
+)
+def test_tables_that_do_not_fit_the_model_are_refused(tmp_path, text, spec, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, text, spec)
+
+
+def test_the_rows_join_with_what_comes_later(tmp_path):
+    """Forecast, then read what came: a join on time must find every row."""
+    found = run(tmp_path, "t,y\n" + weekly([1, 2, 3, 4, 5]))
+    later = pl.read_csv(
+        ("t,y\n" + weekly([6, 7, 8], start="2000-02-05")).encode(), infer_schema=False
+    )
+    assert len(found.join(later, on="t")) == 2

@@ -1,0 +1,178 @@
+"""Whole networks and trivial forecasts: what each sees, says, and cannot."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import assert_same
+from throughtime.nn.models import (
+    NETWORKS,
+    NORMALIZATIONS,
+    TRIVIAL,
+    ModelConfig,
+    Normalizer,
+    build,
+    build_network,
+    match_parameters,
+)
+from throughtime.runs import NAMES
+from throughtime.runs import TRIVIAL as TRIVIAL_IN_RECORDS
+
+every_kind = pytest.mark.parametrize("kind", TRIVIAL + NETWORKS)
+every_network = pytest.mark.parametrize("kind", NETWORKS)
+
+
+def config(kind, **options):
+    defaults = {"context": 10, "horizon": 3, "columns": 2, "season": 4, "hidden_size": 5}
+    return ModelConfig(kind, **{**defaults, **options})
+
+
+def windows(batch=6, steps=10, columns=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, steps, columns, generator=generator, dtype=torch.float64)
+
+
+def fitted(kind, **options):
+    torch.manual_seed(0)
+    model = build(config(kind, **options))
+    if kind in NETWORKS:
+        model.normalizer.fit(3 + 2 * windows(1, 50)[0])
+    return model
+
+
+def test_every_kind_has_a_name_for_people():
+    assert set(NAMES) == {*TRIVIAL, *NETWORKS}
+    assert TRIVIAL_IN_RECORDS == TRIVIAL
+
+
+def test_trivial_forecasts_by_hand():
+    window = torch.tensor([1.0, 2, 4, 8, 16, 32], dtype=torch.float64).reshape(1, 6, 1)
+    options = {"context": 6, "horizon": 2, "columns": 1, "season": 4}
+    expected = {
+        "mean": [10.5, 10.5],
+        "persistence": [32, 32],
+        "seasonal": [4, 8],  # y[t+1-4], y[t+2-4]
+        "seasonal-drift": [32 + 4 - 2, 32 + 8 - 2],  # y[t] + y[t+h-4] - y[t-4]
+    }
+    for kind, values in expected.items():
+        assert build(config(kind, **options))(window).flatten().tolist() == values
+
+
+@every_kind
+@pytest.mark.parametrize("targets", [1, 2])
+def test_shapes_and_dtype(kind, targets):
+    forecast = fitted(kind, targets=targets)(windows())
+    assert forecast.shape == (6, 3, targets)
+    assert forecast.dtype == torch.float64
+
+
+@every_network
+def test_networks_learn_from_every_parameter_and_trivial_ones_have_none(kind):
+    model = fitted(kind)
+    model.loss(windows(), windows(steps=3, columns=1)).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.parameter_count() == sum(p.numel() for p in model.parameters()) > 0
+    assert build(config("mean")).parameter_count() == 0
+    with pytest.raises(ValueError, match="nothing to learn"):
+        build_network(config("mean"))
+
+
+def dependence(model):
+    """Which steps of the window a forecast depends on."""
+    window = windows(1).requires_grad_()
+    model(window).sum().backward()
+    return (window.grad.abs().sum(dim=(0, 2)) > 0).tolist()
+
+
+def test_dense_sees_the_current_step_alone():
+    for how in NORMALIZATIONS:
+        assert dependence(fitted("dense", normalize=how)) == [False] * 9 + [True]
+
+
+@pytest.mark.parametrize("kind", ["window-dense", "rnn", "lstm", "gru"])
+def test_the_others_see_the_whole_window(kind):
+    assert dependence(fitted(kind, normalize="none")) == [True] * 10
+
+
+@every_network
+def test_a_level_that_moves_does_no_harm(kind):
+    """Window normalization: the forecast moves with the level, and scales with the spread."""
+    if kind == "dense":
+        pytest.skip("sees no window; its level enters as the current value")
+    model = fitted(kind)
+    window = windows()
+    moved = model(1e6 + window)
+    torch.testing.assert_close(moved, 1e6 + model(window), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(5 * window), 5 * model(window), rtol=1e-6, atol=1e-6)
+
+
+@every_network
+@pytest.mark.parametrize("how", ["global", "window"])
+def test_a_network_that_says_nothing_forecasts_the_center(kind, how):
+    model = fitted(kind, normalize=how)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    window = windows()
+    center = model.normalizer.center[:1] if how == "global" else window[:, -1:, :1]
+    assert_same(model(window), center.expand(6, 3, 1))
+
+
+@every_network
+@pytest.mark.parametrize("how", NORMALIZATIONS)
+def test_loss_is_the_squared_error_in_the_networks_scale(kind, how):
+    model = fitted(kind, normalize=how)
+    window, target = windows(), windows(steps=3, columns=1, seed=1)
+    _, _, spread = model.scaled_forecast(window)
+    expected = (((model(window) - target) / spread) ** 2).mean()
+    torch.testing.assert_close(model.loss(window, target).double(), expected)
+
+
+def test_global_normalization_is_mean_and_spread_of_the_rows_given():
+    rows = 5 + 3 * windows(1, 1000)[0]
+    normalizer = Normalizer("global", 2)
+    normalizer.fit(rows)
+    center, spread = normalizer.frame(windows())
+    scaled = (rows - center) / spread
+    assert scaled.mean().abs() < 1e-12
+    assert (scaled.std(dim=0, correction=0) - 1).abs().max() < 1e-12
+
+
+def test_windows_and_columns_that_stand_still_stay_finite():
+    normalizer = Normalizer("window", 2)
+    normalizer.fit(torch.ones(20, 2, dtype=torch.float64))
+    center, spread = normalizer.frame(torch.full((1, 10, 2), 7.0, dtype=torch.float64))
+    assert center.flatten().tolist() == [7, 7]
+    assert (spread > 0).all()
+    model = fitted("gru")
+    assert model(torch.full((1, 10, 2), 7.0, dtype=torch.float64)).isfinite().all()
+
+
+@every_network
+@given(parameters=st.integers(150, 5000))
+def test_matched_sizes_come_as_near_as_they_can(kind, parameters):
+    def count(size):
+        with torch.device("meta"):
+            return build(config(kind, hidden_size=size)).parameter_count()
+
+    size = match_parameters(config(kind), parameters).hidden_size
+    distances = [abs(count(s) - parameters) for s in (max(1, size - 1), size, size + 1)]
+    assert distances[1] == min(distances)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "text"),
+    [
+        ("cnn", {}, "kind is one of mean, .*gru; got 'cnn'"),
+        ("gru", {"normalize": "batch"}, "normalize is one of window, global, none; got 'batch'"),
+        ("gru", {"context": 0}, "context must be 1 or more, got 0"),
+        ("gru", {"targets": 3}, "3 targets among 2 columns"),
+        ("seasonal", {"season": 12}, "needs horizon <= season and context >= 12"),
+        ("seasonal-drift", {"season": 10}, "context >= 11"),
+        ("seasonal", {"horizon": 5}, "horizon 5, season 4"),
+    ],
+)
+def test_impossible_configurations_say_why(kind, options, text):
+    with pytest.raises(ValueError, match=text):
+        config(kind, **options)

@@ -1,0 +1,146 @@
+"""Model folders: read back to the bit; anything else is refused with a clear word."""
+
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from helpers import assert_same
+from throughtime.errors import InputError
+from throughtime.nn.models import NETWORKS, TRIVIAL, ModelConfig, build
+from throughtime.nn.storage import DataSpec, load, save
+
+SPEC = DataSpec(("y",), ("x",), "t", None, ("date", 7, "microsecond"), "error")
+
+
+def model_of(kind="gru", **options):
+    torch.manual_seed(0)
+    return build(ModelConfig(kind, 10, 3, columns=2, season=4, hidden_size=5, **options))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save(model_of(), tmp_path / "model", SPEC, "# card\n")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("kind", TRIVIAL + NETWORKS)
+def test_a_model_comes_back_to_the_bit(tmp_path, kind):
+    model = model_of(kind)
+    if kind in NETWORKS:
+        model.normalizer.fit(torch.randn(20, 2, dtype=torch.float64))
+    save(model, tmp_path / "model", SPEC, "# card\n")
+    loaded, spec = load(tmp_path / "model")
+    window = torch.randn(4, 10, 2, dtype=torch.float64)
+    assert torch.equal(loaded(window), model(window))
+    assert loaded.config == model.config
+    assert spec == SPEC
+    assert not loaded.training
+    assert (tmp_path / "model" / "README.md").read_text() == "# card\n"
+
+
+def edit(folder, **changes):
+    described = json.loads((folder / "config.json").read_text())
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        part = described
+        for name in parents:
+            part = part[name]
+        part[last] = value
+    (folder / "config.json").write_text(json.dumps(described))
+
+
+def edit_tensors(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+BAD = {
+    "no folder": (shutil.rmtree, "no model here"),
+    "no config": (lambda f: (f / "config.json").unlink(), "no model here"),
+    "no tensors": (lambda f: (f / "model.safetensors").unlink(), "cannot be read"),
+    "config cut": (
+        lambda f: (f / "config.json").write_bytes((f / "config.json").read_bytes()[:-20]),
+        "not JSON, or cut",
+    ),
+    "config binary": (lambda f: (f / "config.json").write_bytes(b"\x80\x04\x95"), "not JSON"),
+    "config a list": (lambda f: (f / "config.json").write_text("[]"), "format None, expected 1"),
+    "config deep": (lambda f: (f / "config.json").write_text("[" * 10**5), "not JSON"),
+    "later format": (lambda f: edit(f, format=2), "format 2, expected 1"),
+    "unknown kind": (lambda f: edit(f, model__kind="os.system"), "kind is one of"),
+    "unknown field": (lambda f: edit(f, model__code="print(1)"), "unknown fields: code"),
+    "text for a number": (lambda f: edit(f, model__context="10"), "model.context is '10'"),
+    "no data": (lambda f: edit(f, data=None), "data is NoneType"),
+    "other size": (lambda f: edit(f, model__hidden_size=6), "belong to different models"),
+    "absurd size": (lambda f: edit(f, model__hidden_size=10**6), "belong to different models"),
+    "overflowing size": (lambda f: edit(f, model__hidden_size=10**30), "not a model's config"),
+    "negative size": (lambda f: edit(f, model__hidden_size=-1), "must be 1 or more"),
+    "other kind": (lambda f: edit(f, model__kind="lstm"), "belong to different models"),
+    "tensors cut": (
+        lambda f: (f / "model.safetensors").write_bytes(
+            (f / "model.safetensors").read_bytes()[:-4]
+        ),
+        "not a safetensors file, or cut",
+    ),
+    "tensors a pickle": (
+        lambda f: (f / "model.safetensors").write_bytes(pickle.dumps({"a": 1})),
+        "not a safetensors file, or cut",
+    ),
+    "a tensor missing": (
+        lambda f: edit_tensors(f, lambda t: t.pop("head.bias")),
+        r"'head.bias' is missing, expected \(\(3,\), torch.float32\)",
+    ),
+    "a tensor more": (
+        lambda f: edit_tensors(f, lambda t: t.update(more=torch.zeros(1))),
+        "'more' is .* expected none",
+    ),
+    "another dtype": (
+        lambda f: edit_tensors(f, lambda t: t.update({"head.bias": t["head.bias"].double()})),
+        "expected .*float32",
+    ),
+    "NaN": (
+        lambda f: edit_tensors(f, lambda t: t["head.bias"].fill_(torch.nan)),
+        "'head.bias' is not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize(("harm", "text"), BAD.values(), ids=BAD.keys())
+def test_bad_folders_get_one_line(folder, harm, text):
+    harm(folder)
+    with pytest.raises(InputError, match=text) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_flipped_or_cut_file_is_refused_or_a_model(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("fuzz") / "model"
+    save(model_of(), folder, SPEC, "")
+    path = folder / data.draw(st.sampled_from(["config.json", "model.safetensors"]))
+    raw = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    if data.draw(st.booleans()):
+        raw[at] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        raw = raw[:at]
+    path.write_bytes(raw)
+    try:
+        loaded, _ = load(folder)
+    except InputError:
+        return
+    assert loaded(torch.zeros(1, loaded.config.context, 2, dtype=torch.float64)).ndim == 3
+
+
+def test_saving_over_a_model_replaces_it_whole(folder):
+    other = model_of("lstm")
+    save(other, folder, SPEC, "# other\n")
+    loaded, _ = load(folder)
+    assert_same(loaded.state_dict(), other.state_dict())

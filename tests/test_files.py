@@ -1,0 +1,66 @@
+"""Whole files: a failure at any point leaves what was there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from throughtime import files
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_files_and_folders_are_written_and_replaced(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    files.write_whole(path, "eins")
+    files.write_whole(path, b"zwei")
+    assert path.read_text() == "zwei"
+    assert names(path.parent) == ["a.txt"]
+    folder = tmp_path / "model"
+    files.write_folder_whole(folder, {"a": b"1", "b": b"2"})
+    files.write_folder_whole(folder, {"a": b"3"})
+    assert names(folder) == ["a"]
+    assert (folder / "a").read_bytes() == b"3"
+    assert names(tmp_path) == ["deep", "model"]
+
+
+def test_new_files_have_the_usual_permissions(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        files.write_whole(tmp_path / "a", "x")
+        files.write_folder_whole(tmp_path / "m", {"a": b"x"})
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "m").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("where", ["write", "fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, where):
+    path = tmp_path / "a.txt"
+    files.write_whole(path, "old")
+    folder = tmp_path / "model"
+    files.write_folder_whole(folder, {"a": b"old"})
+
+    def fail(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    if where == "write":
+        monkeypatch.setattr(os, "fdopen", fail)
+    elif where == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        files.write_whole(path, "new")
+    with pytest.raises(OSError, match="No space"):
+        files.write_folder_whole(folder, {"a": b"new"})
+    assert path.read_text() == "old"
+    assert (folder / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt", "model"]
+
+
+def test_fingerprints_differ_for_different_bytes():
+    assert files.fingerprint(b"a") == files.fingerprint(b"a") != files.fingerprint(b"b")

@@ -1,0 +1,105 @@
+"""Who may import whom, by the imports themselves; and what importing costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "throughtime"
+BASE = {"errors", "files", "plain"}  # standard library alone; anyone may use them
+ALLOWED = {
+    "errors": set(),
+    "files": set(),
+    "plain": set(),
+    "runs": BASE,
+    "nn": {*BASE, "_native"},
+    "data": {*BASE, "runs"},
+    "training": {*BASE, "nn", "data", "runs"},
+    "comparing": {*BASE, "training", "nn", "data", "runs", "__version__"},
+    "report": {"runs"},
+    "deploy": {*BASE, "nn", "data"},
+    "printing": {"comparing", "runs"},
+    "cli": {*BASE, "comparing", "data", "deploy", "nn", "printing", "report", "runs", "training"},
+    "__main__": {"cli"},
+}
+STANDARD_LIBRARY_ONLY = {"errors", "files", "plain", "runs"}
+
+
+def part_of(path):
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports(source):
+    """Every module that a source names, wherever the import stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            yield node.module
+            if node.module == "throughtime":
+                yield from (f"throughtime.{alias.name}" for alias in node.names)
+
+
+def violations(part, source):
+    found = []
+    for name in imports(source):
+        top, *rest = name.split(".")
+        if top == "throughtime" and rest and rest[0] not in {*ALLOWED[part], part}:
+            if (part, rest[0]) != ("cli", "__version__"):
+                found.append(name)
+        elif part in STANDARD_LIBRARY_ONLY and top not in {*sys.stdlib_module_names, "throughtime"}:
+            found.append(name)
+    return found
+
+
+FILES = [p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_data_flows_one_way(path):
+    assert not violations(part_of(path), path.read_text())
+
+
+def test_the_check_sees_what_is_forbidden():
+    assert violations("runs", "import torch")
+    assert violations("nn", "from throughtime.data import tables")
+    assert violations("nn", "def f():\n    from throughtime import training")
+    assert violations("report", "import throughtime.nn.models")
+    assert violations("data", "from throughtime import __version__")
+    assert not violations("comparing", "from throughtime.data.problem import Problem\nimport numpy")
+    assert not violations("runs", "import json\nfrom throughtime.files import write_whole")
+
+
+def test_no_file_has_outgrown_its_job():
+    long = {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 480}
+    assert not long
+
+
+def loaded_by(statement):
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+HEAVY = {"torch", "numpy", "polars", "plotly", "rich", "pandas"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["import throughtime", "import throughtime.cli", "import throughtime.runs"]
+)
+def test_importing_is_light(statement):
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_the_public_names_are_all_there():
+    import throughtime
+
+    for name in throughtime.__all__:
+        assert getattr(throughtime, name).__module__.startswith("throughtime.")
+    assert set(throughtime.__all__) <= set(dir(throughtime))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = throughtime.nothing

@@ -1,0 +1,48 @@
+"""Records: written whole, read back exactly, refused when they are anything else."""
+
+import json
+
+import pytest
+
+from throughtime.errors import InputError
+from throughtime.runs import ComparisonRecord, EpochRecord, read_record, write_record
+
+
+def test_a_whole_comparison_comes_back_exactly(comparison, tmp_path):
+    record, _ = comparison
+    write_record(tmp_path / "c.json", record)
+    assert read_record(tmp_path / "c.json", ComparisonRecord) == record
+
+
+def test_it_holds_what_is_needed_to_repeat_it(comparison, co2_cut):
+    record, _ = comparison
+    from throughtime.files import fingerprint
+
+    assert record.data.fingerprint == fingerprint(co2_cut.read_bytes())
+    assert set(record.versions) == {"python", "torch", "numpy"}
+    assert record.threads == 1
+    assert record.settings.seeds == (0, 1)
+    assert all(trial.seed in (0, 1) for trial in record.trials)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "not a whole EpochRecord"),
+        (b"[1]", "EpochRecord is list, expected an object"),
+        (b'{"training_loss": 1}', "missing or unknown fields"),
+        (b"\xff\xfe", "not a whole EpochRecord"),
+    ],
+)
+def test_anything_else_is_refused(tmp_path, content, text):
+    path = tmp_path / "r.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=text):
+        read_record(path, EpochRecord)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_record(tmp_path / "nowhere.json", EpochRecord)
+
+
+def test_records_are_plain_json(comparison):
+    _, folder = comparison
+    assert json.loads((folder / "comparison.json").read_text())["verdict"]["candidates"]

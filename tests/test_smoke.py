@@ -1,0 +1,44 @@
+"""The tour: what throughtime is for, in the order one would try it."""
+
+import torch
+
+import throughtime
+from throughtime.comparing.trials import compare
+from throughtime.data.problem import read_problem
+from throughtime.data.tables import Columns
+from throughtime.deploy.predicting import predict
+from throughtime.nn.storage import load
+from throughtime.report.page import write_page
+
+
+def test_swap_a_layer_of_torch_and_get_the_same_numbers():
+    theirs = torch.nn.LSTM(8, 32, num_layers=2, batch_first=True)
+    ours = throughtime.LSTM(8, 32, num_layers=2, batch_first=True)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(16, 100, 8)
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0])
+
+
+def test_stream_one_step_at_a_time():
+    layer = throughtime.GRU(8, 32)
+    x = torch.randn(100, 16, 8)
+    state = None
+    for x_t in x:
+        output, state = layer.step(x_t, state)
+    torch.testing.assert_close(output, layer(x)[0][-1])
+
+
+def test_ask_which_path_computes_a_layer():
+    path = throughtime.explain_path(throughtime.GRU(8, 32), torch.randn(100, 16, 8))
+    assert path.name
+    assert path.reason
+
+
+def test_from_a_csv_to_a_verdict_a_report_and_forecasts(co2_cut, small_settings, tmp_path):
+    columns = Columns(targets=("co2",), time="date")
+    problem = read_problem(co2_cut, columns, missing="interpolate", horizon=4)
+    record = compare(problem, small_settings, tmp_path / "run")
+    assert record.verdict.headline
+    assert write_page(record).startswith("<!doctype html>")
+    model, spec = load(tmp_path / "run" / "model")
+    assert len(predict(model, spec, co2_cut)) == 4
