@@ -150,7 +150,7 @@ def test_a_damaged_record_is_told(comparison, problem, small_settings, tmp_path)
 
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
-    spec = Spec("rnn", 0, 3e37)  # the first step takes the weights to the end of float32
+    spec = Spec("dense", 0, 3e37)  # the first step takes the weights to the end of float32
     record = run_trial(problem, small_settings, tmp_path, spec, lambda epoch: None)
     assert record.validation_error is None
     assert record.training.stopped.startswith("diverged")

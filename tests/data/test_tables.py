@@ -33,7 +33,7 @@ def test_what_was_not_said_is_worked_out_and_told(tmp_path):
     told = choices(read)
     assert told["time"] == ("when", "the one column of dates written as %Y-%m-%d")
     assert told["target"] == ("y", "the one numeric column")
-    assert told["inputs"] == ("none", "the further numeric columns; not name")
+    assert told["inputs"] == ("none", "no further numeric column; not name")
     assert told["time step"][0] == "1 day"
     assert all(c.option for c in read.choices if c.name not in ("time step", "format"))
 

@@ -177,7 +177,8 @@ def _find_columns(
             _numbers(frame[nearly[0]], source)
         inputs = tuple(name for name in numeric if name not in targets)
         left = [name for name in rest if name not in (*targets, *inputs)]
-        reason = "the further numeric columns" + (f"; not {', '.join(left)}" if left else "")
+        reason = "the further numeric columns" if inputs else "no further numeric column"
+        reason += f"; not {', '.join(left)}" if left else ""
         choices.append(Choice("inputs", ", ".join(inputs) or "none", reason, "--inputs"))
     else:
         inputs = tuple(name for name in inputs if name not in targets)
