@@ -1,5 +1,7 @@
 """The tour: what throughtime is for, in the order one would try it."""
 
+from pathlib import Path
+
 import torch
 
 import throughtime
@@ -42,3 +44,9 @@ def test_from_a_csv_to_a_verdict_a_report_and_forecasts(co2_cut, small_settings,
     assert write_page(record).startswith("<!doctype html>")
     model, spec = load(tmp_path / "run" / "model")
     assert len(predict(model, spec, co2_cut)) == 4
+
+
+def test_the_readmes_ten_lines_run():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "README.md", "exec"), {})
