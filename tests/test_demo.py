@@ -1,0 +1,44 @@
+"""What the demo promises, on the demo's own data, whole."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+
+from throughtime.comparing.trials import config_for, fit
+from throughtime.data.problem import read_problem
+from throughtime.data.tables import Columns
+from throughtime.nn.models import build
+from throughtime.training.loop import TrainingSettings, errors
+
+
+@pytest.fixture(scope="module")
+def demo():
+    path = Path(str(files("statsmodels.datasets.co2") / "co2.csv"))
+    columns = Columns(targets=("co2",), time="date")
+    return read_problem(path, columns, missing="interpolate", horizon=4)
+
+
+def error_at_step_4(model, problem):
+    return float(errors(model, problem.parts.test, problem.error_scale)[:, 3].mean())
+
+
+def test_the_data_is_the_one_described(demo):
+    assert demo.record.rows == 2284
+    assert int((~demo.table.observed).sum()) == 59
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("persistence", 1.11), ("seasonal", 1.70), ("seasonal-drift", 0.59)]
+)
+def test_trivial_forecasts_err_as_known(demo, kind, error):
+    model = build(config_for(demo, kind, "window", 1))
+    assert error_at_step_4(model, demo) == pytest.approx(error, abs=0.0051)
+
+
+def test_a_gru_reaches_0_45_ppm_four_weeks_ahead(demo):
+    torch.manual_seed(0)
+    config = config_for(demo, "gru", "window", 4000)
+    model, _ = fit(demo, config, TrainingSettings(learning_rate=1e-2, epochs=20), seed=0)
+    assert error_at_step_4(model, demo) <= 0.45

@@ -1,0 +1,68 @@
+"""What people see: choices with their options, a moving bar, the table."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from throughtime import printing
+from throughtime.comparing.trials import Progress
+from throughtime.printing import Reporter, comparison_table, problem_text
+from throughtime.runs import EpochRecord
+
+EPOCH = EpochRecord(0.123, 0.456, 7.89, 0.5, 1.0)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """What is written to a terminal 160 columns wide."""
+    stream = io.StringIO()
+
+    def console(**options):
+        return Console(file=stream, force_terminal=True, width=160, quiet=options.get("quiet"))
+
+    monkeypatch.setattr(printing, "Console", console)
+    return stream
+
+
+def test_the_bar_shows_trial_epoch_loss_gradient_norm_and_time_left(terminal):
+    with Reporter(quiet=False).bar(epochs=4) as watch:
+        watch(Progress("gru-seed0", None, 0, 2, 10))
+        watch(Progress("gru-seed1", EPOCH, 3, 2, 10))
+    shown = terminal.getvalue()
+    assert "2/10 trials" in shown
+    assert "gru-seed1, epoch 3: loss 0.123, validation 0.456, gradient norm 7.89" in shown
+    assert "-:--:--" in shown or "0:00:" in shown
+
+
+def test_one_training_has_a_bar_too(terminal):
+    with Reporter(quiet=False).epochs("gru", 5) as watch:
+        watch(EPOCH)
+    assert "loss 0.123" in terminal.getvalue()
+
+
+def test_quiet_is_quiet(terminal):
+    reporter = Reporter(quiet=True)
+    reporter.show("something")
+    with reporter.bar(epochs=4) as watch:
+        watch(Progress("gru-seed0", None, 0, 2, 10))
+    assert terminal.getvalue() == ""
+
+
+def test_every_choice_is_told_with_its_option(comparison):
+    record, _ = comparison
+    text = problem_text(record.data, record.settings)
+    for choice in record.data.choices:
+        line = next(line for line in text.splitlines() if line.startswith(f"  {choice.name} "))
+        assert choice.value in line
+        assert choice.option in line
+    assert "window (how a network is given its values; --normalize)" in text
+
+
+def test_the_table_has_a_line_for_every_candidate(comparison):
+    record, _ = comparison
+    stream = io.StringIO()
+    Console(file=stream, width=140).print(comparison_table(record))
+    lines = stream.getvalue().splitlines()
+    for candidate in record.verdict.candidates:
+        assert any(f"{candidate.error:.3g}" in line for line in lines)
