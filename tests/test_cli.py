@@ -45,7 +45,7 @@ def test_help_names_every_command_and_loads_nothing_heavy():
 def test_info_says_what_runs():
     facts = json.loads(throughtime("info", "--json").stdout)
     assert facts["native module"] == "built"
-    assert facts["path of GRU"].startswith("torch: ")
+    assert facts["path of GRU"].startswith("native: ")
     assert "cpu features" in throughtime("info", "--quiet").stdout
 
 

@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import warnings
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -14,11 +15,20 @@ from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 import throughtime
 from helpers import assert_same, gradients
 from throughtime import explain_path, forced_path
+from throughtime.nn.native import instruction_set, instruction_sets
 
 KINDS = ["RNN", "LSTM", "GRU"]
-PATHS = ["torch", "oracle"]
-either_path = pytest.mark.parametrize("path", PATHS)
+PATHS = ["torch", "oracle", *(f"native {name}" for name in instruction_sets())]
+every_path = pytest.mark.parametrize("path", PATHS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@contextmanager
+def taking(path):
+    """Take one path, and for the kernels one instruction set: 'native avx2'."""
+    name, *isa = path.split()
+    with forced_path(name), instruction_set(isa[0]) if isa else nullcontext():
+        yield
 
 
 def pair(kind, *args, seed=0, **options):
@@ -90,7 +100,7 @@ def inputs_for(layer, form, steps, batch, with_state, generator):
     return leaves, (leaves["x"], hx)
 
 
-@either_path
+@every_path
 @settings(max_examples=150)
 @given(
     configuration=configurations(),
@@ -107,6 +117,9 @@ def test_values_and_all_gradients_are_torchs(
     kind, input_size, hidden, options = configuration
     if path == "oracle" and form.startswith("packed") and options["dropout"] == 0.5:
         options |= {"dropout": 1.0}  # the oracle pads, so it draws its masks in another order
+    if path.startswith("native"):  # what the kernels do not compute yet
+        form = form.replace("packed sorted", "strided").replace("packed", "batched")
+        options.pop("proj_size", None)
     theirs, ours = pair(kind, input_size, hidden, seed=seed, **options)
     theirs.train(training), ours.train(training)
     generator = torch.Generator().manual_seed(seed)
@@ -114,7 +127,7 @@ def test_values_and_all_gradients_are_torchs(
     results = []
     for layer in (theirs, ours):
         torch.manual_seed(seed)  # the same dropout masks
-        with forced_path(path):
+        with taking(path):
             output = layer(*arguments)
         wanted = {**leaves, **dict(layer.named_parameters())}
         results.append((output, gradients(output, wanted, torch.Generator().manual_seed(seed))))
@@ -388,10 +401,12 @@ def test_no_steps_leave_the_state_alone(kind):
     assert_same(state, hx)
 
 
-@either_path
+@every_path
 @every_kind
 def test_no_samples_give_no_outputs(kind, path):
-    with forced_path(path):
+    if path.startswith("native"):
+        pytest.skip("empty tensors take another path")
+    with taking(path):
         output, state = getattr(throughtime, kind)(3, 4)(torch.zeros(5, 0, 3))
     assert output.shape == (5, 0, 4)
     assert (state[0] if kind == "LSTM" else state).shape == (1, 0, 4)
@@ -399,13 +414,27 @@ def test_no_samples_give_no_outputs(kind, path):
 
 def test_explain_path_says_what_runs_and_why():
     layer, x = throughtime.LSTM(3, 4), torch.zeros(5, 2, 3)
-    assert explain_path(layer, x) == ("torch", "the plain configuration, by torch's fused operator")
+    assert explain_path(layer, x) == ("native", "the project's kernels")
     path = explain_path(layer, x, lengths=torch.tensor([5, 2]))
-    assert path == ("oracle", "torch's operators have no lengths")
+    assert path == ("oracle", "the plain equations; torch's operators have no lengths")
+    path = explain_path(layer, pack_sequence([x[:, 0]]))
+    assert path.name == "torch"
+    assert path.reason.endswith("the project's kernels have no PackedSequence")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert explain_path(layer, x).reason.endswith("have no autocast")
+    half = throughtime.GRU(3, 4, dtype=torch.bfloat16)
+    assert explain_path(half, x.bfloat16()).reason.endswith("have no dtype torch.bfloat16")
+    assert explain_path(throughtime.LSTM(3, 4, proj_size=2), x).reason.endswith("no proj_size")
     with forced_path("oracle"):
         assert explain_path(layer, x) == ("oracle", "forced by forced_path()")
-    with forced_path("torch"), pytest.raises(ValueError, match="cannot compute this call: lengths"):
+    with (
+        forced_path("torch"),
+        pytest.raises(ValueError, match="cannot compute this call: it has no leng"),
+    ):
         layer(x, lengths=torch.tensor([5, 2]))
-    with pytest.raises(ValueError, match="'torch' or 'oracle', got 'gpu'"), forced_path("gpu"):
+    with forced_path("native"), pytest.raises(ValueError, match=r"'native' cannot .* no reset"):
+        layer(x, reset=torch.zeros(5, 2, dtype=torch.bool))
+    text = "path is one of native, torch, oracle; got 'gpu'"
+    with pytest.raises(ValueError, match=text), forced_path("gpu"):
         pass
-    assert explain_path(layer, x).name == "torch"  # the override ends with its block
+    assert explain_path(layer, x).name == "native"  # the override ends with its block

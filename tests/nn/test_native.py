@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import assert_same
@@ -30,8 +30,11 @@ def stacked(parts):  # (h, c) each [B,H] -> [B,S,H]
     return torch.stack(parts, dim=1)
 
 
-def test_the_module_is_built():
+def test_the_module_is_built_with_the_best_instruction_set_first():
     assert native.kernels is not None, native.unavailable
+    found = native.instruction_sets()
+    assert found == [n for n in ("avx512", "avx2", "baseline") if n in found]
+    assert ("avx2" in found) == ({"avx2", "fma"} <= set(native.cpu_features()))
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the kernel lists no CPU flags")
@@ -42,15 +45,89 @@ def test_cpu_features_are_those_the_kernel_reports():
     assert set(native.cpu_features()) == flags & asked
 
 
+@pytest.fixture(params=native.instruction_sets(), autouse=True)
+def isa(request):
+    """Every test of this file runs on every instruction set that this processor has."""
+    with native.instruction_set(request.param):
+        assert native.kernels.instruction_set_in_use() == request.param
+        yield request.param
+
+
 @every_dtype
-@settings(max_examples=30)
-@given(sizes=st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)))
-def test_the_naive_product_is_a_product(dtype, sizes):
+@pytest.mark.parametrize("product", ["product", "product_naive"])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.tuples(st.integers(0, 40), st.integers(0, 70), st.integers(0, 20)))
+def test_products_are_products(isa, dtype, product, sizes):
     rows, columns, inner = sizes
     a, b = torch.randn(rows, inner, dtype=dtype), torch.randn(columns, inner, dtype=dtype)
-    c = torch.full((rows, columns), torch.nan, dtype=dtype)
-    native.kernels.product(a, b, c)
-    assert_same(c, a @ b.T)
+    # a border of NaN: what lies beyond must be neither read nor written
+    around = torch.full((rows * columns + 64,), torch.nan, dtype=dtype)
+    c = around[32 : 32 + rows * columns].reshape(rows, columns)
+    getattr(native.kernels, product)(a, b, c)
+    torch.testing.assert_close(c, a @ b.T)
+    assert around[:32].isnan().all()
+    assert around[32 + rows * columns :].isnan().all()
+
+
+# Largest error in units in the last place, against float128 or float64: a stated bound, tested
+ULPS = {
+    ("exp", torch.float32): 2,
+    ("exp", torch.float64): 2,
+    ("tanh", torch.float32): 3,
+    ("tanh", torch.float64): 3,
+    ("sigmoid", torch.float32): 4,
+    ("sigmoid", torch.float64): 4,
+}
+EXACT = {
+    "exp": ([-torch.inf, torch.inf, 0.0], [0.0, torch.inf, 1.0]),
+    "tanh": ([-torch.inf, torch.inf, 0.0], [-1.0, 1.0, 0.0]),
+    "sigmoid": ([-torch.inf, torch.inf, 0.0], [0.0, 1.0, 0.5]),
+}
+
+
+def true_value(function, x):
+    wide = x.astype(np.longdouble)
+    if function == "exp":
+        return np.exp(wide)
+    return np.tanh(wide) if function == "tanh" else 1 / (1 + np.exp(-wide))
+
+
+@every_dtype
+@pytest.mark.parametrize("function", ["exp", "tanh", "sigmoid"])
+def test_functions_keep_their_bound_over_the_whole_range(function, dtype):
+    kind = np.float32 if dtype == torch.float32 else np.float64
+    random = np.random.default_rng(0)
+    # every size of number, both signs, and densely where the functions change
+    exponents = random.uniform(-40, 10, 100_000)
+    x = np.concatenate(
+        [random.choice([-1, 1], 100_000) * 2.0**exponents, random.uniform(-20, 20, 200_003)]
+    )
+    x = x.astype(kind)
+    truth = true_value(function, x)
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = truth.astype(kind)
+    inside = np.isfinite(rounded) & (np.abs(truth) >= np.finfo(kind).tiny)
+    y = np.empty_like(x)
+    native.kernels.elementwise(function, x, y)
+    ulps = np.abs(y[inside] - truth[inside]) / np.spacing(np.abs(truth[inside]).astype(kind))
+    assert ulps.max() <= ULPS[function, dtype]
+    # beyond: to 0 or infinity where the true value does, within the least subnormal numbers
+    np.testing.assert_allclose(
+        y[~inside], rounded[~inside], rtol=1e-5, atol=4 * np.finfo(kind).tiny
+    )
+    special, expected = EXACT[function]
+    found = torch.empty(4, dtype=dtype)
+    native.kernels.elementwise(function, torch.tensor([*special, torch.nan], dtype=dtype), found)
+    assert found[:3].tolist() == expected
+    assert found[3].isnan()
+
+
+def test_an_unknown_function_or_instruction_set_is_refused():
+    with pytest.raises(ValueError, match="exp, tanh or sigmoid"):
+        native.kernels.elementwise("cos", torch.ones(1), torch.ones(1))
+    text = r"instruction set is one of .*; got 'mmx'"
+    with pytest.raises(ValueError, match=text), native.instruction_set("mmx"):
+        pass
 
 
 @every_cell

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from throughtime.nn import cells
+from throughtime.nn.calls import Hidden
 from throughtime.nn.native import choose_path
-
-Hidden = Tensor | tuple[Tensor, Tensor]
 
 
 class _Cell(nn.Module):
@@ -66,7 +65,7 @@ class _Cell(nn.Module):
             states = (x.new_zeros(x.shape[0], self.hidden_size),) * count
         elif input.dim() == 1:
             states = tuple(s.unsqueeze(0) for s in states)
-        if choose_path("").name == "torch":
+        if choose_path("cells", "").name == "torch":
             new = self._by_torch(x, states)
         else:
             weights = cells.Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)

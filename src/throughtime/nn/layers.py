@@ -6,36 +6,16 @@ loads both ways. Own modules rather than subclasses: torch.compile refuses torch
 
 import math
 import warnings
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from throughtime.nn import cells
-from throughtime.nn.native import Path, choose_path
-
-Hidden = Tensor | tuple[Tensor, Tensor]
-
-
-class _Call(NamedTuple):
-    """One call in the one form that every path takes: time first, batched, state complete."""
-
-    x: Tensor  # [T, B, I], or [sum of lengths, I] when packed
-    state: cells.State  # each [L*D, B, H]
-    batch_sizes: Tensor | None  # of a PackedSequence
-    lengths: Tensor | None  # [B]
-    reset: Tensor | None  # [T, B]
-
-    @property
-    def beyond_torch(self) -> str:
-        """What torch's fused operators lack for this call, or nothing."""
-        if self.lengths is not None:
-            return "lengths"
-        if self.reset is not None:
-            return "reset"
-        return "empty sequences" if self.x.shape[0] == 0 else ""
+from throughtime.nn import cells, native
+from throughtime.nn.calls import Call, Hidden, check_lengths, check_sizes, check_switches
+from throughtime.nn.native import Path
 
 
 class _Layer(nn.Module):
@@ -58,8 +38,8 @@ class _Layer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_sizes(input_size, hidden_size, num_layers, proj_size)
-        _check_switches(bias, batch_first, dropout)
+        check_sizes(input_size, hidden_size, num_layers, proj_size)
+        check_switches(bias, batch_first, dropout)
         if proj_size and self.kind != "LSTM":
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         if dropout > 0 and num_layers == 1:
@@ -132,8 +112,13 @@ class _Layer(nn.Module):
     ) -> tuple[Any, Any]:
         """Run whole sequences; see the class for shapes."""
         call = self._read(input, hx, lengths, reset)
-        path = choose_path(call.beyond_torch)
-        output, state = (self._by_torch if path.name == "torch" else self._by_oracle)(call)
+        path = self._path(call)
+        if path.name == "torch":
+            output, state = self._by_torch(call)
+        elif path.name == "native":
+            output, state = self._by_layer(call, native.sequence, {})
+        else:
+            output, state = self._by_oracle(call)
         return self._give_back(input, output, state)
 
     def step(self, x_t: Tensor, state: Hidden | None = None) -> tuple[Tensor, Any]:
@@ -179,8 +164,8 @@ class _Layer(nn.Module):
         hx: Hidden | None,
         lengths: Tensor | None,
         reset: Tensor | None,
-    ) -> _Call:
-        """Check a call as torch.nn does, and bring it to the form of `_Call`."""
+    ) -> Call:
+        """Check a call as torch.nn does, and bring it to the form of `Call`."""
         states = None if hx is None else (hx if isinstance(hx, tuple) else (hx,))
         batch_sizes = None
         if isinstance(input, PackedSequence):
@@ -214,13 +199,13 @@ class _Layer(nn.Module):
         self._check_input(x)
         state = self._check_state(states, batch, x)
         if lengths is not None:
-            lengths = _check_lengths(lengths, x)
+            lengths = check_lengths(lengths, x)
         if reset is not None and (reset.dtype != torch.bool or reset.shape != x.shape[:2]):
             raise RuntimeError(
                 f"reset must be bool with one entry per step and sample, {list(x.shape[:2])} when "
                 f"time is first; got {reset.dtype} {list(reset.shape)}"
             )
-        return _Call(x, state, batch_sizes, lengths, reset)
+        return Call(x, state, batch_sizes, lengths, reset)
 
     def _check_input(self, x: Tensor) -> None:
         weight = self._weights(0, 0).ih
@@ -253,7 +238,13 @@ class _Layer(nn.Module):
 
     # ---------------------------------------------------------------- computing
 
-    def _by_torch(self, call: _Call) -> tuple[Tensor, cells.State]:
+    def _path(self, call: Call) -> Path:
+        weights = [weight for group in self.all_weights for weight in group]
+        beyond = call.beyond_native or ("proj_size" if self.proj_size else "")
+        beyond = beyond or native.beyond_native(call.x, *call.state, *weights)
+        return native.choose_path(beyond, call.beyond_torch)
+
+    def _by_torch(self, call: Call) -> tuple[Tensor, cells.State]:
         operators = {
             "RNN_TANH": torch.rnn_tanh,
             "RNN_RELU": torch.rnn_relu,
@@ -270,33 +261,43 @@ class _Layer(nn.Module):
             output, *new_state = operator(call.x, state, weights, *how, False)
         return output, tuple(new_state)
 
-    def _by_oracle(self, call: _Call) -> tuple[Tensor, cells.State]:
-        x, lengths = call.x, call.lengths
+    def _by_oracle(self, call: Call) -> tuple[Tensor, cells.State]:
+        lengths = call.lengths
         if call.batch_sizes is not None:
-            x, lengths = pad_packed_sequence(PackedSequence(x, call.batch_sizes))
+            x, lengths = pad_packed_sequence(PackedSequence(call.x, call.batch_sizes))
+            call = call._replace(x=x)
             lengths = lengths.to(x.device)
+        output, state = self._by_layer(
+            call, cells.sequence, {"lengths": lengths, "reset": call.reset}
+        )
+        if call.batch_sizes is not None and lengths is not None:
+            output = pack_padded_sequence(output, lengths.cpu()).data
+        return output, state
+
+    def _by_layer(
+        self, call: Call, sequence: Any, options: dict[str, Any]
+    ) -> tuple[Tensor, cells.State]:
+        """The stack of layers and directions, each computed by `sequence`."""
+        x = call.x
         last_states: list[cells.State] = []
         for layer in range(self.num_layers):
             outputs: list[Tensor] = []
             for direction in range(self._directions):
                 at = layer * self._directions + direction
-                output, state = cells.sequence(
+                output, state = sequence(
                     self.kind,
                     x,
                     tuple(s[at] for s in call.state),
                     self._weights(layer, direction),
                     nonlinearity=self.nonlinearity,
                     backwards=direction == 1,
-                    lengths=lengths,
-                    reset=call.reset,
+                    **options,
                 )
                 outputs.append(output)
                 last_states.append(state)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = functional.dropout(x, self.dropout)
-        if call.batch_sizes is not None and lengths is not None:
-            x = pack_padded_sequence(x, lengths.cpu()).data
         return x, tuple(torch.stack(parts) for parts in zip(*last_states, strict=True))
 
     def _give_back(
@@ -417,50 +418,12 @@ def explain_path(
     """Which path would compute ``layer(input, ...)``, and why; nothing is computed.
 
     >>> explain_path(GRU(8, 32), torch.randn(100, 16, 8)).name
-    'torch'
+    'native'
 
     Raises what the call itself would raise.
     """
-    return choose_path(layer._read(input, hx, lengths, reset).beyond_torch)  # pyright: ignore[reportPrivateUsage]
+    return layer._path(layer._read(input, hx, lengths, reset))  # pyright: ignore[reportPrivateUsage]
 
 
 def _suffix(layer: int, direction: int) -> str:
     return f"_l{layer}" + ("_reverse" if direction else "")
-
-
-def _check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
-    for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
-        if value <= 0:
-            raise ValueError(f"{name} must be greater than zero")
-    if num_layers <= 0:
-        raise ValueError("num_layers must be greater than zero")
-    if proj_size < 0:
-        raise ValueError("proj_size should be a positive integer or zero to disable projections")
-    if proj_size >= hidden_size:
-        raise ValueError("proj_size has to be smaller than hidden_size")
-
-
-def _check_switches(bias: bool, batch_first: bool, dropout: float) -> None:
-    for name, value in (("bias", bias), ("batch_first", batch_first)):
-        if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
-    if isinstance(dropout, bool) or not 0 <= dropout <= 1:
-        raise ValueError("dropout should be a number in range [0, 1], the probability of a zero")
-
-
-def _check_lengths(lengths: Tensor, x: Tensor) -> Tensor:
-    steps, batch = x.shape[0], x.shape[1]
-    whole = not lengths.dtype.is_floating_point and lengths.dtype != torch.bool
-    if not whole or lengths.shape != (batch,):
-        raise RuntimeError(
-            f"lengths must be whole numbers of shape [{batch}], one per sample; "
-            f"got {lengths.dtype} {list(lengths.shape)}"
-        )
-    if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
-        raise RuntimeError(
-            f"lengths must lie in 0..{steps}, the steps of the input; "
-            f"got {int(lengths.min())}..{int(lengths.max())}"
-        )
-    return lengths.to(x.device)
