@@ -113,8 +113,47 @@ def sequence(
     """As `cells.sequence`, computed by the kernels: x [T,B,I] to output [T,B,H] and last state."""
     c_0 = state[1] if kind == "LSTM" else None
     given = (x, state[0], c_0, weights.ih, weights.hh, weights.bias_ih, weights.bias_hh)
-    y, h_n, c_n = _Sequence.apply(kind, nonlinearity, backwards, *given)  # pyright: ignore
-    return y, ((h_n, c_n) if kind == "LSTM" else (h_n,))
+    how = (kind, nonlinearity, backwards)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
+        y, h_n, c_n = _Sequence.apply(how, *given)  # pyright: ignore
+    else:
+        y, h_n, c_n, _ = _forward(how, *given, keep=False)
+    return y, ((h_n,) if c_n is None else (h_n, c_n))
+
+
+def _forward(
+    how: tuple[str, str, bool],
+    x: Tensor,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    *,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]:
+    """Output [T,B,H], last states [B,H], and what the backward pass needs if it is kept."""
+    assert kernels is not None
+    kind, nonlinearity, backwards = how
+    (steps, batch, _), hidden = x.shape, w_hh.shape[1]
+    y = x.new_empty(steps, batch, hidden)
+    gates = x.new_empty(steps, batch, cells.GATES[kind], hidden) if keep else None
+    inner = x.new_empty(steps, batch, hidden) if keep and kind == "LSTM" else None
+    r_new = x.new_empty(steps, batch, hidden) if keep and kind == "GRU" else None
+    c_n = None if c_0 is None else x.new_empty(batch, hidden)
+    kernels.forward(
+        _cell(kind, nonlinearity),
+        backwards,
+        *(_plain(t) for t in (_rows(x), w_ih, w_hh, b_ih, b_hh, h_0, c_0)),
+        y,
+        gates,
+        inner,
+        r_new,
+        c_n,
+        torch.get_num_threads(),
+    )
+    return y, y[0 if backwards else -1].clone(), c_n, (gates, inner, r_new)
 
 
 class _Sequence(torch.autograd.Function):
@@ -122,41 +161,13 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any,
-        kind: str,
-        nonlinearity: str,
-        backwards: bool,
-        x: Tensor,
-        h_0: Tensor,
-        c_0: Tensor | None,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        b_ih: Tensor | None,
-        b_hh: Tensor | None,
+        ctx: Any, how: tuple[str, str, bool], *given: Any
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        assert kernels is not None
-        (steps, batch, _), hidden = x.shape, w_hh.shape[1]
-        keep = any(ctx.needs_input_grad)
-        y = x.new_empty(steps, batch, hidden)
-        gates = x.new_empty(steps, batch, cells.GATES[kind], hidden) if keep else None
-        inner = x.new_empty(steps, batch, hidden) if keep and kind == "LSTM" else None
-        r_new = x.new_empty(steps, batch, hidden) if keep and kind == "GRU" else None
-        c_n = None if c_0 is None else torch.empty_like(c_0, memory_format=torch.contiguous_format)
-        kernels.forward(
-            _cell(kind, nonlinearity),
-            backwards,
-            *(_plain(t) for t in (_rows(x), w_ih, w_hh, b_ih, b_hh, h_0, c_0)),
-            y,
-            gates,
-            inner,
-            r_new,
-            c_n,
-            torch.get_num_threads(),
-        )
-        ctx.how = (kind, nonlinearity, backwards)
-        ctx.save_for_backward(x, h_0, c_0, w_ih, w_hh, b_ih, b_hh, y, gates, inner, r_new)
+        y, h_n, c_n, kept = _forward(how, *given, keep=True)
+        ctx.how = how
+        ctx.save_for_backward(*given, y, *kept)
         ctx.set_materialize_grads(False)
-        return y, y[0 if backwards else -1].clone(), c_n
+        return y, h_n, c_n
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -166,13 +177,13 @@ class _Sequence(torch.autograd.Function):
         kind, nonlinearity, backwards = ctx.how
         inputs = ctx.saved_tensors[:7]
         if torch.is_grad_enabled():  # create_graph: these gradients will be differentiated
-            return (None, None, None, *_oracle_gradients(ctx.how, inputs, (dy, dh_n, dc_n)))
+            return (None, *_oracle_gradients(ctx.how, inputs, (dy, dh_n, dc_n)))
         x, h_0, c_0, w_ih, w_hh, b_ih, _, y, gates, inner, r_new = ctx.saved_tensors
 
         def like(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else torch.empty(tensor.shape, dtype=tensor.dtype)
 
-        dx = like(x) if ctx.needs_input_grad[3] else None
+        dx = like(x) if ctx.needs_input_grad[1] else None
         dw_ih, dw_hh, db_ih, db_hh = like(w_ih), like(w_hh), like(b_ih), like(b_ih)
         dh_0, dc_0 = like(h_0), like(c_0)
         kernels.backward(
@@ -186,7 +197,7 @@ class _Sequence(torch.autograd.Function):
             *(like(gates), like(r_new)),
             torch.get_num_threads(),
         )
-        return None, None, None, dx, dh_0, dc_0, dw_ih, dw_hh, db_ih, db_hh
+        return None, dx, dh_0, dc_0, dw_ih, dw_hh, db_ih, db_hh
 
 
 def _oracle_gradients(
