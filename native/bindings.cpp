@@ -138,8 +138,7 @@ void backward(tt::Cell cell, bool backwards, Strided<const Real> x, Array<const 
               Maybe<Strided<const Real>> dy, Maybe<Array<const Real, 2>> dh_n,
               Maybe<Array<const Real, 2>> dc_n, Maybe<Array<Real, 3>> dx, Array<Real, 2> dw_ih,
               Array<Real, 2> dw_hh, Maybe<Array<Real, 1>> db_ih, Maybe<Array<Real, 1>> db_hh,
-              Array<Real, 2> dh_0, Maybe<Array<Real, 2>> dc_0, Array<Real, 4> dgates,
-              Maybe<Array<Real, 3>> dr_new, std::size_t threads) {
+              Array<Real, 2> dh_0, Maybe<Array<Real, 2>> dc_0, std::size_t threads) {
   tt::Layer<Real> p = Arguments<Real>{cell, backwards, x, w_ih, w_hh, {}, {}, h_0, c_0}.layer();
   const std::size_t G = tt::gate_count(cell), T = p.T, B = p.B, H = p.H;
   const bool lstm = cell == tt::Cell::kLstm, gru = cell == tt::Cell::kGru;
@@ -160,12 +159,10 @@ void backward(tt::Cell cell, bool backwards, Strided<const Real> x, Array<const 
   require_shape("dw_ih", dw_ih, {G * H, p.I});
   require_shape("dw_hh", dw_hh, {G * H, H});
   require_shape("dh_0", dh_0, {B, H});
-  require_shape("dgates", dgates, {T, B, G, H});
-  d.dw_ih = dw_ih.data(), d.dw_hh = dw_hh.data(), d.dh_0 = dh_0.data(), d.dgates = dgates.data();
+  d.dw_ih = dw_ih.data(), d.dw_hh = dw_hh.data(), d.dh_0 = dh_0.data();
   d.db_ih = pointer("db_ih", db_ih, db_ih.has_value(), {G * H});
   d.db_hh = pointer("db_hh", db_hh, db_ih.has_value(), {G * H});
   d.dc_0 = pointer("dc_0", dc_0, lstm, {B, H});
-  d.dr_new = pointer("dr_new", dr_new, gru, {T, B, H});
   nb::gil_scoped_release release;
   tt::kernels<Real>().backward(p, d, threads);
 }
@@ -241,8 +238,7 @@ void bind_for(nb::module_& m) {
         "dh_n"_a.noconvert().none(), "dc_n"_a.noconvert().none(), "dx"_a.noconvert().none(),
         "dw_ih"_a.noconvert(), "dw_hh"_a.noconvert(), "db_ih"_a.noconvert().none(),
         "db_hh"_a.noconvert().none(), "dh_0"_a.noconvert(), "dc_0"_a.noconvert().none(),
-        "dgates"_a.noconvert(), "dr_new"_a.noconvert().none(), "threads"_a,
-        "Its backward: writes all gradients, and dgates [T,B,G,H]");
+        "threads"_a, "Its backward: writes all gradients");
   m.def("product_naive", &product<Real, true>, "a"_a.noconvert(), "b"_a.noconvert(),
         "c"_a.noconvert(), "c [M,N] = a [M,K] b [N,K]^T, by the definition");
   m.def("product", &product<Real, false>, "a"_a.noconvert(), "b"_a.noconvert(),

@@ -45,8 +45,6 @@ struct LayerGradient {
   Real *dw_ih, *dw_hh;   // [G*H,I], [G*H,H]
   Real *db_ih, *db_hh;   // [G*H] each, or null
   Real *dh_0, *dc_0;     // [B,H]; dc_0 for the Lstm alone
-  Real* dgates;          // [T,B,G,H]: gradient of the gates' input part
-  Real* dr_new;          // [T,B,H], Gru alone: that of the new gate's recurrent part
 };
 
 // The kernels, compiled for one instruction set.

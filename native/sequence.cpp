@@ -2,9 +2,8 @@
 // instruction set.
 //
 // Forward: the batch is split over threads once; each takes its rows through all of time, so no
-// thread waits for another at a step. Backward does the same, and then the weights' gradients, sums
-// over all rows and steps, are split by columns instead: every sum is one chain in the order of time,
-// whatever the number of threads, so that number cannot change a bit.
+// thread waits for another at a step. Backward does the same with shares of a size that the batch
+// alone sets; each share adds up its own weight gradients, and these are added at the end in order.
 #include <cstdlib>
 #include <new>
 
@@ -22,8 +21,10 @@ namespace {
 // Work under this many multiply-adds stays on one thread: waking another would cost more.
 constexpr std::size_t kWorthAThread = 100'000;
 // Rows of a weight gradient's sum that are added up on their own, before they join the total: they
-// stay in the first cache, and short chains round less than one long one.
-constexpr std::size_t kSumRows = 64;
+// stay in the cache, and short chains round less than one long one.
+constexpr std::size_t kSumRows = 128;
+// Shares of the batch in the backward pass, at most: each has sums as large as the weights.
+constexpr std::size_t kMostShares = 8;
 
 template <class Real>
 class Buffer {
@@ -266,186 +267,178 @@ void forward(const Layer<Real>& p, std::size_t threads) {
 
 // -------------------------------------------------------------------- backward
 
+// Where a share of the batch adds up its weights' gradients, transposed: the gates' gradients are
+// the vectors. [I+H, G*H] and the two biases.
+template <class Real>
+struct Sums {
+  std::size_t inputs, hidden, wide;
+  Buffer<Real> all;
+
+  Sums(std::size_t I, std::size_t H, std::size_t GH)
+      : inputs(I), hidden(H), wide((GH + kPanel<Real> - 1) / kPanel<Real> * kPanel<Real>),
+        all((I + H + 2) * wide) {
+    for (std::size_t k = 0; k < (I + H + 2) * wide; ++k) all.get()[k] = 0;
+  }
+  Real* ih() const { return all.get(); }
+  Real* hh() const { return all.get() + inputs * wide; }
+  Real* b_ih() const { return hh() + hidden * wide; }
+  Real* b_hh() const { return b_ih() + wide; }
+};
+
+// Weights as the backward pass multiplies by them.
 template <class Real, class Math>
-void backward_rows(const Layer<Real>& p, const LayerGradient<Real>& d, const Real* packed_hh,
+struct BackwardWeights {
+  static constexpr std::size_t G = Math::gates;
+  static constexpr std::size_t shared = Math::keeps_recurrent ? G - 1 : G;  // gates with dr = dx
+  Buffer<Real> hh, hh_new, ih;
+
+  BackwardWeights(const Layer<Real>& p, bool dx)
+      : hh(packed_size<Real>(p.H, shared * p.H)),
+        hh_new(shared < G ? packed_size<Real>(p.H, p.H) : 0),
+        ih(dx ? packed_size<Real>(p.I, G * p.H) : 0) {
+    const std::ptrdiff_t row = (std::ptrdiff_t)p.H;
+    pack(p.w_hh, 1, row, p.H, shared * p.H, hh.get());
+    if (shared < G) pack(p.w_hh + shared * p.H * p.H, 1, row, p.H, p.H, hh_new.get());
+    if (dx) pack(p.w_ih, 1, (std::ptrdiff_t)p.I, p.I, G * p.H, ih.get());
+  }
+};
+
+template <class Real>
+void add_rows(std::size_t rows, std::size_t N, const Real* d, Real* sums) {
+  constexpr std::size_t L = kLanes<Real>;
+  for (std::size_t n = 0; n < N; n += L) {
+    const std::size_t there = smaller(L, N - n);
+    VecOf<Real> part{};
+    for (std::size_t i = 0; i < rows; ++i) part += read(d + i * N + n, there);
+    write(sums + n, read(sums + n, there) + part, there);
+  }
+}
+
+template <class Real>
+void copy_rows(std::size_t rows, std::size_t N, const Real* from, std::ptrdiff_t row, Real* to) {
+  for (std::size_t i = 0; i < rows; ++i, from += row, to += N) {
+    for (std::size_t n = 0; n < N; ++n) to[n] = from[n];
+  }
+}
+
+// Samples b0..b1 back through all of time. A few steps at a time: their gates' gradients stay in the
+// cache until they have been added to the weights' and multiplied into dx.
+template <class Real, class Math>
+void backward_rows(const Layer<Real>& p, const LayerGradient<Real>& d,
+                   const BackwardWeights<Real, Math>& weights, const Sums<Real>& sums,
                    std::size_t b0, std::size_t b1) {
   constexpr std::size_t G = Math::gates, S = Math::states;
-  constexpr std::size_t shared = Math::keeps_recurrent ? G - 1 : G;  // gates with dr = dx
-  const std::size_t rows = b1 - b0, H = p.H, GH = G * H;
+  constexpr std::size_t shared = BackwardWeights<Real, Math>::shared;
+  constexpr bool keeps = Math::keeps_recurrent;
+  const std::size_t rows = b1 - b0, H = p.H, I = p.I, GH = G * H, of_shared = shared * H;
+  const std::size_t steps = (kSumRows + rows - 1) / rows;  // taken together
+  Buffer<Real> dgates(steps * rows * GH), dr_new(keeps ? steps * rows * H : 0);
+  Buffer<Real> before(steps * rows * H), inputs(steps * rows * I);
   Real* dh = d.dh_0 + b0 * H;  // the gradient that flows through time lives where it will end
   Real* dc = S == 2 ? d.dc_0 + b0 * H : nullptr;
   for (std::size_t k = 0; k < rows * H; ++k) {
     dh[k] = d.dh_n ? d.dh_n[b0 * H + k] : Real(0);
     if (S == 2) dc[k] = d.dc_n ? d.dc_n[b0 * H + k] : Real(0);
   }
+  std::size_t taken = 0;
   for (std::size_t i = p.T; i-- > 0;) {
     const std::size_t t = step_of(p, i), at = t * p.B + b0;
     const std::ptrdiff_t h_row = i == 0 ? (std::ptrdiff_t)H : p.y_b;
     const Real* h = previous(p, i, p.h_0, (const Real*)p.y, p.y_b) + (std::ptrdiff_t)b0 * h_row;
     const Real* c = S == 2 ? previous(p, i, p.c_0, (const Real*)p.cells, (std::ptrdiff_t)H) + b0 * H
                            : nullptr;
+    Real* step_dgates = dgates.get() + taken * rows * GH;
+    Real* step_dr_new = keeps ? dr_new.get() + taken * rows * H : nullptr;
     for (std::size_t m = 0; m < rows; ++m) {
       const std::size_t row = at + m;
       const RowGradient<Real> q{p.gates + row * GH,
-                                p.r_new ? p.r_new + row * H : nullptr,
+                                keeps ? p.r_new + row * H : nullptr,
                                 h + (std::ptrdiff_t)m * h_row,
                                 S == 2 ? c + m * H : nullptr,
                                 S == 2 ? p.cells + row * H : nullptr,
                                 d.dy ? d.dy + (std::ptrdiff_t)row * d.dy_b : nullptr,
                                 dh + m * H,
                                 S == 2 ? dc + m * H : nullptr,
-                                d.dgates + row * GH,
-                                d.dr_new ? d.dr_new + row * H : nullptr};
+                                step_dgates + m * GH,
+                                keeps ? step_dr_new + m * H : nullptr};
       row_backward<Real, Math>(q, H);
     }
-    multiply_packed(rows, H, shared * H, d.dgates + at * GH, (std::ptrdiff_t)GH, packed_hh, dh,
+    multiply_packed(rows, H, of_shared, step_dgates, (std::ptrdiff_t)GH, weights.hh.get(), dh,
                     (std::ptrdiff_t)H, (const Real*)nullptr, true);
-    if constexpr (shared < G) {
-      multiply_packed(rows, H, H, d.dr_new + at * H, (std::ptrdiff_t)H,
-                      packed_hh + packed_size<Real>(H, shared * H), dh, (std::ptrdiff_t)H,
-                      (const Real*)nullptr, true);
+    if constexpr (keeps) {
+      multiply_packed(rows, H, H, step_dr_new, (std::ptrdiff_t)H, weights.hh_new.get(), dh,
+                      (std::ptrdiff_t)H, (const Real*)nullptr, true);
     }
+    copy_rows(rows, H, h, h_row, before.get() + taken * rows * H);
+    copy_rows(rows, I, p.x + (std::ptrdiff_t)t * p.x_t + (std::ptrdiff_t)b0 * p.x_b, p.x_b,
+              inputs.get() + taken * rows * I);
+    if (d.dx) {
+      multiply_packed(rows, I, GH, step_dgates, (std::ptrdiff_t)GH, weights.ih.get(),
+                      d.dx + at * I, (std::ptrdiff_t)I, (const Real*)nullptr, false);
+    }
+    if (++taken < steps && i > 0) continue;
+    const std::size_t K = taken * rows;
+    const std::ptrdiff_t wide = (std::ptrdiff_t)sums.wide, gate_row = (std::ptrdiff_t)GH;
+    const auto outer = [&](std::size_t M, const Real* a, std::size_t N, const Real* gradient,
+                           std::ptrdiff_t row, Real* to) {
+      multiply(M, N, TileArgs<Real>{K, a, 1, (std::ptrdiff_t)M, gradient, row, to, wide},
+               (const Real*)nullptr, true);
+    };
+    outer(I, inputs.get(), GH, dgates.get(), gate_row, sums.ih());
+    outer(H, before.get(), of_shared, dgates.get(), gate_row, sums.hh());
+    if constexpr (keeps) {
+      outer(H, before.get(), H, dr_new.get(), (std::ptrdiff_t)H, sums.hh() + of_shared);
+    }
+    if (d.db_ih) {
+      add_rows(K, GH, (const Real*)dgates.get(), sums.b_ih());
+      if constexpr (keeps) add_rows(K, H, (const Real*)dr_new.get(), sums.b_hh() + of_shared);
+    }
+    taken = 0;
   }
 }
 
-// dw [n0..n1, M] = sum over rows k of d[k, n] a[k, m]: rows of `a` before `split` come from
-// a_first. A matrix of rows `*_row` apart. Each element is one chain in the order of k.
-template <class Real>
-struct Sum {
-  std::size_t rows, split, M;
-  const Real* a_first;
-  std::ptrdiff_t a_first_row;
-  const Real* a;
-  std::ptrdiff_t a_row;
-  const Real* d;
-  std::ptrdiff_t d_row;
-  Real* dw;
-};
-
-template <class Real>
-void sum_outer_products(const Sum<Real>& s, std::size_t n0, std::size_t n1) {
-  constexpr std::size_t W = kPanel<Real>;
-  const std::size_t wide = (n1 - n0 + W - 1) / W * W;
-  Buffer<Real> sums(s.M * wide);  // dw transposed: the columns of d are the vectors
-  std::size_t k = 0;
-  bool add = false;
-  while (k < s.rows) {
-    const bool in_first = k < s.split;
-    const std::size_t to = smaller(k + kSumRows, in_first ? s.split : s.rows);
-    const Real* a = in_first ? s.a_first + (std::ptrdiff_t)k * s.a_first_row
-                             : s.a + (std::ptrdiff_t)(k - s.split) * s.a_row;
-    const std::ptrdiff_t a_row = in_first ? s.a_first_row : s.a_row;
-    const TileArgs<Real> q{to - k, a, 1, a_row, s.d + (std::ptrdiff_t)k * s.d_row + (std::ptrdiff_t)n0,
-                           s.d_row, sums.get(), (std::ptrdiff_t)wide};
-    multiply(s.M, n1 - n0, q, (const Real*)nullptr, add);
-    add = true;
-    k = to;
-  }
+// The gradients of the weights from the sums of all shares, in their order.
+template <class Real, class Math>
+void gather_sums(const Layer<Real>& p, const LayerGradient<Real>& d, const Sums<Real>* const* sums,
+                 std::size_t shares, std::size_t n0, std::size_t n1) {
+  const std::size_t of_shared = BackwardWeights<Real, Math>::shared * p.H;
+  const auto total = [&](std::size_t k, std::size_t n) {
+    Real sum = 0;
+    for (std::size_t s = 0; s < shares; ++s) sum += sums[s]->all.get()[k * sums[s]->wide + n];
+    return sum;
+  };
   for (std::size_t n = n0; n < n1; ++n) {
-    for (std::size_t m = 0; m < s.M; ++m) {
-      s.dw[n * s.M + m] = s.rows ? sums.get()[m * wide + n - n0] : Real(0);
-    }
+    for (std::size_t i = 0; i < p.I; ++i) d.dw_ih[n * p.I + i] = total(i, n);
+    for (std::size_t h = 0; h < p.H; ++h) d.dw_hh[n * p.H + h] = total(p.I + h, n);
+    if (!d.db_ih) continue;
+    d.db_ih[n] = total(p.I + p.H, n);
+    d.db_hh[n] = n < of_shared ? d.db_ih[n] : total(p.I + p.H + 1, n);
   }
 }
 
-// sums [n0..n1] of the columns of d, in blocks as above.
-template <class Real>
-void sum_rows(std::size_t rows, const Real* d, std::ptrdiff_t d_row, std::size_t n0, std::size_t n1,
-              Real* sums) {
-  constexpr std::size_t L = kLanes<Real>;
-  for (std::size_t n = n0; n < n1; n += L) {
-    const std::size_t there = smaller(L, n1 - n);
-    VecOf<Real> total{};
-    for (std::size_t k = 0; k < rows; k += kSumRows) {
-      VecOf<Real> part{};
-      const std::size_t to = smaller(k + kSumRows, rows);
-      for (std::size_t i = k; i < to; ++i) part += read(d + (std::ptrdiff_t)i * d_row + n, there);
-      total += part;
-    }
-    write(sums + n, total, there);
-  }
+// Shares of the batch in the backward pass: they depend on its size alone, so that the order of all
+// sums, and with it every bit, is the same for any number of threads.
+inline std::size_t shares_of(std::size_t B) {
+  const std::size_t wanted = B / 16 < 2 ? 2 : B / 16;
+  return smaller(smaller(wanted, kMostShares), B);
 }
 
 template <class Real, class Math>
 void backward_of(const Layer<Real>& p, const LayerGradient<Real>& d, std::size_t threads) {
-  constexpr std::size_t G = Math::gates, W = kPanel<Real>;
-  constexpr std::size_t shared = Math::keeps_recurrent ? G - 1 : G;
-  const std::size_t H = p.H, GH = G * H, rows = p.T * p.B;
-  threads = threads_for(p, G, threads);
-
-  Buffer<Real> packed_hh(packed_size<Real>(H, shared * H) + packed_size<Real>(H, H));
-  pack(p.w_hh, 1, (std::ptrdiff_t)H, H, shared * H, packed_hh.get());
-  if (shared < G) {
-    pack(p.w_hh + shared * H * H, 1, (std::ptrdiff_t)H, H, H,
-         packed_hh.get() + packed_size<Real>(H, shared * H));
-  }
-  const std::size_t parts = smaller(threads, p.B);
+  const std::size_t GH = Math::gates * p.H, shares = shares_of(p.B);
+  threads = threads_for(p, Math::gates, threads);
+  const BackwardWeights<Real, Math> weights(p, d.dx != nullptr);
+  const Sums<Real>* sums[kMostShares] = {};
+  in_parallel(shares, threads, [&](std::size_t i) {
+    const auto* mine = new Sums<Real>(p.I, p.H, GH);
+    sums[i] = mine;
+    backward_rows<Real, Math>(p, d, weights, *mine, p.B * i / shares, p.B * (i + 1) / shares);
+  });
+  const std::size_t parts = smaller(threads, GH);
   in_parallel(parts, threads, [&](std::size_t i) {
-    backward_rows<Real, Math>(p, d, packed_hh.get(), p.B * i / parts, p.B * (i + 1) / parts);
+    gather_sums<Real, Math>(p, d, sums, shares, GH * i / parts, GH * (i + 1) / parts);
   });
-
-  // x without gaps between steps, so that rows of all steps are one matrix
-  const bool flat = p.x_t == (std::ptrdiff_t)p.B * p.x_b;
-  Buffer<Real> copied(flat ? 0 : rows * p.I);
-  const Real* x = p.x;
-  std::ptrdiff_t x_row = p.x_b;
-  if (!flat) {
-    for (std::size_t t = 0; t < p.T; ++t) {
-      for (std::size_t b = 0; b < p.B; ++b) {
-        const Real* from = p.x + (std::ptrdiff_t)t * p.x_t + (std::ptrdiff_t)b * p.x_b;
-        for (std::size_t i = 0; i < p.I; ++i) copied.get()[(t * p.B + b) * p.I + i] = from[i];
-      }
-    }
-    x = copied.get();
-    x_row = (std::ptrdiff_t)p.I;
-  }
-  // the hidden state before each row: a step earlier, or a step later where time runs backwards
-  const std::size_t others = p.T ? rows - p.B : 0;
-  const auto recurrent = [&](const Real* dr, std::ptrdiff_t dr_row, Real* dw) {
-    if (!p.backwards) return Sum<Real>{rows, p.B, H, p.h_0, (std::ptrdiff_t)H, p.y, p.y_b, dr, dr_row, dw};
-    return Sum<Real>{rows, others, H, p.y + (std::ptrdiff_t)p.B * p.y_b, p.y_b, p.h_0,
-                     (std::ptrdiff_t)H, dr, dr_row, dw};
-  };
-  const Sum<Real> of_x{rows, 0, p.I, nullptr, 0, x, x_row, d.dgates, (std::ptrdiff_t)GH, d.dw_ih};
-  const Sum<Real> of_h = recurrent(d.dgates, (std::ptrdiff_t)GH, d.dw_hh);
-  const Sum<Real> of_h_new = recurrent(d.dr_new, (std::ptrdiff_t)H, d.dw_hh + shared * H * H);
-
-  Buffer<Real> packed_ih(d.dx ? packed_size<Real>(p.I, GH) : 0);
-  if (d.dx) pack(p.w_ih, 1, (std::ptrdiff_t)p.I, p.I, GH, packed_ih.get());
-  // tasks: panels of gate columns, then blocks of rows of dx
-  const std::size_t panels = (GH + W - 1) / W;
-  const std::size_t column_tasks = smaller(panels, threads);
-  const std::size_t dx_tasks = d.dx ? smaller(threads, rows) : 0;
-  in_parallel(column_tasks + dx_tasks, threads, [&](std::size_t i) {
-    if (i >= column_tasks) {
-      const std::size_t from = rows * (i - column_tasks) / dx_tasks;
-      const std::size_t to = rows * (i - column_tasks + 1) / dx_tasks;
-      // in blocks, so that the rows' gates stay in the cache for all panels
-      for (std::size_t k = from; k < to; k += kSumRows) {
-        multiply_packed(smaller(kSumRows, to - k), p.I, GH, d.dgates + k * GH, (std::ptrdiff_t)GH,
-                        packed_ih.get(), d.dx + k * p.I, (std::ptrdiff_t)p.I, (const Real*)nullptr,
-                        false);
-      }
-      return;
-    }
-    const std::size_t n0 = panels * i / column_tasks * W;
-    const std::size_t n1 = smaller(GH, panels * (i + 1) / column_tasks * W);
-    const std::size_t of_shared = shared * H;
-    sum_outer_products(of_x, n0, n1);
-    if (n0 < of_shared) sum_outer_products(of_h, n0, smaller(n1, of_shared));
-    if (n1 > of_shared) {
-      const std::size_t first = n0 > of_shared ? n0 - of_shared : 0;
-      sum_outer_products(of_h_new, first, n1 - of_shared);
-    }
-    if (!d.db_ih) return;
-    sum_rows(rows, (const Real*)d.dgates, (std::ptrdiff_t)GH, n0, n1, d.db_ih);
-    for (std::size_t n = n0; n < smaller(n1, of_shared); ++n) d.db_hh[n] = d.db_ih[n];
-    if (n1 > of_shared) {
-      const std::size_t first = n0 > of_shared ? n0 - of_shared : 0;
-      sum_rows(rows, (const Real*)d.dr_new, (std::ptrdiff_t)H, first, n1 - of_shared,
-               d.db_hh + of_shared);
-    }
-  });
+  for (std::size_t i = 0; i < shares; ++i) delete sums[i];
 }
 
 template <class Real>

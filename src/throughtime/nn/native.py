@@ -194,7 +194,6 @@ class _Sequence(torch.autograd.Function):
             None if dy is None else dy.contiguous().detach(),
             *(_plain(t) for t in (dh_n, dc_n)),
             *(dx, dw_ih, dw_hh, db_ih, db_hh, dh_0, dc_0),
-            *(like(gates), like(r_new)),
             torch.get_num_threads(),
         )
         return None, dx, dh_0, dc_0, dw_ih, dw_hh, db_ih, db_hh
