@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +148,16 @@ MISTAKES = {
         "--horizon: 0; give a whole number",
     ),
     "no model": (["predict", "nowhere", "{co2}"], "nowhere: no model here"),
+    "no target": (["compare", "{co2}", "--target", ","], "--target: names no column"),
+    "no data": (["compare"], "Missing argument 'DATA'"),
+    "no such option": (["compare", "x.csv", "--horizn", "3"], "No such option"),
+    "no number": (["compare", "x.csv", "--horizon", "abc"], "Invalid value for '--horizon'"),
+    "huge context": (["compare", "{co2}", "--missing", "drop", "--context", "9" * 25], "too short"),
+    "precious folder": (["fit", "{co2}", "-o", "{mine}"], "holds other files"),
+    "no place": (
+        ["predict", "{model}", "{co2}", "-o", "{co2}/x.csv"],
+        "co2.csv: .*; name another place",
+    ),
     "no run": (["report", "nowhere"], "comparison.json: cannot be read"),
     "another run": (
         ["compare", "{co2}", "--missing", "interpolate", "--out", "{taken}"],
@@ -155,10 +167,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "text"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_gets_one_line_and_exit_code_2(co2_cut, tmp_path, arguments, text):
+def test_a_mistake_gets_one_line_and_exit_code_2(co2_cut, comparison, tmp_path, arguments, text):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "identity").write_text("another")
-    places = {"co2": co2_cut, "taken": tmp_path / "taken"}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("x")
+    places = {"co2": co2_cut, "taken": tmp_path / "taken", "mine": tmp_path / "mine"}
+    places["model"] = comparison[1] / "model"
     done = throughtime(*(a.format(**places) for a in arguments), "--quiet", code=2, cwd=tmp_path)
     assert re.search(text, done.stderr)
     assert done.stderr.startswith("throughtime: ")
@@ -166,8 +181,18 @@ def test_a_mistake_gets_one_line_and_exit_code_2(co2_cut, tmp_path, arguments, t
     assert done.stdout == ""
 
 
-def test_a_wrong_option_is_a_usage_error():
-    assert "No such option" in throughtime("compare", "x.csv", "--horizn", "3", code=2).stderr
+def test_an_interrupt_says_how_to_go_on(co2_cut, tmp_path):
+    command = [sys.executable, "-m", "throughtime", "compare", str(co2_cut), "--time", "date"]
+    command += ["--missing", "interpolate", "--epochs", "1000", "--jobs", "1", "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("run/trials/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "throughtime: interrupted; what is done is kept" in told
+    assert "Traceback" not in told
 
 
 def test_a_reader_that_goes_away_is_no_error(co2_cut, comparison):

@@ -62,5 +62,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch,
     assert names(tmp_path) == ["a.txt", "model"]
 
 
+def test_links_are_followed_and_pipes_written_to(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.write_whole(tmp_path / "link", "x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "x"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.write_whole(tmp_path / "pipe", "x")
+    assert os.read(reader, 9) == b"x"
+    os.close(reader)
+
+
 def test_fingerprints_differ_for_different_bytes():
     assert files.fingerprint(b"a") == files.fingerprint(b"a") != files.fingerprint(b"b")

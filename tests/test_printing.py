@@ -1,6 +1,7 @@
 """What people see: choices with their options, a moving bar, the table."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -57,6 +58,13 @@ def test_every_choice_is_told_with_its_option(comparison):
         assert choice.value in line
         assert choice.option in line
     assert "window (how a network is given its values; --normalize)" in text
+
+
+def test_brackets_in_a_name_are_no_markup(comparison):
+    record = replace(comparison[0], unit="co2 [ppm] [/b]")
+    stream = io.StringIO()
+    Console(file=stream, width=140).print(comparison_table(record))
+    assert "co2 [ppm] [/b]" in stream.getvalue()
 
 
 def test_the_table_has_a_line_for_every_candidate(comparison):

@@ -1,11 +1,13 @@
 """The command line: parse, call, print. Each command loads the heavy libraries it needs itself."""
 
+import csv
+import io
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from throughtime import __version__
 from throughtime.errors import InputError
@@ -15,6 +17,9 @@ try:
 except ImportError:  # pragma: no cover - the library alone is installed
     sys.exit("throughtime: the command line needs more: pip install 'throughtime[app]'")
 
+# what typer raises for wrong options; it names the class nowhere in public
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
 if TYPE_CHECKING:
     from throughtime.data.problem import Problem
     from throughtime.runs import ComparisonRecord
@@ -22,14 +27,16 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="throughtime",
     help="Do your sequences need a recurrent network, and which one? Trains, compares and tells.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="CSV (gzip too), Parquet or Arrow.")]
-Target = Annotated[str | None, typer.Option(help="Column to forecast; several with commas.")]
+Target = Annotated[
+    str | None,
+    typer.Option(help="Column to forecast; several with commas, a name with a comma in quotes."),
+]
 Time = Annotated[str | None, typer.Option(help="Column of times; 'none': rows in order.")]
 Group = Annotated[str | None, typer.Option(help="Column that tells several series apart.")]
 Inputs = Annotated[
@@ -44,8 +51,10 @@ Normalize = Annotated[
     str, typer.Option(help="window (each by its last value and spread), global or none.")
 ]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]
-Parameters = Annotated[int, typer.Option(min=1, help="Size that every network is matched to.")]
-Seed = Annotated[int, typer.Option(min=0, help="The (first) seed.")]
+Parameters = Annotated[
+    int, typer.Option(min=1, max=10**8, help="Size that every network is matched to.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**31, help="The (first) seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")]
 
@@ -145,10 +154,11 @@ def fit(
 
     from throughtime.comparing.trials import config_for, data_spec, model_card
     from throughtime.comparing.trials import fit as run
-    from throughtime.nn.storage import save
+    from throughtime.nn.storage import check_free, save
     from throughtime.printing import Reporter, problem_text
     from throughtime.training.loop import TrainingSettings, errors
 
+    check_free(out)
     kind = _one_of("--network", network, KINDS)
     how = _one_of("--normalize", normalize, ("window", "global", "none"))
     problem = _problem(
@@ -270,20 +280,34 @@ def info(as_json: AsJson = False, quiet: Quiet = False) -> None:
 
 def main() -> None:
     """Run the command line; the user's mistakes end in one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what the locale cannot show
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        app()
+        try:
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        except SystemExit as ended:
+            code = ended.code
+        if code == 130:  # how typer says that Ctrl-C was pressed
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
     except InputError as error:
-        print(f"throughtime: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "\nthroughtime: interrupted; what is done is kept, the same command goes on from there",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        _stop(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _stop("interrupted; what is done is kept, the same command goes on from there", 130)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        name = error.filename2 or error.filename or "output"
+        _stop(f"{name}: {error.strerror or error}; name another place, or make room", 2)
+    except _UsageError as error:
+        _stop(f"{error.format_message()} (throughtime --help)", 2)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    print(f"throughtime: {message}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _problem(
@@ -302,6 +326,8 @@ def _problem(
     from throughtime.data.tables import Columns
 
     further = () if inputs == "none" else _names(inputs)
+    if target is not None and not _names(target):
+        raise InputError("--target", "names no column", "name one")
     return read_problem(
         data,
         Columns(_names(target), time, group, further),
@@ -316,7 +342,9 @@ def _problem(
 def _names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    # as in a CSV: a name with a comma stands in quotes
+    cells = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(name.strip() for name in cells if name.strip())
 
 
 def _networks(text: str) -> tuple[str, ...]:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or a power cut, finds the old one or the new one."""
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    path = path.resolve()  # what a link points to is replaced, not the link
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_bytes(data)  # a pipe or a device takes bytes; it cannot be replaced
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -36,9 +40,15 @@ def write_folder_whole(folder: Path, files: dict[str, bytes]) -> None:
         if folder.exists():
             # a folder that is not empty cannot be renamed over: step aside, then drop the old one
             aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-            folder.replace(aside)
-            temporary.replace(folder)
-            shutil.rmtree(aside)
+            try:
+                folder.replace(aside)
+                try:
+                    temporary.replace(folder)
+                except BaseException:
+                    aside.replace(folder)
+                    raise
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
         else:
             temporary.replace(folder)
     except BaseException:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -110,7 +111,9 @@ def problem_text(data: DataRecord, settings: SettingsRecord | None) -> str:
 def comparison_table(record: ComparisonRecord) -> Table:
     """One line a candidate, best first."""
     verdict = record.verdict
-    table = Table(title=f"Test error: {record.unit}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=escape(f"Test error: {record.unit}"), title_justify="left", box=box.SIMPLE_HEAD
+    )
     table.add_column("")
     heads = (
         "error",

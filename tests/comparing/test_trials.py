@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -140,13 +142,43 @@ def test_another_comparison_is_not_mixed_in(comparison, problem, small_settings)
         compare(problem, replace(small_settings, epochs=4), folder)
 
 
-def test_a_damaged_record_is_told(comparison, problem, small_settings, tmp_path):
-    compare(problem, small_settings, tmp_path / "co2")
-    (tmp_path / "co2" / "comparison.json").unlink()
+def test_damaged_records_and_a_lost_model_are_made_anew(problem, small_settings, tmp_path):
+    first = compare(problem, small_settings, tmp_path / "co2")
+    (tmp_path / "co2" / "comparison.json").write_text("{")
     path = next((tmp_path / "co2" / "trials").glob("gru*/record.json"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="not a whole TrialRecord"):
-        compare(problem, small_settings, tmp_path / "co2")
+    shutil.rmtree(tmp_path / "co2" / "model")
+    told = []
+    again = compare(problem, small_settings, tmp_path / "co2", watch=lambda p: told.append(p.trial))
+    assert set(told) == {path.parent.name}
+    assert [without_times(t) for t in again.trials] == [without_times(t) for t in first.trials]
+    assert load(tmp_path / "co2" / "model")
+
+
+def test_a_folder_with_other_files_is_left_alone(problem, small_settings, tmp_path):
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(InputError, match="holds other files"):
+        compare(problem, small_settings, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_workers_end_with_a_parent_that_was_killed(co2_cut, tmp_path):
+    command = [sys.executable, "-m", "throughtime", "compare", str(co2_cut), "--target", "co2"]
+    command += ["--time", "date", "--missing", "interpolate", "--epochs", "1000", "--jobs", "2"]
+    command += ["--out", str(tmp_path / "run"), "--networks", "gru,lstm", "--parameters", "20000"]
+    # the workers hold this pipe open: it ends when the last of them has
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("run/trials/*"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(4)  # the workers are up and training
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    ended = threading.Thread(target=process.stdout.read, daemon=True)
+    ended.start()
+    ended.join(timeout=60)
+    assert not ended.is_alive()
+    process.stdout.close()
 
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
@@ -171,7 +203,8 @@ def test_seasonal_forecasts_need_a_season_that_fits(problem):
     kinds = ["mean", "persistence", "seasonal", "seasonal-drift"]
     for plan, count in ((WindowPlan(54, 4, 52), 4), (WindowPlan(52, 4, 52), 3)):
         assert trivial_kinds(replace(problem, plan=plan)) == kinds[:count]
-    for plan in (WindowPlan(51, 4, 52), WindowPlan(54, 4, 1), WindowPlan(54, 4, 3)):
+    assert trivial_kinds(replace(problem, plan=WindowPlan(54, 4, 3))) == kinds  # seasons repeat
+    for plan in (WindowPlan(51, 4, 52), WindowPlan(54, 4, 1)):
         assert trivial_kinds(replace(problem, plan=plan)) == kinds[:2]
 
 

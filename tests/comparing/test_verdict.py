@@ -134,6 +134,14 @@ def test_what_recurrence_adds_is_said(window_level, words):
     assert any(words in reason for reason in judge(trials, horizon=2).reasons)
 
 
+def test_a_handful_of_test_times_is_too_little():
+    trials = [trial("persistence", [3.0] * 9), trial("gru", [1.0] * 9)]
+    verdict = judge(trials, horizon=1)
+    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
+    assert verdict.headline == "Too little to judge by (9 test times): use persistence."
+    assert verdict.reasons == ()
+
+
 def test_no_need_of_the_past_is_said():
     trials = [*group("persistence", 4, 1), *group("dense", 1), *group("rnn", 1.0)]
     assert any("current step says all" in reason for reason in judge(trials, 2).reasons)

@@ -98,6 +98,10 @@ def test_what_is_not_asked_is_planned_and_told(tmp_path):
     assert plan == WindowPlan(30, 4, 6)
     assert not choices
     assert plan_windows(table, 30, None, None)[0].season == 1  # too long for these rows
+    told = plan_windows(table, 2, 5, 12)[1]
+    assert [c.value for c in told] == ["left out"]  # the seasonal forecasts, and why
+    with pytest.raises(InputError, match="too short for context 10000000000"):
+        plan_windows(table, 1, 10**22, None)
 
 
 def test_impossible_plans_are_refused(tmp_path):
@@ -109,6 +113,9 @@ def test_impossible_plans_are_refused(tmp_path):
         split_by_time(table, WindowPlan(90, 20, 1))
     with pytest.raises(InputError, match="100 rows, too short"):
         split_by_time(table, WindowPlan(5, 20, 1))
+    holes = table_of(tmp_path, [v if v % 5 else "" for v in range(1, 100)], "drop")
+    with pytest.raises(InputError, match="every window of 7 rows touches a missing value"):
+        split_by_time(holes, WindowPlan(5, 2, 1))
     flat = table_of(tmp_path, [7] * 80 + list(range(20)))
     with pytest.raises(InputError, match=r"column 'y': the target is constant \(7\) in its train"):
         split_by_time(flat, WindowPlan(5, 2, 1))

@@ -60,6 +60,11 @@ def test_quotes_and_missing_words(tmp_path):
     assert frame.to_dict(as_series=False) == {"a": ['x "y"\nz', None], "b,c": [None, None]}
 
 
+def test_a_delimiter_inside_quotes_is_none(tmp_path):
+    frame, _ = read(tmp_path, '"a,b,c";d\n1;2\n')
+    assert frame.columns == ["a,b,c", "d"]
+
+
 def test_one_column_and_nameless_columns(tmp_path):
     frame, source = read(tmp_path, "y\n1\n2\n")
     assert frame["y"].to_list() == ["1", "2"]

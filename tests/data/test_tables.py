@@ -38,6 +38,14 @@ def test_what_was_not_said_is_worked_out_and_told(tmp_path):
     assert all(c.option for c in read.choices if c.name not in ("time step", "format"))
 
 
+def test_dates_that_later_rows_make_clear_are_read(tmp_path):
+    days = [f"{d:02d}/{m:02d}/2020" for m, last in ((1, 31), (2, 29)) for d in range(1, last + 1)]
+    read = table(tmp_path, "day,y\n" + "".join(f"{d},{i}\n" for i, d in enumerate(days)))
+    assert (read.time, read.clock.describe()) == ("day", "1 day")
+    with pytest.raises(InputError, match="may be day or month first"):
+        table(tmp_path, "day,y\n" + "".join(f"{d},{i}\n" for i, d in enumerate(days[:12])))
+
+
 def test_targets_come_first_and_further_numbers_are_inputs(tmp_path):
     text = "a,b,c,d\n1,2,3,4\n5,6,7,8\n"
     read = table(tmp_path, text, Columns(targets=("c", "a")))
@@ -61,7 +69,7 @@ def test_groups_become_series_however_their_rows_lie(tmp_path):
 def test_missing_values_are_an_error_by_default(tmp_path):
     with pytest.raises(InputError, match=r"row 3, column 'y': 2 missing values \(rows 3, 5\)"):
         table(tmp_path, daily([1, "", 3, "", 5]))
-    with pytest.raises(InputError, match=r"row 3, column 'date': 1 rows are missing from the grid"):
+    with pytest.raises(InputError, match=r"row 3, column 'date': 1 row missing from the grid"):
         table(tmp_path, "date,y\n2000-01-01,1\n2000-01-02,2\n2000-01-04,4\n2000-01-05,4\n")
     with pytest.raises(InputError, match="take one of error, interpolate, drop"):
         table(tmp_path, daily([1, 2]), missing="guess")
@@ -100,6 +108,8 @@ def test_missing_values_and_rows_are_filled_by_straight_lines(tmp_path):
             Columns(),
             "'a' or 'b' may be the time; choose with --time",
         ),
+        ("y,z\n1,1\nx,2\n3,3\n", Columns(), "row 3, column 'y': text 'x'"),
+        ("t,y\n1,1\n", Columns(("t",), time="t"), "'t' cannot be both time or group and values"),
         ("date,y\nx,1\n", Columns(), "row 2, column 'date': 'x' is not a time"),
         (
             "day,y\n" + "2000-01-01,1\n" * 9 + "soon,1\n",

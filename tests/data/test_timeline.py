@@ -14,7 +14,7 @@ SOURCE = Source("data.csv", "", 2, ())
 
 
 def clock_of(values):
-    times = parse_times(pl.Series("t", values), SOURCE)
+    times = parse_times(pl.Series("t", values), SOURCE)  # a Series stays what it is
     return find_clock(times, [np.arange(len(times.values))], SOURCE, "t"), times.values
 
 
@@ -35,6 +35,10 @@ def clock_of(values):
         (["01/31/2000", "02/01/2000"], "1 day", 7, "2000-02-02"),
         (["1821", "1822", "1823"], "1", 1, "1824"),
         ([10, 20, 30], "10", 1, "40"),
+        (["2000-02-29", "2000-03-31", "2000-04-30"], "1 month", 12, "2000-05-31"),
+        (["2010-12-31", "2011-01-31", "2011-02-28"], "1 month", 12, "2011-03-31"),
+        (["1992-12-31", "1993-03-31", "1993-06-30"], "3 months", 4, "1993-09-30"),
+        (["2000-01-15", "2000-02-15", "2000-03-15"], "1 month", 12, "2000-04-15"),
         ([date(2000, 1, 1), date(2000, 1, 2)], "1 day", 7, "2000-01-03"),
         ([datetime(2000, 1, 1, 1), datetime(2000, 1, 1, 3)], "2 hours", 12, "2000-01-01 05:00:00"),
     ],
@@ -50,7 +54,7 @@ def test_formats_steps_seasons_and_the_next_time(values, step, season, following
 
 
 def test_months_keep_their_day_through_short_months():
-    clock = Clock("date", 1, "month")
+    clock = Clock("date", 1, "month", day=30)
     start = int(np.datetime64("2000-01-31", "us").astype(np.int64))
     stamps = clock.stamp(np.array([clock.after(start, k) for k in range(4)]))
     assert stamps == ["2000-01-31", "2000-02-29", "2000-03-31", "2000-04-30"]
@@ -66,6 +70,7 @@ def test_months_keep_their_day_through_short_months():
         ["31.01.2000 10:00:00", "31.01.2000 11:00:00"],
         ["2000-01-01 00:00:00.500000", "2000-01-01 00:00:01.500000"],
         ["1821", "1822"],
+        ["2000-01-01 10:00:00+00:00", "2000-01-01 11:00:00+00:00"],
     ],
 )
 def test_times_are_written_as_they_were_read(values):
@@ -98,6 +103,23 @@ def test_a_gap_is_a_missing_row_and_no_irregularity():
 def test_bad_times_name_the_row(values, text):
     with pytest.raises(InputError, match=text):
         clock_of(values)
+
+
+def test_times_with_a_zone_are_written_in_utc_and_say_so():
+    zoned = pl.Series("t", ["2020-03-29T01:00:00+01:00", "2020-03-29T03:00:00+02:00"])
+    typed = zoned.str.to_datetime("%+").dt.convert_time_zone("Europe/Berlin")
+    for column in (zoned, typed):
+        clock, times = clock_of(column)
+        assert clock.describe() == "1 hour"
+        expected = ["2020-03-29 00:00:00+00:00", "2020-03-29 01:00:00+00:00"]
+        assert clock.write(times) == expected
+
+
+def test_times_beyond_the_calendar_and_beyond_64_bits():
+    clock, times = clock_of(["9999-12-30", "9999-12-31"])
+    assert clock.write(np.array([clock.after(int(times[-1]), 1)])) == ["10000-01-01"]
+    with pytest.raises(InputError, match="a number beyond 64 bits"):
+        clock_of(pl.Series("t", [2**63, 2**63 + 1], dtype=pl.UInt64))
 
 
 def test_a_column_that_is_no_time():

@@ -71,6 +71,20 @@ def test_without_a_time_rows_are_counted_on(tmp_path):
     assert run(tmp_path, "y\n1\n2\n3\n4\n", spec).rows() == [(5, 1, 4.0), (6, 2, 4.0)]
 
 
+def test_no_column_is_lost_to_a_name(tmp_path):
+    spec = spec_of(time=None, clock=("row", 1, "row"), targets=("step", "row"))
+    text = "step,row\n" + "".join(f"{i},{10 * i}\n" for i in range(4))
+    found = run(tmp_path, text, spec, model_of(columns=2, targets=2))
+    assert found.columns == ["forecast_row", "forecast_step", "step", "row"]
+    assert found.rows()[0] == (5, 1, 3.0, 30.0)
+
+
+def test_one_row_is_enough_for_a_context_of_one(tmp_path):
+    model = build(ModelConfig("persistence", 1, 2, 1))
+    found = run(tmp_path, "t,y\n20000101,7\n", model=model)
+    assert found.rows() == [("20000108", 1, 7.0), ("20000115", 2, 7.0)]
+
+
 def test_several_targets_and_columns_in_any_order(tmp_path):
     spec = spec_of(targets=("y", "z"), inputs=("x",), time=None, clock=("row", 1, "row"))
     text = "more,z,x,y\n" + "".join(f"w,{20 + i},{i},{10 + i}\n" for i in range(4))

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,6 +138,19 @@ def test_a_flipped_or_cut_file_is_refused_or_a_model(tmp_path_factory, data):
     except InputError:
         return
     assert loaded(torch.zeros(1, loaded.config.context, 2, dtype=torch.float64)).ndim == 3
+
+
+def test_only_a_model_is_replaced(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for name, text in (("mine", "holds other files"), ("file", "is a file"), ("file/m", "cannot")):
+        with pytest.raises(InputError, match=text):
+            save(model_of(), tmp_path / name, SPEC, "")
+    with pytest.raises(InputError, match="not a name"):
+        save(model_of(), Path(), SPEC, "")
+    assert (tmp_path / "mine" / "precious.txt").read_text() == "x"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "mine"]
 
 
 def test_saving_over_a_model_replaces_it_whole(folder):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +49,8 @@ from throughtime.runs import (
     write_record,
 )
 from throughtime.training.loop import TrainingSettings, errors, forecasts, train
+
+T = TypeVar("T")
 
 _ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
 _DRAWN = 300  # origins of the sample that a report draws
@@ -102,8 +105,9 @@ def compare(
     began = time.perf_counter()
     identity = comparison_identity(problem, settings)
     _claim(folder, identity)
-    if (folder / "comparison.json").exists():
-        return read_record(folder / "comparison.json", ComparisonRecord)
+    finished = _kept(folder / "comparison.json", ComparisonRecord)
+    if finished is not None and (folder / "model").is_dir():
+        return finished
     trivial = [Spec(kind, 0, 0.0) for kind in trivial_kinds(problem)]
     rates = settings.learning_rates
     tuning = [Spec(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
@@ -112,9 +116,9 @@ def compare(
 
     def run(specs: list[Spec]) -> None:
         for spec in specs:
-            path = folder / "trials" / spec.name / "record.json"
-            if path.exists():
-                known[spec] = read_record(path, TrialRecord)
+            record = _kept(folder / "trials" / spec.name / "record.json", TrialRecord)
+            if record is not None:
+                known[spec] = record
         # the slowest first, so that no process is left alone with one at the end
         todo = sorted((s for s in specs if s not in known), key=lambda s: _SLOWEST.index(s.kind))
 
@@ -175,7 +179,7 @@ def trivial_kinds(problem: Problem) -> list[str]:
     """The trivial forecasts that this problem admits."""
     plan = problem.plan
     kinds = ["mean", "persistence"]
-    if plan.season > 1 and plan.horizon <= plan.season:
+    if plan.season > 1:
         kinds += ["seasonal"] if plan.season <= plan.context else []
         kinds += ["seasonal-drift"] if plan.season + 1 <= plan.context else []
     return kinds
@@ -252,14 +256,13 @@ def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> 
 def data_spec(problem: Problem) -> storage.DataSpec:
     """What a model must know of its table."""
     table = problem.table
-    missing = next((c.value for c in table.choices if c.name == "missing"), "error")
     return storage.DataSpec(
         targets=table.targets,
         inputs=table.columns[len(table.targets) :],
         time=table.time,
         group=table.group,
         clock=(table.clock.kind, table.clock.count, table.clock.unit),
-        missing=missing,
+        missing=table.missing,
     )
 
 
@@ -384,6 +387,14 @@ def _validation(record: TrialRecord) -> float:
     return math.inf if record.validation_error is None else record.validation_error
 
 
+def _kept(path: Path, kind: type[T]) -> T | None:
+    """A record if it is there and whole; a damaged one is as good as none and made anew."""
+    try:
+        return read_record(path, kind)
+    except InputError:
+        return None
+
+
 def _order(spec: Spec) -> tuple[int, int]:
     return list(NAMES).index(spec.kind), spec.seed
 
@@ -391,6 +402,8 @@ def _order(spec: Spec) -> tuple[int, int]:
 def _claim(folder: Path, identity: str) -> None:
     """Make the folder this comparison's, or make sure that it already is."""
     mark = folder / "identity"
+    if folder.is_dir() and any(folder.iterdir()) and not mark.exists():
+        raise InputError(str(folder), "holds other files", "name a new folder with --out")
     if mark.exists():
         if mark.read_text() != identity:
             raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 from throughtime.runs import NAMES, TRIVIAL, Candidate, TrialRecord, Verdict
 
 SAMPLES = 2000  # bootstrap samples
+ENOUGH = 10  # origins in the test part; with fewer nothing can be said
 RECURRENT = ("rnn", "lstm", "gru")
 
 
@@ -86,10 +87,13 @@ def judge(trials: Sequence[TrialRecord], horizon: int) -> Verdict:
     )
     cost = {c.kind: c.prediction_us for c in candidates}
 
+    enough = origins >= ENOUGH
     beaten = bool(networks) and interval(samples[networks[0]] - samples[trivial[0]])[1] < 0
-    if not beaten:
+    if not (beaten and enough):
         outcome, recommended, tied = "trivial", trivial[0], ()
         headline = f"None beats the trivial forecast: use {NAMES[trivial[0]]}."
+        if not enough:
+            headline = f"Too little to judge by ({origins} test times): use {NAMES[trivial[0]]}."
     else:
         best = networks[0]
         tied = tuple(
@@ -107,7 +111,7 @@ def judge(trials: Sequence[TrialRecord], horizon: int) -> Verdict:
         outcome=outcome,
         recommended=recommended,
         headline=headline,
-        reasons=tuple(_reasons(means, samples, candidates, tied, recommended)),
+        reasons=tuple(_reasons(means, samples, candidates, tied, recommended) if enough else ()),
         reference=reference,
         tied=tied,
         candidates=candidates,
@@ -171,9 +175,9 @@ def _reasons(
     if "window-dense" in means and recurrent:
         best = min(recurrent, key=lambda k: means[k])
         low, high = interval(samples["window-dense"] - samples[best])
-        says = (
-            "a recurrent network earns its place." if low > 0 else "recurrence adds nothing here."
-        )
+        says = "recurrence adds nothing here."
+        if low > 0:
+            says = "recurrence helps" + (": it earns its place." if tied else ", but not enough.")
         if low <= 0 <= high:
             says = "recurrence makes no difference that can be measured here."
         reasons.append(_compare("window-dense", best, means, samples) + says)

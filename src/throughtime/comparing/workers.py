@@ -1,6 +1,7 @@
 """Trials side by side in processes; in order in this one where one job is asked for."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -64,7 +65,16 @@ def run_side_by_side(
 def _begin(shared: dict[str, Any]) -> None:
     # Ctrl-C ends a worker without a traceback; the parent says what there is to say
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _shared.update(shared)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed could not say so: watch for its end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(spec: Any) -> Any:

@@ -104,6 +104,11 @@ def plan_windows(
         context = max(season + 2 * horizon, 3 * horizon, 16 if longest >= 160 else 4)
         reason = "a season and two horizons" if season > 1 else "enough for a short memory"
         choices.append(Choice("context", str(context), f"{reason}, in steps", "--context"))
+    if context + horizon > longest:
+        raise _too_short(table, WindowPlan(context, horizon, season))
+    if 1 < context < season:
+        reason = f"the context of {context} steps is shorter than the season of {season}"
+        choices.append(Choice("seasonal naive", "left out", reason, "--context"))
     return WindowPlan(context, horizon, season), tuple(choices)
 
 
@@ -127,6 +132,12 @@ def split_by_time(table: Table, plan: WindowPlan) -> Parts:
         raise _too_short(table, plan)
     unusable = np.concatenate([[0], np.cumsum(~table.usable)])
     start = start[unusable[start + length] == unusable[start]]
+    if not start.size:
+        raise InputError(
+            table.source.path,
+            f"every window of {length} rows touches a missing value",
+            "set --missing interpolate, or lower --context",
+        )
     first_target = table.times[start + plan.context]
     last_target = table.times[start + length - 1]
     unseen = np.concatenate([[0], np.cumsum(~table.observed)])
@@ -167,5 +178,6 @@ def _too_short(table: Table, plan: WindowPlan) -> InputError:
         table.source.path,
         f"the longest series has {longest} rows, too short for context {plan.context} plus "
         f"horizon {plan.horizon} in training, validation and test (about {need} are needed)",
-        "give more rows, or lower --context or --horizon",
+        "give more rows, or lower --context or --horizon"
+        + (f"; {len(table.series)} series by {table.group!r}" if table.group else ""),
     )

@@ -7,6 +7,7 @@ that names it. Rows are counted as a spreadsheet counts them, the header being r
 import csv
 import gzip
 import io
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,8 @@ def _delimiter(header: str, where: str, given: str | None) -> tuple[str, tuple[C
         if len(given.encode()) != 1:
             raise InputError(where, f"--delimiter {given!r}", "give one character, or 'tab'")
         return given, ()
-    counts = {d: header.count(d) for d in DELIMITERS}
+    bare = re.sub(r'"[^"]*"', "", header)  # a delimiter inside quotes is none
+    counts = {d: bare.count(d) for d in DELIMITERS}
     best = max(counts, key=lambda d: counts[d])
     if not counts[best]:
         return ",", (Choice("delimiter", "none", "the header has one column", "--delimiter"),)

@@ -42,6 +42,7 @@ class Table:
     times: np.ndarray  # [R] int64, see timeline.py
     observed: np.ndarray  # [R] bool: no used column was filled in
     usable: np.ndarray  # [R] bool: may lie in a window at all
+    missing: str  # what was asked to be done with missing values
     choices: tuple[Choice, ...]
 
 
@@ -90,6 +91,11 @@ def read_table(
     choices += found
 
     used = (*targets, *inputs)
+    if {time, group} & {*targets, *inputs}:
+        twice = next(name for name in (*targets, *inputs) if name in (time, group))
+        raise InputError(
+            where, f"column {twice!r} cannot be both time or group and values", "choose one part"
+        )
     values = np.column_stack([_numbers(frame[name], source) for name in used])
     _refuse_infinite(values, used, source)
 
@@ -110,6 +116,7 @@ def read_table(
         times=times.values,
         observed=np.empty(0),
         usable=np.empty(0),
+        missing=missing,
         choices=tuple(choices),
     )
     return _on_grid(table, pieces, missing)
@@ -138,6 +145,8 @@ def _find_time(
             continue
         try:
             timeline.parse_times(frame[name].head(8), source)
+        except timeline.AmbiguousDatesError:
+            pass  # further rows may tell
         except InputError:
             if not named_so:
                 continue
@@ -151,7 +160,7 @@ def _find_time(
     for name, times in candidates.items():
         reason = f"the one column of {times.reading}"
         return name, times, Choice("time", name, reason, "--time")
-    reason = "no column of dates: rows are taken in order, one step apart"
+    reason = "no column of dates found: rows are taken in order, one step apart"
     return None, in_order, Choice("time", "none", reason, "--time")
 
 
@@ -162,6 +171,10 @@ def _find_columns(
     share = {name: _numeric_share(frame[name]) for name in rest}
     numeric = [name for name in rest if share[name] == 1]
     targets = columns.targets
+    nearly = [name for name in rest if 0.5 < share[name] < 1 and name not in (targets or ())]
+    if nearly and columns.inputs is None:
+        # a numeric column with a slip in it: name the slip rather than drop the column
+        _numbers(frame[nearly[0]], source)
     if targets is None:
         if len(numeric) != 1:
             found = f"{len(numeric)} numeric columns ({', '.join(numeric[:8])})"
@@ -172,9 +185,6 @@ def _find_columns(
         choices.append(Choice("target", ", ".join(targets), "as asked", "--target"))
     inputs = columns.inputs
     if inputs is None:
-        nearly = [name for name in rest if 0.5 < share[name] < 1 and name not in targets]
-        if nearly:  # a numeric column with a slip in it: name the slip rather than drop the column
-            _numbers(frame[nearly[0]], source)
         inputs = tuple(name for name in numeric if name not in targets)
         left = [name for name in rest if name not in (*targets, *inputs)]
         reason = "the further numeric columns" if inputs else "no further numeric column"
@@ -209,7 +219,7 @@ def _numbers(column: pl.Series, source: Source) -> np.ndarray:
         raise InputError(
             f"{source.path}, row {source.row(index)}, column {column.name!r}",
             f"text {str(column[index])[:40]!r} in a numeric column, {int(bad.sum())} in all{comma}",
-            "write a number, leave the field empty, or leave the column out with --inputs",
+            "write a number, leave the field empty, or choose other columns",
         )
     return numbers.fill_null(np.nan).to_numpy()
 
@@ -307,8 +317,8 @@ def _refuse_missing(table: Table, rows: np.ndarray, at: np.ndarray) -> None:
         row = table.source.row(int(rows[jumps[0]]))
         raise InputError(
             f"{table.source.path}, row {row}, column {table.time!r}",
-            f"{lost} rows are missing from the grid of {table.clock.describe()}, "
-            f"the first after row {row}",
+            f"{lost} row{'s' if lost > 1 else ''} missing from the grid of "
+            f"{table.clock.describe()}, the first after row {row}",
             fix,
         )
 

@@ -15,6 +15,7 @@ from throughtime.errors import InputError
 
 SECOND = 1_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
+_UTC = "%Y-%m-%d %H:%M:%S+00:00"  # how times with a zone are written
 _LENGTHS = {"week": 7 * DAY, "day": DAY, "hour": HOUR, "minute": MINUTE, "second": SECOND}
 
 FORMATS = (
@@ -45,6 +46,10 @@ class Times(NamedTuple):
     form: str = ""  # the form that dates were written in, to write further ones alike
 
 
+class AmbiguousDatesError(InputError):
+    """Dates that may be read in two ways."""
+
+
 @dataclass(frozen=True)
 class Clock:
     """How a table counts time."""
@@ -53,6 +58,7 @@ class Clock:
     count: int  # the step: so many ...
     unit: str  # ... "microsecond", "month", "number" or "row"
     form: str = ""  # how dates were written, e.g. "%Y%m%d" or "quarters"; empty: ISO 8601
+    day: int = 0  # of months: the day they fall on, from 0; a shorter month has its last
 
     def describe(self) -> str:
         """The step in words, e.g. '7 days'."""
@@ -70,14 +76,13 @@ class Clock:
         if self.unit != "month":
             return time + steps * self.count
         month, day, rest = _calendar(np.array([time]))
-        return int(_from_calendar(month + steps * self.count, day, rest)[0])
+        return int(_from_calendar(month + steps * self.count, day * 0 + self.day, rest)[0])
 
     def positions(self, times: np.ndarray) -> np.ndarray:
         """Steps from the first time to each; -1 where a time lies between two steps."""
         if self.unit == "month":
             month, day, rest = _calendar(times)
-            # month ends: the 28th of February belongs to a series that began on the 31st
-            expected = _from_calendar(month, np.full_like(day, day.max()), rest[0])
+            expected = _from_calendar(month, np.full_like(day, self.day), rest[0])
             whole, left = np.divmod(month - month[0], self.count)
             return np.where((left == 0) & (expected == times), whole, -1)
         whole, left = np.divmod(times - times[0], self.count)
@@ -117,7 +122,10 @@ class Clock:
         if not self.form or (times % SECOND).any():
             return self.stamp(times)
         form = self.form.replace("%.f", "")
-        return [t.strftime(form) for t in times.astype("datetime64[us]").tolist()]
+        stamps = times.astype("datetime64[us]").tolist()
+        if any(isinstance(t, int) for t in stamps):  # beyond the year 9999
+            return self.stamp(times)
+        return [t.strftime(form) for t in stamps]
 
 
 ROWS = Clock("row", 1, "row")
@@ -138,7 +146,9 @@ def parse_times(column: pl.Series, source: Source) -> Times:
             "fill it in or remove the row",
         )
     if isinstance(column.dtype, pl.Date | pl.Datetime):
-        return Times("date", _microseconds(column), f"a {column.dtype} column")
+        if getattr(column.dtype, "time_zone", None):
+            return Times("date", _microseconds(column), "dates with a zone, taken to UTC", _UTC)
+        return Times("date", _microseconds(column), "dates by their type")
     if column.dtype.is_integer():
         return _whole_numbers(column)
     if column.dtype != pl.String:
@@ -147,7 +157,7 @@ def parse_times(column: pl.Series, source: Source) -> Times:
     readable = {f: column.str.to_datetime(f, time_unit="us", strict=False) for f in FORMATS}
     whole = [f for f, times in readable.items() if not times.null_count()]
     if {"%m/%d/%Y", "%d/%m/%Y"} <= set(whole) or {"%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"} <= set(whole):
-        raise InputError(
+        raise AmbiguousDatesError(
             where, f"{column[0]!r} may be day or month first", "write dates as YYYY-MM-DD"
         )
     if whole:
@@ -161,7 +171,7 @@ def parse_times(column: pl.Series, source: Source) -> Times:
         return _whole_numbers(numbers)
     zoned = column.str.to_datetime("%+", time_unit="us", strict=False)
     if not zoned.null_count():
-        return Times("date", _microseconds(zoned), "dates with a zone, taken to UTC")
+        return Times("date", _microseconds(zoned), "dates with a zone, taken to UTC", _UTC)
     best = min([*readable.values(), zoned, numbers], key=lambda times: times.null_count())
     index = int(best.is_null().arg_max() or 0)
     raise InputError(
@@ -188,7 +198,11 @@ def find_clock(parsed: Times, pieces: list[np.ndarray], source: Source, name: st
     if kind == "date" and usual >= 28 * DAY:
         month_gaps = np.concatenate([np.diff(_calendar(times[rows])[0]) for rows in pieces])
         months = int(np.bincount(month_gaps).argmax())
-        candidates.insert(0, Clock(kind, months, "month", form))
+        # month ends: the 28th of February belongs to a series whose other days are the 31st
+        month, day, _ = _calendar(times)
+        last = _calendar(_from_calendar(month, np.full_like(day, 30), day * 0))[1]
+        on = 30 if (day == last).all() else int(day.max())
+        candidates.insert(0, Clock(kind, months, "month", form, on))
     for clock in candidates:
         if clock.count > 0 and all((clock.positions(times[rows]) >= 0).all() for rows in pieces):
             return clock
@@ -230,7 +244,10 @@ def _microseconds(times: pl.Series) -> np.ndarray:
 
 
 def _whole_numbers(column: pl.Series) -> Times:
-    return Times("number", column.cast(pl.Int64).to_numpy().astype(np.int64), "whole numbers")
+    numbers = column.cast(pl.Int64, strict=False)
+    if numbers.null_count():
+        raise InputError(f"column {column.name!r}", "a number beyond 64 bits", "name another time")
+    return Times("number", numbers.to_numpy().astype(np.int64), "whole numbers")
 
 
 def _months(column: pl.Series) -> pl.Series:

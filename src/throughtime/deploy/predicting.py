@@ -1,5 +1,6 @@
 """A saved model and a new table to forecasts that line up with the table's rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,9 @@ def predict(
     columns = Columns(spec.targets, spec.time or "none", spec.group, spec.inputs)
     table = read_table(path, columns, missing=missing or spec.missing, delimiter=delimiter)
     learned = Clock(*spec.clock)
+    if len(table.values) == len(table.series):  # one row each has no step of its own
+        clock = replace(learned, form=table.clock.form, day=table.clock.day)
+        table = replace(table, clock=clock)
     if (table.clock.kind, table.clock.count, table.clock.unit) != spec.clock:
         raise InputError(
             table.source.path,
@@ -75,11 +79,12 @@ def _rows(table: Table, index: int, forecast: np.ndarray) -> pl.DataFrame:
     steps = list(range(1, len(forecast) + 1))
     times = np.array([table.clock.after(last, step) for step in steps], dtype=np.int64)
     columns: dict[str, object] = {table.group: [series.name] * len(steps)} if table.group else {}
+    taken = {table.group, table.time, *table.targets}
     if table.time:
         columns[table.time] = table.clock.write(times)
     else:
-        columns["row"] = (times + 1).tolist()  # data rows counted from 1
-    columns["step"] = steps
+        columns["forecast_row" if "row" in taken else "row"] = (times + 1).tolist()  # from 1
+    columns["forecast_step" if "step" in taken else "step"] = steps
     for column, target in enumerate(table.targets):
         columns[target] = forecast[:, column]
     return pl.DataFrame(columns)

@@ -48,12 +48,10 @@ class ModelConfig:
         if self.targets > self.columns:
             raise ValueError(f"{self.targets} targets among {self.columns} columns")
         need = self.season + (self.kind == "seasonal-drift")
-        if self.kind.startswith("seasonal") and not (
-            self.horizon <= self.season and need <= self.context
-        ):
+        if self.kind.startswith("seasonal") and not 1 <= self.season <= need <= self.context:
             raise ValueError(
-                f"{self.kind} needs horizon <= season and context >= {need}; "
-                f"got horizon {self.horizon}, season {self.season}, context {self.context}"
+                f"{self.kind} needs context >= {need}; "
+                f"got season {self.season}, context {self.context}"
             )
 
 
@@ -124,21 +122,23 @@ class Persistence(Forecaster):
 
 
 class Seasonal(Forecaster):
-    """The value a season ago: y[t+h] = y[t+h-s]."""
+    """The value a season ago: y[t+h] = y[t+h-s], the last season again and again."""
 
     def forward(self, window: Tensor) -> Tensor:
-        first = window.shape[1] - self.config.season
-        return window[:, first : first + self.config.horizon, : self.config.targets]
+        ahead = torch.arange(self.config.horizon) % self.config.season
+        return window[:, window.shape[1] - self.config.season + ahead, : self.config.targets]
 
 
 class SeasonalDrift(Forecaster):
-    """The change of a season ago: y[t+h] = y[t] + y[t+h-s] - y[t-s]."""
+    """The change of a season ago: y[t+h] = y[t] + y[t+h-s] - y[t-s], once more for each season."""
 
     def forward(self, window: Tensor) -> Tensor:
         targets = window[..., : self.config.targets]
-        first = window.shape[1] - self.config.season
-        change = targets[:, first : first + self.config.horizon] - targets[:, first - 1 : first]
-        return targets[:, -1:] + change
+        season = self.config.season
+        first = window.shape[1] - season
+        steps = torch.arange(self.config.horizon)
+        growth = targets[:, -1:] - targets[:, first - 1 : first]
+        return targets[:, first + steps % season] + (steps // season + 1).unsqueeze(1) * growth
 
 
 class Network(Forecaster):

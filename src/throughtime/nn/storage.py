@@ -6,6 +6,7 @@ against the network it describes before any memory is taken for it.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,26 @@ class DataSpec:
     missing: str
 
 
+def check_free(folder: Path) -> None:
+    """Raise InputError unless a model may be written here: nothing there, or an older model."""
+    if not folder.name:
+        raise InputError(f"{folder}", "not a name for a model's folder", "name a new folder")
+    if folder.is_dir():
+        others = sorted({p.name for p in folder.iterdir()} - {_TENSORS, _CONFIG, _CARD})
+        if others:
+            raise InputError(
+                str(folder), f"holds other files ({others[0]})", "name a new folder or an old model"
+            )
+    elif folder.exists():
+        raise InputError(str(folder), "is a file", "name a new folder")
+    first = next(p for p in folder.absolute().parents if p.exists())
+    if not (first.is_dir() and os.access(first, os.W_OK | os.X_OK)):
+        raise InputError(str(folder), f"{first} cannot be written to", "name another folder")
+
+
 def save(model: Forecaster, folder: Path, data: DataSpec, card: str) -> None:
-    """Write a model's folder, whole; an old one is replaced."""
+    """Write a model's folder, whole; an older model there is replaced, anything else refused."""
+    check_free(folder)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_folder_whole(
         folder,
