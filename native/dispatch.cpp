@@ -108,4 +108,8 @@ std::size_t gate_count(Cell cell) {
 
 std::size_t state_count(Cell cell) { return cell == Cell::kLstm ? 2 : 1; }
 
+std::size_t kept_width(Cell cell, bool zoneout) {
+  return cell == Cell::kLstm ? 5 : cell == Cell::kGru ? 4 : zoneout ? 1 : 0;
+}
+
 }  // namespace throughtime

@@ -1,8 +1,8 @@
 // Matrix products: one micro-kernel for all of them, and the naive product it is tested against.
 //
-// The kernel keeps a tile of R rows and two vectors of columns in registers and walks once through
-// K. Every element of the result is one chain of multiply-adds in the order of k, whatever tile it
-// falls into, so how rows are split over tiles and threads cannot change a bit.
+// The kernel keeps a tile of R rows and one or two vectors of columns in registers and walks once
+// through K. Every element of the result is one chain of multiply-adds in the order of k, whatever
+// tile it falls into, so how rows are split over tiles and threads cannot change a bit.
 #pragma once
 #include <cstddef>
 
@@ -26,142 +26,130 @@ void product_naive(const Real* a, const Real* b, Real* c, std::size_t M, std::si
 // not std::min: a template of the library, compiled here for one processor, could be the copy that
 // the linker keeps for all
 inline std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
+inline std::size_t larger(std::size_t a, std::size_t b) { return a > b ? a : b; }
 
 template <class Real>
 inline constexpr std::size_t kPanel = 2 * kLanes<Real>;  // columns of a tile
 
-// a [M,K] by strides; b [K,N] rows `b_k` apart, columns contiguous, kPanel of them readable unless
-// `columns` says that fewer are there.
 template <class Real>
-struct TileArgs {
+constexpr std::size_t panels_of(std::size_t N) {
+  return (N + kPanel<Real> - 1) / kPanel<Real>;
+}
+template <class Real>
+constexpr std::size_t whole_panels(std::size_t N) {
+  return panels_of<Real>(N) * kPanel<Real>;
+}
+
+// Distance of rows of N values: whole panels, so that vectors may write beyond N, and an odd number
+// of cache lines, so that a column does not fall on a few sets of the cache.
+template <class Real>
+constexpr std::size_t row_distance(std::size_t N) {
+  constexpr std::size_t line = 64 / sizeof(Real);
+  const std::size_t wide = (whole_panels<Real>(N) + line - 1) / line * line;
+  return wide / line % 2 ? wide : wide + line;
+}
+
+// What a tile's sums begin with: 0, one row for all (the bias), or what c holds; or 0, and what c
+// holds is added to the finished sum, so that a long sum made of many calls rounds less.
+enum class Start { kZero, kRow, kContinue, kAddAfter };
+
+// b is a panel [K][kPanel], c has rows of whole panels; both are read and written beyond N.
+template <class Real>
+struct Product {
   std::size_t K;
   const Real* a;
-  std::ptrdiff_t a_m, a_k;
+  std::ptrdiff_t lda;  // [M,K], rows lda apart; across: [K,M]
   const Real* b;
-  std::ptrdiff_t b_k;
   Real* c;
-  std::ptrdiff_t c_m;
+  std::ptrdiff_t ldc;
+  Start start;
+  const Real* row = nullptr;
 };
 
-// c = start + a b for R rows and kPanel columns. start: 0, one row for all (bias), or what c holds;
-// to that the finished sum is added, so that long sums made of several calls round less.
-template <class Real, int R, bool kPart>
-void tile(const TileArgs<Real>& p, const Real* bias, bool add, std::size_t columns) {
+template <class Real, int R, int C, bool kAcross>
+void tile(const Product<Real>& p) {
   using V = VecOf<Real>;
   constexpr std::size_t L = kLanes<Real>;
-  const std::size_t left = kPart ? smaller(columns, L) : L;
-  const std::size_t right = kPart ? (columns > L ? columns - L : 0) : L;
-  const auto read = [&](const Real* from, std::size_t count) {
-    return kPart ? load_part(from, count) : load(from);
-  };
-  V sum[R][2];
-  for (int m = 0; m < R; ++m) {
-    if (bias) {
-      sum[m][0] = read(bias, left);
-      sum[m][1] = read(bias + L, right);
-    } else {
-      sum[m][0] = sum[m][1] = V{};
+  V sum[R][C];
+  if (p.start == Start::kContinue) {
+    for (int m = 0; m < R; ++m) {
+      for (int v = 0; v < C; ++v) sum[m][v] = load(p.c + m * p.ldc + v * L);
+    }
+  } else {
+    for (int v = 0; v < C; ++v) {
+      const V first = p.start == Start::kRow ? load(p.row + v * L) : V{};
+      for (int m = 0; m < R; ++m) sum[m][v] = first;
     }
   }
-  const Real* a = p.a;
-  const Real* b = p.b;
-  for (std::size_t k = 0; k < p.K; ++k, a += p.a_k, b += p.b_k) {
-    const V b0 = read(b, left), b1 = read(b + L, right);
+  const Real *a = p.a, *b = p.b;
+  const std::ptrdiff_t next_m = kAcross ? 1 : p.lda, next_k = kAcross ? p.lda : 1;
+  for (std::size_t k = 0; k < p.K; ++k, a += next_k, b += kPanel<Real>) {
+    V columns[C];
+    for (int v = 0; v < C; ++v) columns[v] = load(b + v * L);
 #pragma GCC unroll 16
     for (int m = 0; m < R; ++m) {
-      const V value = broadcast(a[m * p.a_m]);
-      sum[m][0] = fma(value, b0, sum[m][0]);
-      sum[m][1] = fma(value, b1, sum[m][1]);
+      const V value = broadcast(a[m * next_m]);
+      for (int v = 0; v < C; ++v) sum[m][v] = fma(value, columns[v], sum[m][v]);
     }
   }
   for (int m = 0; m < R; ++m) {
-    Real* row = p.c + m * p.c_m;
-    if (add) {
-      sum[m][0] += read(row, left);
-      sum[m][1] += read(row + L, right);
-    }
-    if (kPart) {
-      store_part(row, sum[m][0], left);
-      store_part(row + L, sum[m][1], right);
-    } else {
-      store(row, sum[m][0]);
-      store(row + L, sum[m][1]);
+    for (int v = 0; v < C; ++v) {
+      Real* to = p.c + m * p.ldc + v * L;
+      store(to, p.start == Start::kAddAfter ? load(to) + sum[m][v] : sum[m][v]);
     }
   }
 }
 
-template <class Real, bool kPart, int R = kTileRows>
-void tile_of(int rows, const TileArgs<Real>& p, const Real* bias, bool add, std::size_t columns) {
+template <class Real, int C, bool kAcross, int R = kTileRows>
+void tile_of(int rows, const Product<Real>& p) {
   if constexpr (R > 0) {
-    if (rows == R) return tile<Real, R, kPart>(p, bias, add, columns);
-    tile_of<Real, kPart, R - 1>(rows, p, bias, add, columns);
+    if (rows == R) return tile<Real, R, C, kAcross>(p);
+    tile_of<Real, C, kAcross, R - 1>(rows, p);
   }
 }
 
-// All rows of one panel: c [M, columns] = start + a [M,K] b [K, columns], in tiles of equal height.
-template <class Real, bool kPart>
-void panel(std::size_t M, TileArgs<Real> p, const Real* bias, bool add, std::size_t columns) {
+// M rows of one panel, in tiles of equal height. Of at most kLanes columns one vector is enough.
+template <class Real, bool kAcross = false>
+void multiply_panel(std::size_t M, std::size_t columns, Product<Real> p) {
   const std::size_t tiles = (M + kTileRows - 1) / kTileRows;
+  const Real* a = p.a;
+  Real* c = p.c;
   for (std::size_t i = 0; i < tiles; ++i) {
     const std::size_t from = M * i / tiles, to = M * (i + 1) / tiles;
-    TileArgs<Real> q = p;
-    q.a += (std::ptrdiff_t)from * p.a_m;
-    q.c += (std::ptrdiff_t)from * p.c_m;
-    tile_of<Real, kPart>((int)(to - from), q, bias, add, columns);
-  }
-}
-
-// c [M,N] = start + a [M,K] b [K,N], b's rows contiguous in n.
-template <class Real>
-void multiply(std::size_t M, std::size_t N, TileArgs<Real> p, const Real* bias, bool add) {
-  constexpr std::size_t W = kPanel<Real>;
-  for (std::size_t n = 0; n < N; n += W) {
-    TileArgs<Real> q = p;
-    q.b += n;
-    q.c += n;
-    const Real* start = bias ? bias + n : nullptr;
-    if (N - n >= W) {
-      panel<Real, false>(M, q, start, add, W);
+    p.a = a + (std::ptrdiff_t)from * (kAcross ? 1 : p.lda);
+    p.c = c + (std::ptrdiff_t)from * p.ldc;
+    if (columns > kLanes<Real>) {
+      tile_of<Real, 2, kAcross>((int)(to - from), p);
     } else {
-      panel<Real, true>(M, q, start, add, N - n);
+      tile_of<Real, 1, kAcross>((int)(to - from), p);
     }
   }
 }
 
-// Weights as panels: packed [N/W][K][W], 0 beyond N. `n_stride`, `k_stride` say how the source lies.
+// c [M,N] = start + a [M,K] times panels [N/kPanel][K][kPanel].
 template <class Real>
-std::size_t packed_size(std::size_t N, std::size_t K) {
+void multiply(std::size_t M, std::size_t N, Product<Real> p) {
   constexpr std::size_t W = kPanel<Real>;
-  return (N + W - 1) / W * W * K;
-}
-
-template <class Real>
-void pack(const Real* from, std::ptrdiff_t n_stride, std::ptrdiff_t k_stride, std::size_t N,
-          std::size_t K, Real* to) {
-  constexpr std::size_t W = kPanel<Real>;
-  for (std::size_t n0 = 0; n0 < N; n0 += W) {
-    const std::size_t there = smaller(W, N - n0);
-    for (std::size_t k = 0; k < K; ++k, to += W) {
-      const Real* column = from + (std::ptrdiff_t)n0 * n_stride + (std::ptrdiff_t)k * k_stride;
-      for (std::size_t n = 0; n < there; ++n) to[n] = column[(std::ptrdiff_t)n * n_stride];
-      for (std::size_t n = there; n < W; ++n) to[n] = 0;
-    }
+  for (std::size_t n = 0; n < N; n += W, p.b += p.K * W, p.c += W) {
+    multiply_panel(M, smaller(W, N - n), p);
   }
 }
 
-// c [M,N] = start + a [M,K] times packed panels.
+// One panel [K][kPanel] of a weight: `there` columns, `n_stride` apart, and 0 in the others.
+// `k_stride` says how far apart its rows lie.
 template <class Real>
-void multiply_packed(std::size_t M, std::size_t N, std::size_t K, const Real* a,
-                     std::ptrdiff_t a_m, const Real* packed, Real* c, std::ptrdiff_t c_m,
-                     const Real* bias, bool add) {
-  constexpr std::size_t W = kPanel<Real>;
-  for (std::size_t n = 0; n < N; n += W, packed += W * K) {
-    const TileArgs<Real> p{K, a, a_m, 1, packed, (std::ptrdiff_t)W, c + n, c_m};
-    const Real* start = bias ? bias + n : nullptr;
-    if (N - n >= W) {
-      panel<Real, false>(M, p, start, add, W);
-    } else {
-      panel<Real, true>(M, p, start, add, N - n);
+void pack_panel(const Real* from, std::ptrdiff_t n_stride, std::ptrdiff_t k_stride,
+                std::size_t there, std::size_t K, Real* to) {
+  constexpr std::size_t W = kPanel<Real>, block = 16;
+  if (there < W) {
+    for (std::size_t i = 0; i < K * W; ++i) to[i] = 0;
+  }
+  // a few k at a time, so that both sides stay in the cache whichever of them is contiguous
+  for (std::size_t k0 = 0; k0 < K; k0 += block) {
+    const std::size_t k1 = smaller(k0 + block, K);
+    for (std::size_t n = 0; n < there; ++n) {
+      const Real* column = from + (std::ptrdiff_t)n * n_stride;
+      for (std::size_t k = k0; k < k1; ++k) to[k * W + n] = column[(std::ptrdiff_t)k * k_stride];
     }
   }
 }

@@ -1,9 +1,11 @@
 // The C++ interface. Nothing here knows Python or torch; every pointer stands with its shape.
 //
-// T steps, B samples, I inputs, H units, G gates (Elman 1, Lstm 4, Gru 3). Arrays are row-major
-// without gaps unless strides (in elements) stand beside them; the last axis never has gaps.
+// T steps, B samples, I inputs, H units, P outputs (the projection's, or H), G gates (Elman 1, Gru 3,
+// Lstm 4). Arrays are row-major without gaps, but for those given as Rows.
 #pragma once
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -11,59 +13,96 @@ namespace throughtime {
 
 enum class Cell { kElmanTanh, kElmanRelu, kLstm, kGru };
 
+// An array [T,B,N] whose rows have no gaps but may lie anywhere: strides in elements. Of a packed
+// array, whose steps hold fewer and fewer rows, b is the distance of rows and t is not used.
+template <class Real>
+struct Rows {
+  Real* at = nullptr;
+  std::ptrdiff_t t = 0, b = 0;
+};
+
 // One layer in one direction, and what its forward pass reads, writes and keeps.
 template <class Real>
 struct Layer {
   Cell cell;
-  std::size_t T, B, I, H;
+  std::size_t T, B, I, H, P;
   bool backwards;  // from the last step to the first
+  // Which steps there are: null where all are.
+  const std::int64_t* lengths;  // [B], each at most T
+  const std::int64_t* first;    // [T]: rows before step t of a packed array; null where padded
+  const std::uint8_t* reset;    // [T,B]: 1 where a new sequence begins
   // read
-  const Real* x;  // [T,B,I] by strides
-  std::ptrdiff_t x_t, x_b;
-  const Real *w_ih, *w_hh;  // [G*H,I], [G*H,H]
+  Rows<const Real> x;       // [T,B,I]
+  const Real *w_ih, *w_hh;  // [G*H,I], [G*H,P]
   const Real *b_ih, *b_hh;  // [G*H] each, or both null
-  const Real *h_0, *c_0;    // [B,H]; c_0 for the Lstm alone
+  const Real* w_hr;         // [P,H], Lstm with a projection alone
+  const Real *h_0, *c_0;    // [B,P], [B,H]; c_0 for the Lstm alone
+  // Options, null where not wanted.
+  const Real* h_mask;              // [B,P]: factor on h as it enters the recurrent product
+  Rows<const Real> zone_h, zone_c;  // [T,B,H]: the share of the state that stays as it was
   // written
-  Real* y;  // [T,B,H], rows y_b apart, steps B * y_b
-  std::ptrdiff_t y_b;
-  // written and kept for the backward pass; null where none will follow
-  Real* gates;  // [T,B,G,H]
-  Real* cells;  // [T,B,H], Lstm alone
-  Real* r_new;  // [T,B,H], Gru alone: the recurrent part of the new gate
-  // written, [B,H]: the last cell state, Lstm alone (the last hidden state is in y)
-  Real* c_n;
+  Rows<Real> y;  // [T,B,P]; 0 beyond a sample's length
+  // Kept for the backward pass, one row a row of y, or null: gates [G,H], and then [H] the cell
+  // state (Lstm) or the recurrent part of the new gate (Gru). An Elman cell's gate is y itself, and
+  // nothing is kept unless zoneout makes them differ.
+  Real* kept;  // [T,B,kept_width*H], packed as y is
+  // In the place of `kept`: the cell state before every mark_every-th step, from which the backward
+  // pass computes the steps between again.
+  std::size_t mark_every;  // 0: keep everything
+  Real* marks;             // [ceil(T/mark_every),B,H], Lstm alone
+  Real *h_n, *c_n;         // [B,P], [B,H]: the last state; c_n for the Lstm alone
 };
 
 // Gradients of a loss, given those of what forward wrote.
 template <class Real>
 struct LayerGradient {
-  const Real* dy;  // [T,B,H], rows dy_b apart, steps B * dy_b; null for 0
-  std::ptrdiff_t dy_b;
-  const Real *dh_n, *dc_n;  // [B,H]; null for 0
+  Rows<const Real> dy;      // [T,B,P]; null for 0
+  const Real *dh_n, *dc_n;  // [B,P], [B,H]; null for 0
+  Real clip;                // bound on the norm of each sample's dL/dh_t; 0 for none
   // written
-  Real* dx;              // [T,B,I]; null where nobody asks
-  Real *dw_ih, *dw_hh;   // [G*H,I], [G*H,H]
-  Real *db_ih, *db_hh;   // [G*H] each, or null
-  Real *dh_0, *dc_0;     // [B,H]; dc_0 for the Lstm alone
+  Rows<Real> dx;                // [T,B,I]; null where nobody asks
+  Real *dw_ih, *dw_hh, *dw_hr;  // [G*H,I], [G*H,P], [P,H]
+  Real *db_ih, *db_hh;          // [G*H] each, or null
+  Real *dh_0, *dc_0;            // [B,P], [B,H]; dc_0 for the Lstm alone
+  // The whole dL/dh_t and dL/dc_t, clipped, packed as y is; null where nobody looks.
+  Real *dh_seen, *dc_seen;  // [T,B,P], [T,B,H]
+};
+
+// Weights in the form that single steps read, for streams; see stream.h.
+template <class Real>
+struct Stream {
+  Cell cell;
+  std::size_t I, H;
+  Real* memory = nullptr;  // packed weights and scratch
+
+  Stream(Cell cell, std::size_t I, std::size_t H) : cell(cell), I(I), H(H) {}
+  ~Stream() { std::free(memory); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 };
 
 // The kernels, compiled for one instruction set.
 template <class Real>
 struct Kernels {
-  void (*forward)(const Layer<Real>&, std::size_t threads);
-  void (*backward)(const Layer<Real>&, const LayerGradient<Real>&, std::size_t threads);
-  // One step of the cell's pointwise part: x, r [B,G,H], state [B,S,H] -> gate [B,G,H],
-  // new_state [B,S,H], with S states (h, or h and c); and its backward.
-  void (*step_forward)(Cell, std::size_t B, std::size_t H, const Real* x, const Real* r,
+  // Layers that do not wait for each other, such as the two directions of one.
+  void (*forward)(const Layer<Real>* layers, std::size_t count, std::size_t threads);
+  void (*backward)(const Layer<Real>* layers, const LayerGradient<Real>* gradients,
+                   std::size_t count, std::size_t threads);
+  void (*stream_begin)(Stream<Real>&, const Real* w_ih, const Real* w_hh, const Real* b_ih,
+                       const Real* b_hh);
+  // x [I]; the state h, and c for the Lstm, [H] each, is replaced by the next.
+  void (*stream_step)(Stream<Real>&, const Real* x, Real* h, Real* c);
+  // One step of the cell's pointwise part on vectors a unit: a [B,G,H], r [B,H], state [B,S,H] ->
+  // gate [B,G,H], new_state [B,S,H], with S states (h, or h and c); and its backward.
+  void (*step_forward)(Cell, std::size_t B, std::size_t H, const Real* a, const Real* r,
                        const Real* state, Real* gate, Real* new_state);
   void (*step_backward)(Cell, std::size_t B, std::size_t H, const Real* r, const Real* gate,
-                        const Real* state, const Real* new_state, const Real* dnew_state, Real* dx,
-                        Real* dr, Real* dstate);
+                        const Real* state, const Real* dnew_state, Real* da, Real* dr, Real* dstate);
   // c [M,N] = a [M,K] b [N,K]^T: by the definition, and by the packed micro-kernel.
   void (*product_naive)(std::size_t M, std::size_t N, std::size_t K, const Real* a, const Real* b,
                         Real* c);
-  void (*product)(std::size_t M, std::size_t N, std::size_t K, const Real* a, const Real* b,
-                  Real* c);
+  void (*product)(std::size_t M, std::size_t N, std::size_t K, const Real* a, const Real* b, Real* c,
+                  std::size_t threads);
   // function: 0 exp, 1 tanh, 2 sigmoid
   void (*elementwise)(int function, std::size_t N, const Real* x, Real* y);
 };
@@ -83,5 +122,7 @@ const Kernels<Real>& kernels();
 
 std::size_t gate_count(Cell cell);
 std::size_t state_count(Cell cell);
+// Values kept per unit and step.
+std::size_t kept_width(Cell cell, bool zoneout);
 
 }  // namespace throughtime

@@ -126,6 +126,35 @@ inline FloatVec fma(FloatVec a, FloatVec b, FloatVec c) { return a * b + c; }
 inline DoubleVec fma(DoubleVec a, DoubleVec b, DoubleVec c) { return a * b + c; }
 #endif
 
+// The smaller or the larger of a bound and x; NaN passes.
+template <class V, class Real>
+inline V at_most(Real bound, V x) {
+  return x > bound ? V{} + bound : x;
+}
+template <class V, class Real>
+inline V at_least(Real bound, V x) {
+  return x < bound ? V{} + bound : x;
+}
+#if defined(__AVX512F__)
+template <>
+inline FloatVec at_most(float bound, FloatVec x) {
+  return (FloatVec)_mm512_maskz_min_ps((__mmask16)-1, _mm512_set1_ps(bound), (__m512)x);  // the second where one is NaN
+}
+template <>
+inline FloatVec at_least(float bound, FloatVec x) {
+  return (FloatVec)_mm512_maskz_max_ps((__mmask16)-1, _mm512_set1_ps(bound), (__m512)x);
+}
+#elif defined(__AVX2__)
+template <>
+inline FloatVec at_most(float bound, FloatVec x) {
+  return (FloatVec)_mm256_min_ps(_mm256_set1_ps(bound), (__m256)x);
+}
+template <>
+inline FloatVec at_least(float bound, FloatVec x) {
+  return (FloatVec)_mm256_max_ps(_mm256_set1_ps(bound), (__m256)x);
+}
+#endif
+
 // What exp needs to know of a type. Above `most` exp is infinite, below `least` it is 0.
 template <class Real>
 struct ExpFacts;
@@ -134,6 +163,8 @@ struct ExpFacts<float> {
   static constexpr float most = 88.73f, least = -104.0f;
   static constexpr float ln2_high = 0.693359375f, ln2_rest = -2.12194440e-4f;
   static constexpr float round = 0x1.8p23f;  // adding it rounds to a whole number
+  static constexpr float one_in_tanh = 9.1f;  // from here on tanh rounds to 1
+  static constexpr std::int32_t sign = INT32_MIN;
   static constexpr int mantissa = 23, bias = 127, terms = 7;
 };
 template <>
@@ -141,70 +172,91 @@ struct ExpFacts<double> {
   static constexpr double most = 709.79, least = -746.0;
   static constexpr double ln2_high = 0x1.62e42fefa3800p-1, ln2_rest = 0x1.ef35793c76730p-45;
   static constexpr double round = 0x1.8p52;
+  static constexpr double one_in_tanh = 19.1;
+  static constexpr std::int64_t sign = INT64_MIN;
   static constexpr int mantissa = 52, bias = 1023, terms = 13;
 };
 
-// e^x. x = n ln 2 + r with |r| <= ln 2 / 2, and Taylor's series for e^r (Cody and Waite 1980).
+// x = n ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite 1980): e^r - 1 by Taylor's series, and n.
 template <class Real>
-inline VecOf<Real> exp_of(VecOf<Real> x) {
+struct Reduced {
+  VecOf<Real> rest;     // e^r - 1
+  VecOf<Real> shifted;  // n + ExpFacts::round: n as a whole number in its last bits
+};
+template <class Real>
+inline Reduced<Real> reduce(VecOf<Real> x) {
   using V = VecOf<Real>;
-  using Bits = typename Traits<Real>::Bits;
   using F = ExpFacts<Real>;
-  // NaN fails both comparisons and passes through
-  x = x > F::most ? broadcast(F::most) : x;
-  x = x < F::least ? broadcast(F::least) : x;
   const V shifted = fma(x, broadcast(Real(1.4426950408889634074)), broadcast(F::round));
   const V n = shifted - F::round;
   V r = fma(n, broadcast(-F::ln2_high), x);
   r = fma(n, broadcast(-F::ln2_rest), r);
-  Real factor = 1;  // 1 / k!
-  Real factors[F::terms + 1];
-  for (int k = 0; k <= F::terms; ++k) {
-    factors[k] = factor;
-    factor /= Real(k + 1);
-  }
+  Real factors[F::terms + 1];  // 1 / k!
+  factors[0] = 1;
+  for (int k = 1; k <= F::terms; ++k) factors[k] = factors[k - 1] / Real(k);
   V sum = broadcast(factors[F::terms]);
-  for (int k = F::terms - 1; k >= 0; --k) sum = fma(sum, r, broadcast(factors[k]));
-  // 2^n in two halves: n itself may lie beyond the exponents that a normal number has
-  const Bits whole = (Bits)shifted - (Bits)broadcast(F::round);
-  const Bits half = whole >> 1;
-  const V first = (V)((half + F::bias) << F::mantissa);
-  const V second = (V)((whole - half + F::bias) << F::mantissa);
-  return sum * first * second;
+#pragma GCC unroll 16
+  for (int k = F::terms - 1; k >= 2; --k) sum = fma(sum, r, broadcast(factors[k]));
+  return {fma(sum * r, r, r), shifted};
 }
 
+// 2^n for an n that a normal number has
+template <class Real>
+inline VecOf<Real> power_of_2(VecOf<Real> shifted) {
+  using Bits = typename Traits<Real>::Bits;
+  using F = ExpFacts<Real>;
+  // what is above the last bits leaves with the shift
+  return (VecOf<Real>)(((Bits)shifted + F::bias) << F::mantissa);
+}
+
+// v 2^n for any n that exp has
+template <class Real>
+inline VecOf<Real> scaled(VecOf<Real> v, VecOf<Real> shifted) {
+  // in two halves: n itself may lie beyond the exponents that a normal number has
+  using Bits = typename Traits<Real>::Bits;
+  using F = ExpFacts<Real>;
+  const Bits n = (Bits)shifted - (Bits)broadcast(F::round), half = n >> 1;
+  const auto power = [](Bits m) { return (VecOf<Real>)((m + F::bias) << F::mantissa); };
+  return v * power(half) * power(n - half);
+}
+#if defined(__AVX512F__)
+template <>
+inline FloatVec scaled<float>(FloatVec v, FloatVec shifted) {
+  return (FloatVec)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)v, (__m512)(shifted - ExpFacts<float>::round));
+}
+template <>
+inline DoubleVec scaled<double>(DoubleVec v, DoubleVec shifted) {
+  return (DoubleVec)_mm512_maskz_scalef_pd((__mmask8)-1, (__m512d)v, (__m512d)(shifted - ExpFacts<double>::round));
+}
+#endif
+
+template <class Real>
+inline VecOf<Real> exp_of(VecOf<Real> x) {
+  using F = ExpFacts<Real>;
+  const Reduced<Real> e = reduce<Real>(at_least(F::least, at_most(F::most, x)));
+  return scaled<Real>(e.rest + 1, e.shifted);
+}
+
+// 1 / (1 + e^-x)
 template <class Real>
 inline VecOf<Real> sigmoid_of(VecOf<Real> x) {
   return Real(1) / (Real(1) + exp_of<Real>(-x));
 }
 
-// Near 0 a quotient of polynomials keeps the relative error small (Moshier, Cephes 1989).
-inline FloatVec tanh_near_0(FloatVec x) {
-  const FloatVec z = x * x;
-  FloatVec p = broadcast(-5.70498872745e-3f);
-  p = fma(p, z, broadcast(2.06390887954e-2f));
-  p = fma(p, z, broadcast(-5.37397155531e-2f));
-  p = fma(p, z, broadcast(1.33314422036e-1f));
-  p = fma(p, z, broadcast(-3.33332819422e-1f));
-  return fma(p * z, x, x);
-}
-inline DoubleVec tanh_near_0(DoubleVec x) {
-  const DoubleVec z = x * x;
-  DoubleVec p = broadcast(-9.64399179425052238628e-1);
-  p = fma(p, z, broadcast(-9.92877231001918586564e1));
-  p = fma(p, z, broadcast(-1.61468768441708447952e3));
-  DoubleVec q = z + 1.12811678491632931402e2;
-  q = fma(q, z, broadcast(2.23548839060100448583e3));
-  q = fma(q, z, broadcast(4.84406305325125486048e3));
-  return fma(x * z, p / q, x);
-}
-
+// With q = e^2|x| - 1: tanh |x| = q / (q + 2). Nothing cancels near 0, where q is 2^n (e^r - 1) +
+// 2^n - 1 with n = 0.
 template <class Real>
 inline VecOf<Real> tanh_of(VecOf<Real> x) {
   using V = VecOf<Real>;
-  const V size = x < 0 ? -x : x;
-  const V far = Real(1) - Real(2) / (exp_of<Real>(size + size) + Real(1));
-  return size < Real(0.625) ? tanh_near_0(x) : (x < 0 ? -far : far);
+  using Bits = typename Traits<Real>::Bits;
+  using F = ExpFacts<Real>;
+  const Bits sign = (Bits)x & (Bits{} + F::sign);
+  const V size = (V)((Bits)x ^ sign);
+  const V near = at_most(F::one_in_tanh, size);
+  const Reduced<Real> e = reduce<Real>(near + near);
+  const V scale = power_of_2<Real>(e.shifted);
+  const V q = fma(scale, e.rest, scale - 1);
+  return (V)((Bits)(q / (q + 2)) | sign);
 }
 
 inline FloatVec sigmoid(FloatVec x) { return sigmoid_of<float>(x); }

@@ -1,16 +1,21 @@
 #include "threads.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace throughtime {
 namespace {
 
+// Its threads sleep between calls: no spinning, so a busy neighbour stalls nobody.
 class Pool {
  public:
   void run(std::size_t count, std::size_t threads, void (*work)(void*, std::size_t),
@@ -31,11 +36,18 @@ class Pool {
     std::unique_lock lock(mutex_);
     wanted_ = 0;
     idle_.wait(lock, [&] { return inside_ == 0; });
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
   void take() {
-    for (std::size_t i; (i = next_.fetch_add(1)) < count_;) work_(context_, i);
+    try {
+      for (std::size_t i; (i = next_.fetch_add(1)) < count_;) work_(context_, i);
+    } catch (...) {  // no memory: told to the caller when all have stopped
+      next_ = count_;
+      std::unique_lock lock(mutex_);
+      error_ = std::current_exception();
+    }
   }
 
   void serve() {
@@ -58,6 +70,7 @@ class Pool {
   std::vector<std::thread> workers_;
   void (*work_)(void*, std::size_t) = nullptr;
   void* context_ = nullptr;
+  std::exception_ptr error_;
   std::size_t count_ = 0, wanted_ = 0, inside_ = 0, round_ = 0;
   std::atomic<std::size_t> next_{0};
 };
@@ -82,6 +95,17 @@ void parallel(std::size_t count, std::size_t threads, void (*work)(void*, std::s
     pool_process = getpid();
   }
   pool->run(count, threads, work, context);
+}
+
+void ask_for_large_pages(void* at, std::size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t page = std::uintptr_t(1) << 21;
+  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(at);
+  const std::uintptr_t from = (begin + page - 1) / page * page, to = (begin + bytes) / page * page;
+  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // a wish alone
+#else
+  (void)at, (void)bytes;
+#endif
 }
 
 }  // namespace throughtime

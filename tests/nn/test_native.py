@@ -54,16 +54,16 @@ def isa(request):
 
 
 @every_dtype
-@pytest.mark.parametrize("product", ["product", "product_naive"])
+@pytest.mark.parametrize("threads", [0, 1, 2])  # 0: by the definition
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=st.tuples(st.integers(0, 40), st.integers(0, 70), st.integers(0, 20)))
-def test_products_are_products(isa, dtype, product, sizes):
+@given(sizes=st.tuples(st.integers(0, 240), st.integers(0, 70), st.integers(0, 20)))
+def test_products_are_products(isa, dtype, threads, sizes):
     rows, columns, inner = sizes
     a, b = torch.randn(rows, inner, dtype=dtype), torch.randn(columns, inner, dtype=dtype)
     # a border of NaN: what lies beyond must be neither read nor written
     around = torch.full((rows * columns + 64,), torch.nan, dtype=dtype)
     c = around[32 : 32 + rows * columns].reshape(rows, columns)
-    getattr(native.kernels, product)(a, b, c)
+    native.kernels.product(a, b, c, threads)
     torch.testing.assert_close(c, a @ b.T)
     assert around[:32].isnan().all()
     assert around[32 + rows * columns :].isnan().all()
@@ -132,9 +132,9 @@ def test_an_unknown_function_or_instruction_set_is_refused():
 
 @every_cell
 @every_dtype
-@pytest.mark.parametrize(("batch", "hidden"), [(1, 1), (3, 7), (4, 16)])
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 1), (3, 7), (4, 16), (2, 37)])
 def test_steps_agree_with_the_equations(name, dtype, batch, hidden):
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     cell, gates = getattr(native.kernels.Cell, name), GATES[name]
     x, r = (2 * torch.randn(batch, gates * hidden, dtype=dtype) for _ in range(2))
     state = tuple(torch.randn(batch, hidden, dtype=dtype) for _ in range(1 + (name == "LSTM")))
@@ -145,18 +145,22 @@ def test_steps_agree_with_the_equations(name, dtype, batch, hidden):
         stacked(expected), leaves, dnew, allow_unused=True, materialize_grads=True
     )
 
+    # the kernels take both parts of a gate as one sum, but for the GRU's last
     by_gate = (batch, gates, hidden)
-    given = [tensor.detach().reshape(by_gate) for tensor in (x, r)]
-    given.append(stacked([s.detach() for s in state]))
+    a, parts = x.detach().reshape(by_gate).clone(), r.detach().reshape(by_gate)
+    shared = gates - 1 if name == "GRU" else gates
+    a[:, :shared] += parts[:, :shared]
+    last = parts[:, -1].contiguous()
+    given = stacked([s.detach() for s in state])
     gate = torch.full(by_gate, torch.nan, dtype=dtype)
-    new_state = torch.full_like(given[2], torch.nan)
-    native.kernels.step_forward(cell, *given, gate, new_state)
+    new_state = torch.full_like(given, torch.nan)
+    native.kernels.step_forward(cell, a, last, given, gate, new_state)
     assert_same(new_state, stacked(expected))
 
-    found = [torch.full_like(t, torch.nan) for t in (gate, gate, new_state)]
-    native.kernels.step_backward(cell, given[1], gate, given[2], new_state, dnew, *found)
+    found = [torch.full_like(t, torch.nan) for t in (gate, last, given)]
+    native.kernels.step_backward(cell, last, gate, given, dnew, *found)
     assert_same(found[0], dx.reshape(by_gate))
-    assert_same(found[1], dr.reshape(by_gate))
+    assert_same(found[1], dr.reshape(by_gate)[:, -1])
     assert_same(found[2], stacked(dstate))
 
 
@@ -165,41 +169,51 @@ def test_saturation_and_nan_pass_through(name):
     cell, gates = getattr(native.kernels.Cell, name), GATES[name]
     values = torch.tensor([-torch.inf, -1e30, -100.0, 0.0, 100.0, 1e30, torch.nan])
     x = values.expand(1, gates, -1).contiguous()
-    r = torch.zeros_like(x)
+    r = torch.zeros(1, len(values))
     state = torch.full((1, 1 + (name == "LSTM"), len(values)), 0.5)
     gate, new_state = torch.empty_like(x), torch.empty_like(state)
     native.kernels.step_forward(cell, x, r, state, gate, new_state)
-    expected = stacked(equations(name, x.reshape(1, -1), r.reshape(1, -1), tuple(state.unbind(1))))
+    flat = x.reshape(1, -1)
+    expected = stacked(equations(name, flat, torch.zeros_like(flat), tuple(state.unbind(1))))
     torch.testing.assert_close(new_state, expected, equal_nan=True)
     assert new_state[0, :, -1].isnan().all()
 
 
 def test_a_wrong_array_is_refused_and_never_copied():
-    product = native.kernels.product
+    def product(a, b, c):
+        native.kernels.product(a, b, c, 1)
+
     a, b = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
-    for wrong in (
-        (a, b, np.zeros((2, 4), np.float64)),  # dtype
-        (a, b, np.zeros((4, 2), np.float32).T),  # strides
-        (a, b.astype(np.float64), np.zeros((2, 4), np.float32)),
-        (a, None, np.zeros((2, 4), np.float32)),
-        (a[0], b, np.zeros((2, 4), np.float32)),  # dimensions
-    ):
-        with pytest.raises(TypeError):
-            product(*wrong)
-    frozen = np.zeros((2, 4), np.float32)
+    c = np.zeros((2, 4), np.float32)
+    frozen = c.copy()
     frozen.flags.writeable = False
-    with pytest.raises(TypeError):
-        product(a, b, frozen)
-    with pytest.raises(ValueError, match=r"c has shape \[4,2\], expected \[2,4\]"):
-        product(a, b, np.zeros((4, 2), np.float32))
-    with pytest.raises(ValueError, match=r"b has shape \[4,2\], expected \[4,3\]"):
-        product(a, np.ones((4, 2), np.float32), np.zeros((2, 4), np.float32))
+    for wrong, text in {
+        "c is float64, expected float32": (a, b, np.zeros((2, 4), np.float64)),
+        "c has gaps; give a contiguous array": (a, b, np.zeros((4, 2), np.float32).T),
+        "b is float64, expected float32": (a, b.astype(np.float64), c),
+        "b is no array on the CPU": (a, "text", c),
+        r"a has shape \[3\], expected \[3,0\]": (a[0], b, c),
+        "a is int32, expected float32": (a.astype(np.int32), b, c),
+        "c cannot be written to": (a, b, frozen),
+        r"c has shape \[4,2\], expected \[2,4\]": (a, b, np.zeros((4, 2), np.float32)),
+        r"b has shape \[4,2\], expected \[4,3\]": (a, np.ones((4, 2), np.float32), c),
+        "a has more than 4 dimensions": (np.ones((1,) * 5, np.float32), b, c),
+    }.items():
+        for convert in (lambda array: array, torch.from_numpy):
+            if wrong == "c cannot be written to" and convert is torch.from_numpy:
+                continue  # torch knows no such thing
+            arrays = [t if isinstance(t, str) else convert(t) for t in text]
+            with pytest.raises((TypeError, ValueError), match=wrong):
+                product(*arrays)
+    assert not c.any()
+    with pytest.raises(TypeError, match="a is no array on the CPU"):
+        product(torch.ones(2, 3, device="meta"), torch.from_numpy(b), torch.from_numpy(c))
 
 
 def test_steps_refuse_wrong_shapes():
     gru = native.kernels.Cell.GRU
-    x, state = torch.zeros(2, 3, 5), torch.zeros(2, 1, 5)
-    with pytest.raises(ValueError, match=r"x has shape \[2,4,5\], expected \[2,3,5\]"):
-        native.kernels.step_forward(gru, torch.zeros(2, 4, 5), x, state, x.clone(), state.clone())
+    a, r, state = torch.zeros(2, 3, 5), torch.zeros(2, 5), torch.zeros(2, 1, 5)
+    with pytest.raises(ValueError, match=r"a has shape \[2,4,5\], expected \[2,3,5\]"):
+        native.kernels.step_forward(gru, torch.zeros(2, 4, 5), r, state, a.clone(), state.clone())
     with pytest.raises(ValueError, match=r"state has shape \[2,2,5\], expected \[2,1,5\]"):
-        native.kernels.step_forward(gru, x, x, torch.zeros(2, 2, 5), x.clone(), state.clone())
+        native.kernels.step_forward(gru, a, r, torch.zeros(2, 2, 5), a.clone(), state.clone())

@@ -299,7 +299,8 @@ def test_a_forked_child_computes_too():
 
 def arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
     gates = {"LSTM": 4, "GRU": 3, "ELMAN_TANH": 1}[cell]
-    lstm, gru = cell == "LSTM", cell == "GRU"
+    lstm = cell == "LSTM"
+    width = native.KEPT_WIDTH.get(cell, 0)
     z = torch.zeros
     return {
         "cell": getattr(native.kernels.Cell, cell),
@@ -309,45 +310,114 @@ def arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
         "w_hh": z(gates * hidden, hidden),
         "b_ih": z(gates * hidden),
         "b_hh": z(gates * hidden),
+        "w_hr": None,
         "h_0": z(batch, hidden),
         "c_0": z(batch, hidden) if lstm else None,
         "y": z(steps, batch, hidden),
-        "gates": z(steps, batch, gates, hidden),
-        "cells": z(steps, batch, hidden) if lstm else None,
-        "r_new": z(steps, batch, hidden) if gru else None,
+        "kept": z(steps, batch, width, hidden) if width else None,
+        "h_n": z(batch, hidden),
         "c_n": z(batch, hidden) if lstm else None,
-        "threads": 1,
+        "lengths": torch.tensor([5, 2]),
+        "reset": torch.zeros(steps, batch, dtype=torch.bool),
+        "h_mask": z(batch, hidden),
+        "zone_h": z(steps, batch, hidden) if cell == "GRU" else None,
     }
 
 
-ARRAYS = ["x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0", "y", "gates", "cells", "r_new", "c_0", "c_n"]
+def gradient_arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
+    layer = arguments(cell, steps, batch, inputs, hidden)
+    z, lstm = torch.zeros, cell == "LSTM"
+    return {
+        "layer": native.kernels.layer(**layer),
+        "dy": z(steps, batch, hidden),
+        "dh_n": z(batch, hidden),
+        "dc_n": z(batch, hidden) if lstm else None,
+        "clip": 0.0,
+        "dx": z(steps, batch, inputs),
+        "dw_ih": z(layer["w_ih"].shape),
+        "dw_hh": z(layer["w_hh"].shape),
+        "dw_hr": None,
+        "db_ih": z(layer["b_ih"].shape),
+        "db_hh": z(layer["b_hh"].shape),
+        "dh_0": z(batch, hidden),
+        "dc_0": z(batch, hidden) if lstm else None,
+        "dh_seen": z(steps, batch, hidden),
+        "dc_seen": z(steps, batch, hidden) if lstm else None,
+    }
 
 
-@pytest.mark.parametrize("cell", ["LSTM", "GRU", "ELMAN_TANH"])
-@pytest.mark.parametrize("name", ARRAYS)
-def test_a_wrong_array_raises_before_anything_is_read(cell, name):
-    good = arguments(cell)
-    native.kernels.forward(**good)
-    array = good[name]
-    if array is None:
-        extra = torch.zeros(5, 2, 4) if name in ("cells", "r_new") else torch.zeros(2, 4)
-        with pytest.raises(ValueError, match=f"{name} is given, but this cell has none"):
-            native.kernels.forward(**{**good, name: extra})
-        return
-    wrong = [
-        array.double(),
-        array.int(),
-        array.flatten()[0],
-        torch.zeros([n + 1 for n in array.shape]),
-        "text",
-    ]
-    if name in ("x", "y"):
-        wrong.append(torch.zeros(*array.shape[:2], 2 * array.shape[2])[..., ::2])
-    else:
-        wrong.append(torch.zeros([*array.shape[:-1], 2 * array.shape[-1]])[..., ::2])
-    for bad in wrong:
-        with pytest.raises((TypeError, ValueError)):
-            native.kernels.forward(**{**good, name: bad})
-    if name not in ("b_ih", "b_hh", "gates"):
-        with pytest.raises((TypeError, ValueError)):
-            native.kernels.forward(**{**good, name: None})
+every_raw_cell = pytest.mark.parametrize("cell", ["LSTM", "GRU", "ELMAN_TANH"])
+MAY_MISS = {"lengths", "reset", "h_mask", "zone_h", "kept", "dy", "dh_n", "dc_n", "dx", "b_ih",
+            "db_ih", "dh_seen", "dc_seen"}  # fmt: skip
+STRIDED = {"x", "y", "zone_h", "dy", "dx"}  # whose rows may lie anywhere
+
+
+def wrong_ones(name, array):
+    yield array.to(torch.float64 if array.is_floating_point() else torch.float32)
+    yield array.to(torch.int32)
+    yield array.flatten()[0]
+    yield torch.zeros([n + 1 for n in array.shape], dtype=array.dtype)
+    yield "text"
+    yield array.to("meta")
+    gaps = torch.zeros([*array.shape[:-1], 2 * array.shape[-1]], dtype=array.dtype)[..., ::2]
+    yield gaps
+    if name not in STRIDED and array.dim() > 1:
+        yield torch.zeros([2 * array.shape[0], *array.shape[1:]], dtype=array.dtype)[::2]
+
+
+@every_raw_cell
+@pytest.mark.parametrize("of", [arguments, gradient_arguments])
+def test_a_wrong_array_raises_before_anything_is_read(cell, of):
+    good = of(cell)
+    call = native.kernels.layer if of is arguments else native.kernels.gradient
+    call(**good)
+    for name, array in good.items():
+        if isinstance(array, torch.Tensor):
+            for bad in wrong_ones(name, array):
+                with pytest.raises((TypeError, ValueError)) as error:
+                    call(**{**good, name: bad})
+                # x sets the type of all others, and the sizes of w_hh are those of all
+                assert name in str(error.value) or name in ("x", "w_hh"), str(error.value)
+            if name not in MAY_MISS:
+                with pytest.raises((TypeError, ValueError)):
+                    call(**{**good, name: None})
+        elif array is None and name != "zone_h":
+            shape = (5, 2, 1, 4) if name == "kept" else (2, 4)
+            with pytest.raises(ValueError, match=name):
+                call(**{**good, name: torch.zeros(shape)})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"lengths": torch.tensor([6, 0])}, "lengths must lie in 0..T"),
+        ({"lengths": torch.tensor([-1, 0])}, "lengths must lie in 0..T"),
+        ({"batch_sizes": torch.tensor([2, 2])}, "lengths or batch_sizes, not both"),
+        ({"lengths": None, "batch_sizes": torch.tensor([2, 2])}, r"shape \[1, all rows, I\]"),
+        ({"mark_every": 2}, "marks is missing"),
+        ({"mark_every": 2, "marks": torch.zeros(3, 2, 4)}, "kept or marks, not both"),
+    ],
+)
+def test_steps_that_do_not_fit_are_refused(wrong, text):
+    with pytest.raises(ValueError, match=text):
+        native.kernels.layer(**{**arguments(), **wrong})
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [2, 3], [2, 0], [2, 1], [3, 2, 1], [-1], [2**62, 2]])
+def test_batch_sizes_that_do_not_fit_are_refused(sizes):
+    good = arguments("ELMAN_TANH", steps=1, batch=4)
+    good |= {"lengths": None, "reset": None, "h_mask": None}
+    with pytest.raises(ValueError, match="batch_sizes"):
+        native.kernels.layer(**{**good, "batch_sizes": torch.tensor(sizes, dtype=torch.int64)})
+
+
+def test_layers_that_are_not_alike_are_not_computed_together():
+    one, other = (native.kernels.layer(**arguments(hidden=h)) for h in (4, 5))
+    with pytest.raises(ValueError, match="the same cell, sizes and lengths"):
+        native.kernels.forward([one, other], 1)
+    with pytest.raises(ValueError, match="no layers"):
+        native.kernels.forward([], 1)
+    without = gradient_arguments("GRU")
+    without["layer"] = native.kernels.layer(**{**arguments("GRU"), "kept": None})
+    with pytest.raises(ValueError, match="nothing was kept"):
+        native.kernels.gradient(**without)

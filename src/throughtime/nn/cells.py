@@ -7,7 +7,7 @@ of three things: the input part ``x_part = W_ih x_t + b_ih``, the recurrent part
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,14 +22,15 @@ def elman(x_part: Tensor, h_part: Tensor, state: State, nonlinearity: str) -> St
     return (f(x_part + h_part),)
 
 
-def lstm(x_part: Tensor, h_part: Tensor, state: State) -> State:
+def lstm(x_part: Tensor, h_part: Tensor, state: State, norms: "Norms | None" = None) -> State:
     """Parts [B, 4H] in the order input, forget, cell, output; state (h, c).
 
     Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
     i, f, g, o = (x_part + h_part).chunk(4, dim=-1)
     c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-    h = torch.sigmoid(o) * torch.tanh(c)
+    shown = c if norms is None or norms.c is None else normalized(c, norms.c, norms.bias_c)
+    h = torch.sigmoid(o) * torch.tanh(shown)
     return h, c
 
 
@@ -59,17 +60,53 @@ class Weights(NamedTuple):
     hr: Tensor | None = None  # [P, H]: h = hr (o tanh(c)), Sak et al. 2014
 
 
+class Norms(NamedTuple):
+    """Layer normalization (Ba et al. 2016, eq. 20 to 22): gains, and a bias for the cell state."""
+
+    ih: Tensor  # [G*H]: of the input part
+    hh: Tensor  # [G*H]: of the recurrent part
+    c: Tensor | None = None  # [H], LSTM alone: of the cell state on its way to h
+    bias_c: Tensor | None = None  # [H]
+
+
+class Extras(NamedTuple):
+    """What a sequence may have besides; shapes for one direction."""
+
+    lengths: Tensor | None = None  # [B]
+    reset: Tensor | None = None  # [T, B]
+    h_mask: Tensor | None = None  # [B, P]: recurrent dropout (Gal and Ghahramani 2016)
+    zone_h: Tensor | None = None  # [T, B, P]: zoneout (Krueger et al. 2017)
+    zone_c: Tensor | None = None  # [T, B, H]
+    clip: float = 0.0  # bound on the norm of dL/dh_t, for each sample; 0 for none
+    norms: Norms | None = None
+
+
 def step(
-    kind: str, x_part: Tensor, state: State, weights: Weights, nonlinearity: str = "tanh"
+    kind: str,
+    x_part: Tensor,
+    state: State,
+    weights: Weights,
+    nonlinearity: str = "tanh",
+    h_mask: Tensor | None = None,
+    norms: Norms | None = None,
 ) -> State:
     """One time step of a cell.  x_part [B, G*H], state each [B, H] (h: [B, P] with projection)."""
-    h_part = functional.linear(state[0], weights.hh, weights.bias_hh)
+    h = state[0] if h_mask is None else state[0] * h_mask
+    if norms is None:
+        h_part = functional.linear(h, weights.hh, weights.bias_hh)
+    else:
+        h_part = normalized(functional.linear(h, weights.hh), norms.hh, weights.bias_hh)
     if kind == "LSTM":
-        h, c = lstm(x_part, h_part, state)
-        return (h if weights.hr is None else functional.linear(h, weights.hr)), c
+        new_h, c = lstm(x_part, h_part, state, norms)
+        return (new_h if weights.hr is None else functional.linear(new_h, weights.hr)), c
     if kind == "GRU":
         return gru(x_part, h_part, state)
     return elman(x_part, h_part, state, nonlinearity)
+
+
+def normalized(part: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
+    """Layer normalization over the last axis."""
+    return functional.layer_norm(part, part.shape[-1:], gain, bias)
 
 
 def sequence(
@@ -80,8 +117,7 @@ def sequence(
     *,
     nonlinearity: str = "tanh",
     backwards: bool = False,
-    lengths: Tensor | None = None,
-    reset: Tensor | None = None,
+    extras: Extras | None = None,
 ) -> tuple[Tensor, State]:
     """One layer in one direction through all of time.
 
@@ -89,17 +125,30 @@ def sequence(
     stands still and its output is 0. ``reset [T, B]`` is True where a new sequence begins: no state
     crosses from t-1 to t, in either direction.
     """
+    lengths, reset, h_mask, zone_h, zone_c, clip, norms = extras or Extras()
     steps = x.shape[0]
-    x_parts = functional.linear(x, weights.ih, weights.bias_ih)
+    if norms is None:
+        x_parts = functional.linear(x, weights.ih, weights.bias_ih)
+    else:
+        x_parts = normalized(functional.linear(x, weights.ih), norms.ih, weights.bias_ih)
     outputs: list[Tensor] = [x.new_empty(0)] * steps
     for t in reversed(range(steps)) if backwards else range(steps):
         if reset is not None:
             # read backwards, the border is crossed between t+1 and t
             border = t + 1 if backwards else t
             if border < steps:
-                keep = ~reset[border].unsqueeze(-1)
-                state = tuple(torch.where(keep, s, torch.zeros_like(s)) for s in state)
-        new = step(kind, x_parts[t], state, weights, nonlinearity)
+                cleared = reset[border]
+                if lengths is not None:  # marks beyond a sample's length say nothing
+                    cleared = cleared & (border < lengths)
+                state = tuple(s.masked_fill(cleared.unsqueeze(-1), 0) for s in state)
+        new = step(kind, x_parts[t], state, weights, nonlinearity, h_mask, norms)
+        zones = (zone_h, zone_c)[: len(new)]
+        new = tuple(
+            n if z is None else z[t] * s + (1 - z[t]) * n
+            for n, s, z in zip(new, state, zones, strict=True)
+        )
+        if clip:
+            new = (clip_gradient(new[0], clip), *new[1:])
         if lengths is None:
             outputs[t] = new[0]
         else:
@@ -110,3 +159,25 @@ def sequence(
     if steps == 0:
         return x.new_empty(0, *state[0].shape), state
     return torch.stack(outputs), state
+
+
+def clip_gradient(h: Tensor, bound: float) -> Tensor:
+    """h itself, [B, H]; on the way back no sample's gradient is longer than `bound`."""
+    return _ClipGradient.apply(h, bound)  # pyright: ignore
+
+
+class _ClipGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(h: Tensor, bound: float) -> Tensor:  # pyright: ignore
+        return h.view_as(h)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.bound = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
+        norm = dh.norm(dim=-1, keepdim=True)
+        return torch.where(norm > ctx.bound, dh * (ctx.bound / norm), dh), None

@@ -11,18 +11,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.nn import cells, native
-from throughtime.nn.calls import Call, Hidden, check_lengths, check_sizes, check_switches
+from throughtime.nn import calls, cells, native
+from throughtime.nn.calls import Call, Given, Hidden
+from throughtime.nn.differentiation import How, sequence
 from throughtime.nn.native import Path
+
+# options that torch.nn's layers do not have
+_BEYOND_TORCH = ("recurrent_dropout", "zoneout", "layer_norm", "clip_hidden_grad", "checkpoint")
 
 
 class _Layer(nn.Module):
-    """What the three layers share: parameters, checks, shapes, the stack of layers."""
+    """What the three layers share: parameters and the stack of layers."""
 
     kind: ClassVar[str]
     nonlinearity: str = "tanh"
+    weight_ih_l0: Tensor
 
     def __init__(
         self,
@@ -33,20 +38,32 @@ class _Layer(nn.Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        proj_size: int = 0,
+        proj_size: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        layer_norm: bool = False,
+        clip_hidden_grad: float = 0.0,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        check_sizes(input_size, hidden_size, num_layers, proj_size)
-        check_switches(bias, batch_first, dropout)
-        if proj_size and self.kind != "LSTM":
+        if proj_size is not None and self.kind != "LSTM":
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        proj_size = proj_size or 0
+        calls.check_sizes(input_size, hidden_size, num_layers, proj_size)
+        calls.check_switches(bias=bias, batch_first=batch_first)
+        calls.check_probabilities(
+            dropout=dropout, recurrent_dropout=recurrent_dropout, zoneout=zoneout
+        )
+        if not clip_hidden_grad >= 0:
+            raise ValueError(f"clip_hidden_grad must not be negative; got {clip_hidden_grad}")
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 "dropout acts between layers, so it needs num_layers greater than 1; "
                 f"got dropout={dropout} and num_layers={num_layers}",
-                stacklevel=3,
+                stacklevel=3 if self.kind == "RNN" else 2,  # RNN has a constructor of its own
             )
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -56,7 +73,13 @@ class _Layer(nn.Module):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.zoneout = float(zoneout)
+        self.layer_norm = layer_norm
+        self.clip_hidden_grad = float(clip_hidden_grad)
+        self.checkpoint = checkpoint
 
+        self._names: list[str] = []  # of the weights, as `_flat_weights` gives them
         gate_size = cells.GATES[self.kind] * hidden_size
         for layer in range(num_layers):
             width = input_size if layer == 0 else self._output_size * self._directions
@@ -65,10 +88,16 @@ class _Layer(nn.Module):
                 shapes |= {"bias_ih": (gate_size,), "bias_hh": (gate_size,)}
             if proj_size:
                 shapes["weight_hr"] = (proj_size, hidden_size)
+            if layer_norm:
+                shapes |= {"norm_ih": (gate_size,), "norm_hh": (gate_size,)}
+                if self.kind == "LSTM":
+                    shapes |= {"norm_c": (hidden_size,), "norm_bias_c": (hidden_size,)}
             for direction in range(self._directions):
                 for name, shape in shapes.items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     setattr(self, name + _suffix(layer, direction), parameter)
+                    if not name.startswith("norm_"):
+                        self._names.append(name + _suffix(layer, direction))
         self.reset_parameters()
 
     @property
@@ -87,17 +116,18 @@ class _Layer(nn.Module):
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters, a list for each layer and direction, as torch.nn gives them."""
-        return [
-            [getattr(self, name) for name in self._names(layer, direction)]
-            for layer in range(self.num_layers)
-            for direction in range(self._directions)
-        ]
+        per = len(self._names) // (self.num_layers * self._directions)
+        flat: list[Any] = self._flat_weights()
+        return [flat[i : i + per] for i in range(0, len(flat), per)]
 
     def reset_parameters(self) -> None:
         """torch's default: uniform in +-1/sqrt(H), every parameter, drawn in torch's order."""
         bound = 1.0 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        for name, parameter in self.named_parameters():
+            if name.startswith("norm_"):
+                nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
+            else:
+                nn.init.uniform_(parameter, -bound, bound)
 
     def flatten_parameters(self) -> None:
         """Nothing to do; here because code written for torch.nn calls it."""
@@ -111,15 +141,15 @@ class _Layer(nn.Module):
         reset: Tensor | None = None,
     ) -> tuple[Any, Any]:
         """Run whole sequences; see the class for shapes."""
-        call = self._read(input, hx, lengths, reset)
-        path = self._path(call)
+        call = calls.read(self, input, hx, lengths, reset)
+        weights = self._flat_weights()
+        path = self._path(call, weights)
         if path.name == "torch":
-            output, state = self._by_torch(call)
-        elif path.name == "native":
-            output, state = self._by_layer(call, native.sequence, {})
+            output, state = self._by_torch(call, weights)
         else:
-            output, state = self._by_oracle(call)
-        return self._give_back(input, output, state)
+            compute = self._natively if path.name == "native" else self._by_equations
+            output, state = self._by_layer(call, weights, compute)
+        return calls.give_back(self, input, output, state)
 
     def step(self, x_t: Tensor, state: Hidden | None = None) -> tuple[Tensor, Any]:
         """One time step, for streams: the state goes in and comes out.
@@ -149,6 +179,11 @@ class _Layer(nn.Module):
             "batch_first": False,
             "dropout": 0.0,
             "bidirectional": False,
+            "recurrent_dropout": 0.0,
+            "zoneout": 0.0,
+            "layer_norm": False,
+            "clip_hidden_grad": 0.0,
+            "checkpoint": False,
         }
         for name, default in defaults.items():
             value = getattr(self, name)
@@ -156,95 +191,25 @@ class _Layer(nn.Module):
                 text += f", {name}={value!r}"
         return text
 
-    # ---------------------------------------------------------------- reading the arguments
-
-    def _read(
-        self,
-        input: Tensor | PackedSequence,
-        hx: Hidden | None,
-        lengths: Tensor | None,
-        reset: Tensor | None,
-    ) -> Call:
-        """Check a call as torch.nn does, and bring it to the form of `Call`."""
-        states = None if hx is None else (hx if isinstance(hx, tuple) else (hx,))
-        batch_sizes = None
-        if isinstance(input, PackedSequence):
-            if lengths is not None or reset is not None:
-                raise ValueError("a PackedSequence brings its lengths; give a tensor for `reset`")
-            x, batch_sizes, order, _ = input
-            batch = int(batch_sizes[0])
-            if states is not None and order is not None:
-                states = tuple(s.index_select(1, order) for s in states)
-        else:
-            x = input
-            if x.dim() not in (2, 3):
-                raise ValueError(
-                    f"{self.kind}: expected input to be 2D or 3D, got {x.dim()}D tensor instead"
-                )
-            for s in states or ():
-                if s.dim() != x.dim():
-                    raise RuntimeError(
-                        f"for {x.dim()}-D input, hx should also be {x.dim()}-D "
-                        f"but got {s.dim()}-D tensor"
-                    )
-            if x.dim() == 2:
-                x = x.unsqueeze(1)
-                states = None if states is None else tuple(s.unsqueeze(1) for s in states)
-                reset = None if reset is None else reset.unsqueeze(1)
-                lengths = None if lengths is None else lengths.reshape(1)
-            elif self.batch_first:
-                x = x.transpose(0, 1)
-                reset = None if reset is None else reset.transpose(0, 1)
-            batch = x.shape[1]
-        self._check_input(x)
-        state = self._check_state(states, batch, x)
-        if lengths is not None:
-            lengths = check_lengths(lengths, x)
-        if reset is not None and (reset.dtype != torch.bool or reset.shape != x.shape[:2]):
-            raise RuntimeError(
-                f"reset must be bool with one entry per step and sample, {list(x.shape[:2])} when "
-                f"time is first; got {reset.dtype} {list(reset.shape)}"
-            )
-        return Call(x, state, batch_sizes, lengths, reset)
-
-    def _check_input(self, x: Tensor) -> None:
-        weight = self._weights(0, 0).ih
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(
-                f"input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert "
-                f"input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
-            )
-        if x.shape[-1] != self.input_size:
-            raise RuntimeError(
-                "input.size(-1) must be equal to input_size. "
-                f"Expected {self.input_size}, got {x.shape[-1]}"
-            )
-
-    def _check_state(self, states: cells.State | None, batch: int, x: Tensor) -> cells.State:
-        sizes = (
-            (self._output_size, self.hidden_size) if self.kind == "LSTM" else (self.hidden_size,)
-        )
-        shapes = [(self.num_layers * self._directions, batch, size) for size in sizes]
-        if states is None:
-            return tuple(x.new_zeros(shape) for shape in shapes)
-        if len(states) != len(shapes):
-            raise RuntimeError(f"{self.kind}: expected {len(shapes)} states, got {len(states)}")
-        for index, (state, shape) in enumerate(zip(states, shapes, strict=True)):
-            if state.shape != shape:
-                raise RuntimeError(
-                    f"Expected hidden[{index}] size {shape}, got {list(state.shape)}"
-                )
-        return states
-
     # ---------------------------------------------------------------- computing
 
-    def _path(self, call: Call) -> Path:
-        weights = [weight for group in self.all_weights for weight in group]
-        beyond = call.beyond_native or ("proj_size" if self.proj_size else "")
-        beyond = beyond or native.beyond_native(call.x, *call.state, *weights)
-        return native.choose_path(beyond, call.beyond_torch)
+    def _path(self, call: Call, weights: list[Tensor]) -> Path:
+        beyond = "layer_norm" if self.layer_norm else ""
+        if self.zoneout and self.proj_size:
+            beyond = beyond or "zoneout of a projection"
+        beyond = beyond or native.beyond_native((call.x, *call.state, *weights))
+        return native.choose_path(beyond, lambda: self._beyond_torch(call, beyond))
 
-    def _by_torch(self, call: Call) -> tuple[Tensor, cells.State]:
+    def _beyond_torch(self, call: Call, beyond_native: str) -> str:
+        """What torch's operators lack for a call, or nothing."""
+        if beyond_native == "forward-mode derivatives":
+            return beyond_native  # of the LSTM
+        extra = next((n for n in _BEYOND_TORCH if getattr(self, n)), "")
+        given = next((n for n in ("lengths", "reset") if getattr(call, n) is not None), "")
+        empty = "" if call.x.shape[0] else "empty sequences"
+        return extra or given or empty
+
+    def _by_torch(self, call: Call, weights: list[Tensor]) -> tuple[Tensor, cells.State]:
         operators = {
             "RNN_TANH": torch.rnn_tanh,
             "RNN_RELU": torch.rnn_relu,
@@ -252,89 +217,78 @@ class _Layer(nn.Module):
             "GRU": torch.gru,
         }
         operator: Any = operators[self.mode]
-        weights = [weight for group in self.all_weights for weight in group]
         state = call.state if self.kind == "LSTM" else call.state[0]
         how = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
         if call.batch_sizes is not None:
-            output, *new_state = operator(call.x, call.batch_sizes, state, weights, *how)
+            output, *new_state = operator(call.x[0], call.batch_sizes, state, weights, *how)
+            output = output.unsqueeze(0)
         else:
             output, *new_state = operator(call.x, state, weights, *how, False)
         return output, tuple(new_state)
 
-    def _by_oracle(self, call: Call) -> tuple[Tensor, cells.State]:
-        lengths = call.lengths
-        if call.batch_sizes is not None:
-            x, lengths = pad_packed_sequence(PackedSequence(call.x, call.batch_sizes))
-            call = call._replace(x=x)
-            lengths = lengths.to(x.device)
-        output, state = self._by_layer(
-            call, cells.sequence, {"lengths": lengths, "reset": call.reset}
-        )
-        if call.batch_sizes is not None and lengths is not None:
-            output = pack_padded_sequence(output, lengths.cpu()).data
-        return output, state
-
     def _by_layer(
-        self, call: Call, sequence: Any, options: dict[str, Any]
+        self, call: Call, weights: list[Tensor], compute: Any
     ) -> tuple[Tensor, cells.State]:
-        """The stack of layers and directions, each computed by `sequence`."""
-        x = call.x
-        last_states: list[cells.State] = []
+        """The stack of layers, each computed by `compute` (its `Given`, its index)."""
+        x, directions = call.x, self._directions
+        per = len(weights) // self.num_layers
+        states: list[cells.State] = []
         for layer in range(self.num_layers):
-            outputs: list[Tensor] = []
-            for direction in range(self._directions):
-                at = layer * self._directions + direction
-                output, state = sequence(
-                    self.kind,
-                    x,
-                    tuple(s[at] for s in call.state),
-                    self._weights(layer, direction),
-                    nonlinearity=self.nonlinearity,
-                    backwards=direction == 1,
-                    **options,
-                )
-                outputs.append(output)
-                last_states.append(state)
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+            own = slice(layer * directions, (layer + 1) * directions)
+            h_0, *c_0 = call.state if self.num_layers == 1 else (s[own] for s in call.state)
+            given = Given(
+                x,
+                h_0,
+                c_0[0] if c_0 else None,
+                call.lengths,
+                call.batch_sizes,
+                call.reset,
+                *self._masks(x, h_0, c_0),
+                weights=weights[per * layer : per * (layer + 1)],
+            )
+            x, *state = compute(given, layer)
+            states.append(tuple(state))
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = functional.dropout(x, self.dropout)
-        return x, tuple(torch.stack(parts) for parts in zip(*last_states, strict=True))
+        if len(states) == 1:
+            return x, states[0]
+        return x, tuple(torch.cat(parts) for parts in zip(*states, strict=True))
 
-    def _give_back(
-        self, input: Tensor | PackedSequence, output: Tensor, state: cells.State
-    ) -> tuple[Any, Any]:
-        """Output and state in the caller's own form."""
-        given: Tensor | PackedSequence = output
-        if isinstance(input, PackedSequence):
-            given = PackedSequence(
-                output, input.batch_sizes, input.sorted_indices, input.unsorted_indices
-            )
-            if input.unsorted_indices is not None:
-                state = tuple(s.index_select(1, input.unsorted_indices) for s in state)
-        elif input.dim() == 2:
-            given = output.squeeze(1)
-            state = tuple(s.squeeze(1) for s in state)
-        elif self.batch_first:
-            given = output.transpose(0, 1)
-        return given, (state if self.kind == "LSTM" else state[0])
+    def _natively(self, given: Given, layer: int) -> tuple[Tensor, ...]:
+        how = How(self.mode, self.clip_hidden_grad, self.checkpoint)
+        y, h_n, c_n = sequence(how, given)
+        return (y, h_n) if c_n is None else (y, h_n, c_n)
+
+    def _by_equations(self, given: Given, layer: int) -> tuple[Tensor, ...]:
+        norms = [self._norms(layer, d) for d in range(self._directions)] if self.layer_norm else []
+        return calls.by_equations(self.mode, given, self.clip_hidden_grad, norms)
+
+    def _masks(self, x: Tensor, h_0: Tensor, c_0: list[Tensor]) -> tuple[Tensor | None, ...]:
+        """h_mask, zone_h and zone_c of `Given`, drawn anew at each call in training."""
+        h_mask = None
+        if self.recurrent_dropout and self.training:
+            h_mask = functional.dropout(torch.ones_like(h_0), self.recurrent_dropout)
+        if not self.zoneout:
+            return h_mask, None, None
+
+        def zone(state: Tensor) -> Tensor:
+            shape = (state.shape[0], x.shape[0], x.shape[1], state.shape[2])
+            if self.training:
+                return torch.bernoulli(x.new_empty(1).fill_(self.zoneout).expand(shape))
+            return x.new_full((1,), self.zoneout).expand(shape[-1]).contiguous().expand(shape)
+
+        return h_mask, zone(h_0), zone(c_0[0]) if c_0 else None
 
     # ---------------------------------------------------------------- parameters
 
-    def _names(self, layer: int, direction: int) -> list[str]:
-        names = ["weight_ih", "weight_hh"]
-        names += ["bias_ih", "bias_hh"] if self.bias else []
-        names += ["weight_hr"] if self.proj_size else []
-        return [name + _suffix(layer, direction) for name in names]
+    def _flat_weights(self) -> list[Tensor]:
+        """Layer by layer, direction by direction, in torch.nn's order."""
+        own = self._parameters  # a parametrized weight is an attribute and not among them
+        return [own[n] if n in own else getattr(self, n) for n in self._names]  # pyright: ignore
 
-    def _weights(self, layer: int, direction: int) -> cells.Weights:
-        suffix = _suffix(layer, direction)
-        return cells.Weights(
-            getattr(self, "weight_ih" + suffix),
-            getattr(self, "weight_hh" + suffix),
-            getattr(self, "bias_ih" + suffix, None),
-            getattr(self, "bias_hh" + suffix, None),
-            getattr(self, "weight_hr" + suffix, None),
-        )
+    def _norms(self, layer: int, direction: int) -> cells.Norms:
+        names = ("norm_ih", "norm_hh", "norm_c", "norm_bias_c")[: 4 if self.kind == "LSTM" else 2]
+        return cells.Norms(*(getattr(self, n + _suffix(layer, direction)) for n in names))
 
 
 class RNN(_Layer):
@@ -350,7 +304,7 @@ class RNN(_Layer):
     Raises ValueError, TypeError or RuntimeError where torch.nn does.
     """
 
-    kind = "RNN"
+    kind: ClassVar[str] = "RNN"
 
     def __init__(
         self,
@@ -364,16 +318,15 @@ class RNN(_Layer):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        *,
-        proj_size: int = 0,
+        **options: Any,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(
                 f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'."
             )
-        sizes = (input_size, hidden_size, num_layers)
-        how = (bias, batch_first, dropout, bidirectional, proj_size)
-        super().__init__(*sizes, *how, device, dtype)
+        how = {"bias": bias, "batch_first": batch_first, "dropout": dropout}
+        how |= {"bidirectional": bidirectional, "device": device, "dtype": dtype}
+        super().__init__(input_size, hidden_size, num_layers, **how, **options)
         self.nonlinearity = nonlinearity
 
 
@@ -389,7 +342,7 @@ class LSTM(_Layer):
     Raises ValueError, TypeError or RuntimeError where torch.nn does.
     """
 
-    kind = "LSTM"
+    kind: ClassVar[str] = "LSTM"
 
 
 class GRU(_Layer):
@@ -404,7 +357,7 @@ class GRU(_Layer):
     Raises ValueError, TypeError or RuntimeError where torch.nn does.
     """
 
-    kind = "GRU"
+    kind: ClassVar[str] = "GRU"
 
 
 def explain_path(
@@ -422,7 +375,8 @@ def explain_path(
 
     Raises what the call itself would raise.
     """
-    return layer._path(layer._read(input, hx, lengths, reset))  # pyright: ignore[reportPrivateUsage]
+    call = calls.read(layer, input, hx, lengths, reset)
+    return layer._path(call, layer._flat_weights())  # pyright: ignore[reportPrivateUsage]
 
 
 def _suffix(layer: int, direction: int) -> str:

@@ -1,0 +1,275 @@
+"""What torch.nn does not have: lengths, resets, dropout in time, zoneout, clipping, checkpoints."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import throughtime
+from helpers import assert_same, flat, gradients
+from throughtime import forced_path
+from throughtime.nn import native
+from throughtime.nn.calls import Given
+from throughtime.nn.differentiation import How, Seen, sequence
+
+KINDS = ["RNN", "LSTM", "GRU"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(params=native.instruction_sets())
+def isa(request):
+    with native.instruction_set(request.param):
+        yield request.param
+
+
+def run(layer, path, x, state, packed, options, seed=5):
+    """Outputs and all gradients, 0 where an input was not used."""
+    leaves = {"x": x}
+    if state is not None:
+        leaves |= {str(i): s for i, s in enumerate(flat(state))}
+    leaves |= dict(layer.named_parameters())
+    given = x
+    if packed is not None:
+        given = pack_padded_sequence(x, packed, enforce_sorted=False)
+    torch.manual_seed(seed)  # the same masks
+    with forced_path(path):
+        output, last = layer(given, state, **options)
+    found = gradients((output, last), leaves, torch.Generator().manual_seed(seed))
+    found = {k: torch.zeros_like(leaves[k]) if g is None else g for k, g in found.items()}
+    if packed is not None:
+        output = pad_packed_sequence(output)[0]
+    return output, last, found
+
+
+@st.composite
+def cases(draw):
+    kind = draw(st.sampled_from(KINDS))
+    hidden = draw(st.integers(2, 40))
+    options = {
+        "num_layers": draw(st.integers(1, 2)),
+        "bidirectional": draw(st.booleans()),
+        "bias": draw(st.booleans()),
+        "recurrent_dropout": draw(st.sampled_from([0.0, 0.4])),
+        "zoneout": draw(st.sampled_from([0.0, 0.3])),
+        "clip_hidden_grad": draw(st.sampled_from([0.0, 0.5])),
+        "checkpoint": draw(st.booleans()),
+    }
+    if kind == "RNN":
+        options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
+    if kind == "LSTM" and draw(st.booleans()):
+        options |= {"proj_size": draw(st.integers(1, hidden - 1)), "zoneout": 0.0}
+    sizes = draw(st.tuples(st.integers(0, 12), st.integers(1, 20), st.integers(1, 20)))
+    steps = draw(st.sampled_from(["all", "lengths", "reset", "both", "packed"]))
+    return kind, hidden, options, sizes, steps, draw(st.booleans()), draw(st.integers(0, 10**6))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases())
+def test_the_kernels_agree_with_the_equations(isa, case):
+    kind, hidden, options, (steps, batch, inputs), which, training, seed = case
+    torch.manual_seed(seed)
+    layer = getattr(throughtime, kind)(inputs, hidden, dtype=torch.float64, **options)
+    layer.train(training)
+    x = torch.randn(steps, batch, inputs, dtype=torch.float64, requires_grad=True)
+    rows = options["num_layers"] * (2 if options["bidirectional"] else 1)
+    sizes = [options.get("proj_size", hidden), hidden][: 2 if kind == "LSTM" else 1]
+    state = tuple(
+        torch.randn(rows, batch, n, dtype=torch.float64, requires_grad=True) for n in sizes
+    )
+    state = state if kind == "LSTM" else state[0]
+    given, packed = {}, None
+    if which in ("lengths", "both"):
+        given["lengths"] = torch.randint(0, steps + 1, (batch,))
+    if which in ("reset", "both"):
+        given["reset"] = torch.rand(steps, batch) < 0.3
+    if which == "packed" and steps:
+        packed = torch.randint(1, steps + 1, (batch,))
+        packed[seed % batch] = steps
+    expected = run(layer, "oracle", x, state, packed, given)
+    found = run(layer, "native", x, state, packed, given)
+    assert_same(found, expected)
+    layer.checkpoint = not layer.checkpoint  # changes no bit
+    other = run(layer, "native", x, state, packed, given)
+    for a, b in zip(flat([*found[:2], *found[2].values()]), flat([*other[:2], *other[2].values()]),
+                    strict=True):  # fmt: skip
+        assert torch.equal(a, b)
+
+
+@every_kind
+def test_lengths_and_threads_cannot_change_a_bit(kind):
+    """A ragged batch, dealt to threads in turns, is each of its samples alone."""
+    torch.manual_seed(0)
+    layer = getattr(throughtime, kind)(17, 45, bidirectional=True)
+    x, lengths = torch.randn(40, 23, 17, requires_grad=True), torch.randint(0, 41, (23,))
+    before, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(run(layer, "native", x, None, None, {"lengths": lengths}))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(flat([*results[0][:2], *results[0][2].values()]),
+                        flat([*other[:2], *other[2].values()]), strict=True):  # fmt: skip
+            assert torch.equal(a, b)
+    with torch.no_grad():
+        for b in range(23):
+            alone, _ = layer(x[: lengths[b], b : b + 1])
+            assert torch.equal(alone, results[0][0][: lengths[b], b : b + 1])
+
+
+def test_marks_beyond_a_samples_length_say_nothing():
+    layer = throughtime.GRU(3, 4, bidirectional=True)
+    x, lengths = torch.randn(6, 2, 3), torch.tensor([6, 2])
+    reset = torch.zeros(6, 2, dtype=torch.bool)
+    state = torch.randn(2, 2, 4)
+    plain = layer(x, state, lengths=lengths)
+    reset[2:, 1] = True
+    for path in ("native", "oracle"):
+        with forced_path(path):
+            assert_same(layer(x, state, lengths=lengths, reset=reset), plain)
+
+
+def test_recurrent_dropout_is_one_mask_a_sequence_and_none_in_eval():
+    torch.manual_seed(0)
+    layer = throughtime.RNN(3, 50, nonlinearity="relu", recurrent_dropout=0.5, bias=False)
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(torch.eye(50))  # every unit remembers itself alone
+        layer.weight_ih_l0.zero_()
+    state = torch.ones(1, 4, 50)
+    last = layer(torch.zeros(3, 4, 3), state)[0][-1]
+    assert set(last.unique().tolist()) == {0.0, 8.0}  # dropped at every step, or doubled at each
+    assert torch.equal(layer.eval()(torch.zeros(3, 4, 3), state)[0][-1], state[0])
+
+
+@every_kind
+def test_zoneout_of_1_keeps_the_state_and_its_mean_in_eval(kind):
+    layer = getattr(throughtime, kind)(3, 5, zoneout=1.0)
+    x = torch.randn(4, 2, 3)
+    state = (torch.randn(1, 2, 5),) * 2
+    state = state if kind == "LSTM" else state[0]
+    assert_same(layer(x, state)[1], state)
+    plain = getattr(throughtime, kind)(3, 5)
+    half = getattr(throughtime, kind)(3, 5, zoneout=0.5).eval()
+    half.load_state_dict(plain.state_dict())
+    one = flat(plain(x[:1], state)[1])
+    for found, new, old in zip(flat(half(x[:1], state)[1]), one, flat(state), strict=True):
+        assert_same(found, 0.5 * old + 0.5 * new)
+
+
+@pytest.mark.parametrize("path", ["native", "oracle"])
+def test_clipping_bounds_what_flows_through_time(path):
+    """A linear network: dL/dh_{t-1} = w dL/dh_t, so the bound shows in every gradient of x."""
+    layer = throughtime.RNN(1, 1, nonlinearity="relu", bias=False, clip_hidden_grad=3.0)
+    with torch.no_grad():
+        layer.weight_hh_l0.fill_(2.0), layer.weight_ih_l0.fill_(1.0)
+    x = torch.ones(6, 1, 1, requires_grad=True)
+    with forced_path(path):
+        layer(x)[0][-1].sum().backward()
+    assert x.grad.flatten().tolist() == [3.0, 3.0, 3.0, 3.0, 2.0, 1.0]
+
+
+def test_layer_norm_is_ba_et_al_s():
+    torch.manual_seed(0)
+    layer = throughtime.LSTM(3, 5, layer_norm=True)
+    assert {n for n, _ in layer.named_parameters() if n.startswith("norm")} == {
+        "norm_ih_l0", "norm_hh_l0", "norm_c_l0", "norm_bias_c_l0"}  # fmt: skip
+    x, h, c = torch.randn(1, 2, 3), torch.randn(1, 2, 5), torch.randn(1, 2, 5)
+
+    def norm(v):
+        return (v - v.mean(-1, keepdim=True)) / (
+            v.var(-1, keepdim=True, correction=0) + 1e-5
+        ).sqrt()
+
+    a = norm(x[0] @ layer.weight_ih_l0.T) + layer.bias_ih_l0
+    a = a + norm(h[0] @ layer.weight_hh_l0.T) + layer.bias_hh_l0
+    i, f, g, o = a.chunk(4, -1)
+    new_c = f.sigmoid() * c[0] + i.sigmoid() * g.tanh()
+    new_h = o.sigmoid() * norm(new_c).tanh()
+    assert_same(layer(x, (h, c))[1], (new_h[None], new_c[None]))
+
+
+def test_options_out_of_range_are_refused_and_shown():
+    for wrong in ({"zoneout": 1.5}, {"recurrent_dropout": -0.1}, {"clip_hidden_grad": -1.0},
+                  {"zoneout": "a"}, {"clip_hidden_grad": float("nan")}):  # fmt: skip
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            throughtime.GRU(3, 4, **wrong)
+    layer = throughtime.RNN(3, 4, zoneout=0.1, checkpoint=True)
+    assert repr(layer) == "RNN(3, 4, zoneout=0.1, checkpoint=True)"
+
+
+@every_kind
+def test_what_is_seen_is_what_a_probe_says(kind):
+    """dL/dh_t is the gradient of an all-zero probe added to h_t; likewise for c_t."""
+    torch.manual_seed(0)
+    layer = getattr(throughtime, kind)(3, 5, dtype=torch.float64)
+    steps, batch = 6, 4
+    x = torch.randn(steps, batch, 3, dtype=torch.float64)
+    weights, seen = list(layer.parameters()), Seen()
+    h_0 = torch.zeros(1, batch, 5, dtype=torch.float64)
+    c_0 = h_0 if kind == "LSTM" else None
+    given = Given(x, h_0, c_0, None, None, None, None, None, None, weights)
+    y, h_n, _ = sequence(How(layer.mode, seen=seen), given)
+    dy = torch.randn_like(y)
+    ((y * dy).sum() + h_n.square().sum()).backward()
+
+    def probed(h_probe, c_probe):
+        state, outputs = (h_0 if c_0 is None else (h_0, c_0)), []
+        for t in range(steps):
+            _, state = layer(x[t : t + 1], state)
+            if kind == "LSTM":
+                h, c = state
+                o, moved = seen.kept.gates[0, t, :, 3], c + c_probe[t]
+                # what is added to c_t must reach h_t too
+                state = (h + h_probe[t] + o * (moved.tanh() - c.tanh()), moved)
+                outputs.append(state[0])
+            else:
+                state = state + h_probe[t]
+                outputs.append(state)
+        y = torch.cat(outputs)
+        return (y * dy).sum() + outputs[-1].square().sum()
+
+    zero = torch.zeros(steps, batch, 5, dtype=torch.float64)
+    dh, dc = torch.autograd.functional.jacobian(probed, (zero, zero))
+    assert_same(seen.dh[0], dh)
+    if kind == "LSTM":
+        # o depends on nothing of this step's c, so the whole dL/dc_t is the probe's gradient
+        assert_same(seen.dc[0], dc)
+    assert_same(seen.kept.y, y)
+
+
+MEMORY = """
+import re, sys, torch, throughtime
+from pathlib import Path
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+
+torch.set_num_threads(1)
+kind, steps, checkpoint = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
+layer = getattr(throughtime, kind)(4, 64, checkpoint=checkpoint)
+x = torch.randn(steps, 32, 4)
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+before = peak()
+layer(x)[0].sum().backward()
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_checkpoint_keeps_about_the_square_root(kind):
+    def peak(checkpoint):
+        arguments = [sys.executable, "-c", MEMORY, kind, "3000", str(checkpoint)]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    states = 3000 * 32 * 64 * 4  # bytes of y: both keep it, and its gradient
+    whole, short = peak(False), peak(True)
+    width = native.KEPT_WIDTH[kind]
+    assert whole > 0.9 * width * states  # the measurement sees what is kept
+    assert short < whole - 0.8 * width * states
