@@ -15,6 +15,7 @@ from throughtime.nn.models import (
     build,
     build_network,
     match_parameters,
+    parameter_count,
 )
 from throughtime.runs import NAMES
 from throughtime.runs import TRIVIAL as TRIVIAL_IN_RECORDS
@@ -169,6 +170,25 @@ def test_matched_sizes_come_as_near_as_they_can(kind, parameters):
     size = match_parameters(config(kind), parameters).hidden_size
     distances = [abs(count(s) - parameters) for s in (max(1, size - 1), size, size + 1)]
     assert distances[1] == min(distances)
+
+
+def test_multiply_adds_by_hand():
+    """Window [10, 2], 5 hidden units, 3 steps ahead; a recurrent body works at every step."""
+    expected = {
+        "persistence": 0,
+        "dense": 2 * 5 + 5 * 5 + 5 * 3,
+        "window-dense": 10 * 2 * 5 + 5 * 5 + 5 * 3,
+        "rnn": 10 * (2 * 5 + 5 * 5) + 5 * 3,
+        "gru": 10 * 3 * (2 * 5 + 5 * 5) + 5 * 3,
+        "lstm": 10 * 4 * (2 * 5 + 5 * 5) + 5 * 3,
+    }
+    for kind, count in expected.items():
+        assert build(config(kind)).multiply_adds() == count
+
+
+@every_kind
+def test_parameters_are_counted_without_building(kind):
+    assert parameter_count(config(kind)) == build(config(kind)).parameter_count()
 
 
 @pytest.mark.parametrize(

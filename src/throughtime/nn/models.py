@@ -105,6 +105,10 @@ class Forecaster(nn.Module, ABC):
         """Numbers that training sets."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def multiply_adds(self) -> int:
+        """Multiply-adds in the matrix products of one forecast: its cost on any machine."""
+        return _elements_of_matrices(self)
+
 
 class Mean(Forecaster):
     """The mean of the window."""
@@ -237,6 +241,15 @@ class Recurrent(Network):
         output, _ = self.body(scaled)
         return self.head(output[:, -1])
 
+    def multiply_adds(self) -> int:
+        # the body's matrices work at every step of the window, the head's once
+        again = self.config.context - 1
+        return _elements_of_matrices(self) + again * _elements_of_matrices(self.body)
+
+
+def _elements_of_matrices(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.ndim == 2)
+
 
 _CLASSES: dict[str, type[Forecaster]] = {
     "mean": Mean,
@@ -269,12 +282,17 @@ def build_network(config: ModelConfig) -> Network:
     return model
 
 
+def parameter_count(config: ModelConfig) -> int:
+    """Parameters of the model a configuration describes, without taking memory for them."""
+    with torch.device("meta"):
+        return build(config).parameter_count()
+
+
 def match_parameters(config: ModelConfig, parameters: int) -> ModelConfig:
     """The same network with the hidden size whose parameter count comes nearest."""
 
     def count(hidden_size: int) -> int:
-        with torch.device("meta"):
-            return build(replace(config, hidden_size=hidden_size)).parameter_count()
+        return parameter_count(replace(config, hidden_size=hidden_size))
 
     low, high = 1, 2
     while count(high) < parameters:
