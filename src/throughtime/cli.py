@@ -90,6 +90,7 @@ def compare(
 
     Example: throughtime compare co2.csv --target co2 --horizon 4 --missing interpolate
     """
+    from throughtime.comparing.sizes import size_notes
     from throughtime.comparing.trials import compare as run
     from throughtime.comparing.trials import comparison_identity
     from throughtime.printing import Reporter, comparison_table, problem_text
@@ -111,6 +112,8 @@ def compare(
     )
     reporter = Reporter(quiet=quiet or as_json)
     reporter.show(problem_text(problem.record, settings))
+    for note in size_notes(problem, settings):
+        reporter.show(f"  note: {note}")
     mark = comparison_identity(problem, settings)[:8]
     folder = out or Path("throughtime-runs") / f"{data.name.split('.')[0]}-{mark}"
     command = shlex.join(["throughtime", *sys.argv[1:]])
@@ -152,7 +155,8 @@ def fit(
     """
     import torch
 
-    from throughtime.comparing.trials import config_for, data_spec, model_card
+    from throughtime.comparing.sizes import config_for
+    from throughtime.comparing.trials import data_spec, model_card
     from throughtime.comparing.trials import fit as run
     from throughtime.nn.storage import check_free, save
     from throughtime.printing import Reporter, problem_text

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from throughtime.comparing import trials
-from throughtime.comparing.trials import Spec, compare, config_for, run_trial, trivial_kinds
+from throughtime.comparing.sizes import config_for
+from throughtime.comparing.trials import Spec, compare, run_trial, trivial_kinds
 from throughtime.data.batches import WindowPlan
 from throughtime.errors import InputError
 from throughtime.nn.storage import load

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
+from throughtime.comparing.sizes import config_for
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
 from throughtime.data.batches import Windows
@@ -27,14 +28,7 @@ from throughtime.data.problem import Problem
 from throughtime.errors import InputError
 from throughtime.files import write_whole
 from throughtime.nn import storage
-from throughtime.nn.models import (
-    Forecaster,
-    ModelConfig,
-    Network,
-    build,
-    build_network,
-    match_parameters,
-)
+from throughtime.nn.models import Forecaster, ModelConfig, Network, build, build_network
 from throughtime.plain import to_json
 from throughtime.runs import (
     NAMES,
@@ -237,20 +231,6 @@ def fit(
         watch=watch,
     )
     return model, training
-
-
-def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> ModelConfig:
-    """The configuration of a model for this problem, of about so many parameters."""
-    config = ModelConfig(
-        kind,
-        problem.plan.context,
-        problem.plan.horizon,
-        columns=len(problem.table.columns),
-        targets=len(problem.table.targets),
-        normalize=normalize,
-        season=problem.plan.season,
-    )
-    return config if kind in TRIVIAL else match_parameters(config, parameters)
 
 
 def data_spec(problem: Problem) -> storage.DataSpec:

@@ -1,0 +1,46 @@
+"""Sizes: matched, or told."""
+
+from dataclasses import replace
+
+import pytest
+
+from throughtime.comparing.sizes import config_for, size_note, size_notes
+from throughtime.data.batches import WindowPlan
+from throughtime.nn.models import build
+
+
+def test_matched_sizes_need_no_note(problem, small_settings):
+    settings = replace(small_settings, parameters=4000)
+    assert size_notes(problem, settings) == []
+    for kind in settings.networks:
+        count = build(config_for(problem, kind, "window", 4000)).parameter_count()
+        assert count == pytest.approx(4000, rel=0.1)
+
+
+def test_a_window_too_wide_for_the_size_asked_is_told(problem, small_settings):
+    wide = replace(problem, plan=WindowPlan(context=400, horizon=4, season=52))
+    (note,) = size_notes(wide, replace(small_settings, parameters=1000))
+    config = config_for(wide, "window-dense", "window", 1000)
+    count = build(config).parameter_count()
+    assert config.hidden_size < 4
+    assert note.startswith(
+        f"WindowDense is no fair match: hidden size {config.hidden_size}, {count:,} parameters "
+        f"where 1,000 were asked for ({100 * (1 - count / 1000):.0f} % fewer)."
+    )
+    assert "raise --parameters" in note
+
+
+@pytest.mark.parametrize(
+    ("units", "parameters", "words"),
+    [
+        (4, 1000, None),
+        (4, 1100, None),
+        (4, 900, None),
+        (3, 1000, "hidden size 3, 1,000 parameters where 1,000 were asked for. "),
+        (9, 1111, "hidden size 9, 1,111 parameters where 1,000 were asked for (11 % more)."),
+        (9, 880, "hidden size 9, 880 parameters where 1,000 were asked for (12 % fewer)."),
+    ],
+)
+def test_where_the_bounds_are(units, parameters, words):
+    note = size_note("lstm", units, parameters, 1000)
+    assert note is None if words is None else words in note
