@@ -54,7 +54,7 @@ def test_info_says_what_runs():
 def test_the_demos_road_on_a_cut_of_its_data(co2_cut, tmp_path):
     """compare, report, predict, as in the README, but with little of everything."""
     what = ["--time", "date", "--target", "co2", "--horizon", "4", "--missing", "interpolate"]
-    small = ["--context", "54", "--epochs", "2", "--seeds", "2", "--parameters", "300"]
+    small = ["--context", "54", "--epochs", "2", "--seeds", "2", "--parameters", "200"]
     command = ["compare", co2_cut, *what, *small, "--networks", "window-dense,gru"]
     done = throughtime(*command, cwd=tmp_path)
     for name in ("WindowDense", "GRU", "persistence", "seasonal naive with drift"):
@@ -62,6 +62,10 @@ def test_the_demos_road_on_a_cut_of_its_data(co2_cut, tmp_path):
     assert re.search(r"^(Use|A tie|None beats)", done.stdout, re.MULTILINE)
     assert "season         52 (steps in a year; --season)" in done.stderr
     assert "normalization" in done.stderr
+    cramped = "WindowDense is no fair match: hidden size 3, 193 parameters where 200 were asked for"
+    assert f"  note: {cramped} (4 % fewer)" in done.stderr  # before the work
+    assert f"- {cramped} (4 % fewer)" in done.stdout  # and with its result
+    assert "With 2 seeds" in done.stdout
     page = tmp_path / re.search(r"report: (.*)", done.stdout)[1]
     model = tmp_path / re.search(r"model:  (.*)", done.stdout)[1]
     assert page.read_text().startswith("<!doctype html>")

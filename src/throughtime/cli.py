@@ -77,7 +77,9 @@ def compare(
     networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
-    seeds: Annotated[int, typer.Option(min=1, help="How many trainings of each.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings of each; fewer than 3 do not tell luck.")
+    ] = 5,
     seed: Seed = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for records and model.")] = None,

@@ -16,6 +16,7 @@ from throughtime.plain import from_plain, to_json
 
 T = TypeVar("T")
 
+ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
 TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
 NAMES = {  # of every kind of model, for people
     "mean": "mean of the window",
@@ -61,6 +62,7 @@ class TrialRecord:
     learning_rate: float  # 0: nothing to learn
     hidden_size: int
     parameters: int
+    multiply_adds: int  # of one forecast
     training: TrainingRecord | None
     validation_error: float | None  # None: training diverged
     test_error: float | None
@@ -122,13 +124,15 @@ class Candidate:
 
     kind: str
     trivial: bool
-    error: float | None
-    low: float | None  # 95 % interval, over seeds and blocks of time
+    validation_error: float | None  # what networks and trivial forecasts are chosen by
+    error: float | None  # on the test part, as all that follows
+    low: float | None  # 95 % interval, over blocks of time; from ENOUGH_SEEDS on over seeds too
     high: float | None
     relative: float | None  # error / error of the reference forecast
     error_last_step: float | None
     hidden_size: int
     parameters: int
+    multiply_adds: int
     learning_rate: float
     seeds: int
     diverged: int
@@ -145,8 +149,8 @@ class Verdict:
     headline: str
     reasons: tuple[str, ...]
     reference: str  # the trivial forecast that errors are relative to
-    tied: tuple[str, ...]  # kinds that cannot be told from the best
-    candidates: tuple[Candidate, ...]  # best first
+    tied: tuple[str, ...]  # the network that validation chose, and those as good on the test part
+    candidates: tuple[Candidate, ...]  # best first; those that diverged last
 
 
 @dataclass(frozen=True)

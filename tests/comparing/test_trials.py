@@ -13,13 +13,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from helpers import assert_same
 from throughtime.comparing import trials
 from throughtime.comparing.sizes import config_for
 from throughtime.comparing.trials import Spec, compare, run_trial, trivial_kinds
 from throughtime.data.batches import WindowPlan
 from throughtime.errors import InputError
 from throughtime.nn.storage import load
-from throughtime.runs import TrialRecord, read_record
+from throughtime.runs import TrialRecord, read_record, write_record
 
 
 def without_times(record):
@@ -77,6 +78,40 @@ def test_the_recommended_model_is_handed_over(comparison, problem):
     assert model.config.kind == record.verdict.recommended
     assert spec.targets == ("co2",)
     assert record.verdict.headline in (folder / "model" / "README.md").read_text()
+
+
+def test_validation_chooses_the_seed_that_is_handed_over(
+    comparison, problem, small_settings, tmp_path
+):
+    """Kept trials, their errors rewritten: GRU's seed 1 is best on validation, 0 on test."""
+    _, folder = comparison
+    again = tmp_path / "co2"
+    shutil.copytree(folder, again)
+    (again / "comparison.json").unlink()
+    shutil.rmtree(again / "model")
+    origins = len(problem.parts.test)
+    errors = {("gru", 0): (0.2, 0.10), ("gru", 1): (0.1, 0.11)}
+    for path in again.glob("trials/*/record.json"):
+        record = read_record(path, TrialRecord)
+        validation, test = errors.get((record.kind, record.seed), (0.5, 0.5))
+        write_record(
+            path,
+            replace(
+                record,
+                validation_error=validation,
+                test_error=test,
+                error_by_origin=tuple(test + 0.01 * (i % 2) for i in range(origins)),
+            ),
+        )
+    record = compare(problem, small_settings, again)
+    assert record.verdict.recommended == "gru"
+    rate = next(t.learning_rate for t in record.trials if t.kind == "gru")
+    model, _ = load(again / "model")
+    chosen, _ = load(again / "trials" / Spec("gru", 1, rate).name / "model")
+    other, _ = load(again / "trials" / Spec("gru", 0, rate).name / "model")
+    assert_same(model.state_dict(), chosen.state_dict())
+    with pytest.raises(AssertionError):
+        assert_same(model.state_dict(), other.state_dict())
 
 
 def test_the_scaler_saw_the_training_part_alone(problem):

@@ -1,28 +1,32 @@
-"""Verdicts: intervals against known distributions, and each outcome on made-up trials."""
-
-import math
+"""Verdicts: each outcome, and each sentence, on made-up trials."""
 
 import numpy as np
 import pytest
 
-from throughtime.comparing.verdict import SAMPLES, Bootstrap, block_length, interval, judge
-from throughtime.runs import TrainingRecord, TrialRecord
+from throughtime.comparing.verdict import judge as judge_sized
+from throughtime.runs import TRIVIAL, TrialRecord
 
 ORIGINS = 300
+PARAMETERS = 100
 
 
-def trial(kind, errors, seed=0, us=100.0):
+def judge(trials, horizon=2):
+    return judge_sized(trials, horizon, PARAMETERS)
+
+
+def trial(kind, errors, seed=0, *, validation=None, cost=1000, us=100.0, units=8, size=PARAMETERS):
     errors = None if errors is None else np.asarray(errors, dtype=float)
-    trivial = kind in ("mean", "persistence", "seasonal", "seasonal-drift")
+    trivial = kind in TRIVIAL
     mean = None if errors is None else float(errors.mean())
     return TrialRecord(
         kind=kind,
         seed=seed,
         learning_rate=0.0 if trivial else 1e-3,
-        hidden_size=0 if trivial else 8,
-        parameters=0 if trivial else 100,
-        training=None if trivial else TrainingRecord((), 1, "all done", 0, 2.0),
-        validation_error=mean,
+        hidden_size=0 if trivial else units,
+        parameters=0 if trivial else size,
+        multiply_adds=0 if trivial else cost,
+        training=None,
+        validation_error=mean if validation is None or mean is None else validation,
         test_error=mean,
         error_by_step=() if errors is None else (mean, 2 * mean),
         error_by_origin=() if errors is None else tuple(errors),
@@ -31,95 +35,128 @@ def trial(kind, errors, seed=0, us=100.0):
     )
 
 
-def group(kind, level, seeds=5, noise=0.1, us=100.0):
+def group(kind, level, seeds=5, noise=0.1, common=0.3, **further):
     """Trials that share most of their noise, as networks on the same origins do."""
-    shared = np.random.default_rng(7).normal(0, 0.3, ORIGINS)
+    shared = np.random.default_rng(7).normal(0, common, ORIGINS)
     own = np.random.default_rng(sum(kind.encode()))
     return [
-        trial(kind, level + shared + own.normal(0, noise, ORIGINS), seed, us)
+        trial(kind, level + shared + own.normal(0, noise, ORIGINS), seed, **further)
         for seed in range(seeds)
     ]
 
 
-def test_the_interval_of_a_mean_is_the_textbooks():
-    """Independent errors, one seed: the standard error is s / sqrt(N)."""
-    errors = np.random.default_rng(0).normal(5, 2, (1, 400))
-    low, high = interval(Bootstrap(400, 1, seed=0)(errors))
-    expected = 2 * 1.96 * errors.std() / math.sqrt(400)
-    assert high - low == pytest.approx(expected, rel=0.08)
-    assert low < errors.mean() < high
-
-
-def test_errors_that_come_in_runs_widen_the_interval():
-    """Each error repeated 10 times: blocks must see 10 times fewer independent ones."""
-    errors = np.repeat(np.random.default_rng(0).normal(5, 2, (1, 60)), 10, axis=1)
-    widths = []
-    for block in (1, 10, 20):
-        low, high = interval(Bootstrap(600, block, seed=0)(errors))
-        widths.append(high - low)
-    truth = 2 * 1.96 * errors.std() / math.sqrt(60)
-    assert widths[0] < 0.4 * truth  # what ignoring the runs would claim
-    assert 0.75 * truth < widths[1] < widths[2] * 1.2
-    assert widths[2] == pytest.approx(truth, rel=0.25)
-
-
-def test_seeds_that_differ_widen_the_interval():
-    same = np.ones((5, 100))
-    different = same * np.arange(1, 6)[:, None]
-    draw = Bootstrap(100, 5, seed=0)
-    assert interval(draw(same)) == (1, 1)
-    low, high = interval(draw(different))
-    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(2) / math.sqrt(5), rel=0.1)
-
-
-def test_paired_differences_use_the_same_blocks():
-    errors = np.random.default_rng(0).normal(5, 2, (1, 200))
-    draw = Bootstrap(200, 10, seed=0)
-    difference = draw(errors + 0.01) - draw(errors)
-    assert difference.shape == (SAMPLES,)
-    assert np.allclose(difference, 0.01)
-
-
-@pytest.mark.parametrize(
-    ("origins", "horizon", "length"), [(340, 4, 11), (340, 24, 48), (10, 24, 5), (1, 1, 1)]
-)
-def test_blocks_are_two_horizons_or_the_cube_root(origins, horizon, length):
-    assert block_length(origins, horizon) == length
+def said(verdict, words):
+    return any(words in reason for reason in verdict.reasons)
 
 
 def test_a_network_that_is_best_is_recommended():
     trials = [*group("persistence", 3, 1), *group("dense", 2), *group("gru", 1)]
-    verdict = judge(trials, horizon=2)
+    verdict = judge(trials)
     assert (verdict.outcome, verdict.recommended, verdict.tied) == ("network", "gru", ("gru",))
     assert verdict.headline.startswith("Use GRU: its error is 6")
-    assert "persistence" in verdict.headline
+    assert verdict.headline.endswith("below persistence, the best trivial forecast.")
     assert verdict.reference == "persistence"
     assert [c.kind for c in verdict.candidates] == ["gru", "dense", "persistence"]
     best = verdict.candidates[0]
     assert best.low < best.error < best.high
     assert best.relative == pytest.approx(best.error / verdict.candidates[2].error)
     assert best.error_last_step == pytest.approx(2 * best.error)
+    assert best.validation_error == pytest.approx(best.error)
     assert "the past matters" in verdict.reasons[0]
 
 
-def test_the_cheaper_of_two_that_tie_is_recommended():
+def test_validation_chooses_the_network_that_is_put_to_the_test():
+    """LSTM looks best on the test part; validation had not chosen it, so it is not looked at."""
     trials = [
         *group("persistence", 3, 1),
-        *group("lstm", 1.0, us=50),
-        *group("gru", 0.999, us=200),
+        *group("gru", 3.0, validation=1.0),
+        *group("lstm", 1.0, validation=2.0),
     ]
-    verdict = judge(trials, horizon=2)
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
+    assert said(verdict, "Validation chose GRU (1 there; LSTM 2). On the test part LSTM errs less")
+    assert said(verdict, "beyond chance: the two parts disagree.")
+
+
+def test_validation_chooses_the_trivial_forecast_too():
+    trials = [
+        *[trial("persistence", t.error_by_origin, validation=1.0) for t in group("mean", 3, 1)],
+        *[trial("seasonal", t.error_by_origin, validation=2.0) for t in group("mean", 2.9, 1)],
+        *group("gru", 4),
+    ]
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
+    assert said(verdict, "Validation chose persistence (1 there; seasonal naive 2)")
+
+
+def test_every_trivial_forecast_has_to_be_beaten():
+    """GRU beats what validation took for the best trivial forecast, but not the other."""
+    seasonal = group("seasonal", 1.0, 1)[0].error_by_origin
+    trials = [
+        *group("persistence", 3, 1, validation=0.5),
+        trial("seasonal", seasonal, validation=3.0),
+        *group("gru", 1.0),
+    ]
+    assert judge(trials).outcome == "trivial"
+    assert judge([t for t in trials if t.kind != "seasonal"]).outcome == "network"
+
+
+def test_what_is_judged_is_the_paired_difference():
+    """Hard times are hard for all: intervals overlap by far, the difference excludes 0 by far."""
+    trials = [*group("persistence", 5, 1, common=3.0), *group("gru", 4.9, common=3.0)]
+    verdict = judge(trials)
+    gru, persistence = verdict.candidates
+    assert gru.high > persistence.error > persistence.low
+    assert (verdict.outcome, verdict.recommended) == ("network", "gru")
+
+
+def test_a_network_shown_to_be_worse_is_not_tied():
+    """By the paired difference, though the two intervals overlap by far."""
+    trials = [
+        *group("persistence", 9, 1, common=3.0),
+        *group("gru", 4.9, common=3.0),
+        *group("dense", 5.0, common=3.0, cost=1),
+    ]
+    verdict = judge(trials)
+    assert verdict.candidates[0].high > verdict.candidates[1].error
+    assert (verdict.outcome, verdict.tied) == ("network", ("gru",))
+
+
+def test_the_cheaper_of_two_that_tie_is_recommended():
+    """Cheaper by multiply-adds, which repeat, not by a clock, which does not."""
+    trials = [
+        *group("persistence", 3, 1),
+        *group("lstm", 1.0, cost=5000, us=200),
+        *group("gru", 0.999, cost=7000, us=50),
+    ]
+    verdict = judge(trials)
     assert (verdict.outcome, verdict.recommended) == ("tie", "lstm")
     assert set(verdict.tied) == {"gru", "lstm"}
     assert verdict.headline.startswith("A tie: ")
     assert "Use LSTM, the cheapest" in verdict.headline
-    assert "takes 50 us with LSTM (GRU 200)" in verdict.reasons[0]
+    assert said(verdict, "LSTM takes the fewest multiply-adds a forecast: 5,000 (GRU 7,000).")
+
+
+@pytest.mark.parametrize("simpler", ["dense", "window-dense", "rnn", "gru"])
+def test_at_equal_cost_the_simpler_is_recommended(simpler):
+    trials = [*group("persistence", 3, 1), *group("lstm", 0.999), *group(simpler, 1.0)]
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.recommended) == ("tie", simpler)
+
+
+def test_only_what_beats_the_trivial_forecast_can_be_tied():
+    """A cheap network whose seeds scatter is not told from the best, nor from persistence."""
+    scattered = [t for s in range(5) for t in group("dense", 0.6 * s + 0.2, 1, cost=1)]
+    scattered = [trial("dense", t.error_by_origin, s, cost=1) for s, t in enumerate(scattered)]
+    trials = [*group("persistence", 2.4, 1), *scattered, *group("gru", 1.2)]
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.tied) == ("network", ("gru",))
 
 
 @pytest.mark.parametrize("level", [2.999, 3.5])
 def test_none_beats_the_trivial_forecast(level):
     trials = [*group("seasonal", 3, 1), *group("persistence", 4, 1), *group("gru", level)]
-    verdict = judge(trials, horizon=2)
+    verdict = judge(trials)
     assert (verdict.outcome, verdict.recommended, verdict.tied) == ("trivial", "seasonal", ())
     assert verdict.headline == "None beats the trivial forecast: use seasonal naive."
     assert verdict.reference == "seasonal"
@@ -131,7 +168,21 @@ def test_none_beats_the_trivial_forecast(level):
 )
 def test_what_recurrence_adds_is_said(window_level, words):
     trials = [*group("persistence", 4, 1), *group("window-dense", window_level), *group("rnn", 1)]
-    assert any(words in reason for reason in judge(trials, horizon=2).reasons)
+    assert said(judge(trials), words)
+
+
+@pytest.mark.parametrize(("units", "size"), [(1, 100), (3, 100), (8, 124), (8, 80)])
+def test_nothing_is_concluded_from_a_cramped_network(units, size):
+    dense, rnn = group("dense", 2), group("rnn", 1)
+    cramped = group("window-dense", 2, units=units, size=size)
+    verdict = judge([*group("persistence", 4, 1), *cramped, *rnn])
+    assert verdict.recommended == "rnn"
+    assert not said(verdict, "recurrence helps")
+    assert said(verdict, f"WindowDense is no fair match: hidden size {units}, {size} parameters")
+    # nor that the past matters, if Dense is the cramped one
+    cramped = group("dense", 2, units=units, size=size)
+    assert not said(judge([*group("persistence", 4, 1), *cramped, *rnn]), "the past matters")
+    assert said(judge([*group("persistence", 4, 1), *dense, *rnn]), "the past matters")
 
 
 def test_a_handful_of_test_times_is_too_little():
@@ -144,21 +195,41 @@ def test_a_handful_of_test_times_is_too_little():
 
 def test_no_need_of_the_past_is_said():
     trials = [*group("persistence", 4, 1), *group("dense", 1), *group("rnn", 1.0)]
-    assert any("current step says all" in reason for reason in judge(trials, 2).reasons)
+    assert said(judge(trials), "the past adds nothing that can be measured")
 
 
-def test_diverged_trainings_are_counted_and_told():
-    trials = [*group("persistence", 3, 1), *group("gru", 1, 3), trial("gru", None, 3)]
+def test_a_network_that_diverged_is_not_recommended_for_its_lucky_seed():
+    lost = [trial("lstm", None, seed) for seed in range(1, 5)]
+    trials = [*group("persistence", 3, 1), *group("gru", 2), *group("lstm", 1, 1), *lost]
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.recommended, verdict.tied) == ("network", "gru", ("gru",))
+    assert said(verdict, "LSTM: 4 of 5 trainings diverged; not recommended.")
+    assert not said(verdict, "LSTM 1")  # nothing is concluded from it
+    assert [c.kind for c in verdict.candidates] == ["gru", "persistence", "lstm"]
+    assert [(c.diverged, c.seeds) for c in verdict.candidates] == [(0, 5), (0, 1), (4, 5)]
+
+
+def test_one_diverged_training_is_enough_and_so_are_all():
+    trials = [*group("persistence", 3, 1), *group("gru", 1, 4), trial("gru", None, 4)]
     trials += [trial("rnn", None, 0), trial("rnn", None, 1)]
-    verdict = judge(trials, horizon=2)
-    by_kind = {c.kind: c for c in verdict.candidates}
-    assert (by_kind["gru"].diverged, by_kind["gru"].seeds) == (1, 4)
-    assert by_kind["rnn"].error is None
-    assert verdict.candidates[-1].kind == "rnn"
-    assert "GRU diverged in 1 of 4 trainings." in verdict.reasons
-    assert "RNN diverged in 2 of 2 trainings." in verdict.reasons
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
+    assert verdict.headline == "No network trains reliably here: use persistence."
+    assert verdict.candidates[-1].error is None
+    assert said(verdict, "GRU: 1 of 5 trainings diverged; not recommended.")
+    assert said(verdict, "RNN: 2 of 2 trainings diverged; not recommended.")
+
+
+@pytest.mark.parametrize("level", [1, 3])
+def test_too_few_seeds_are_said_in_words(level):
+    for seeds, words in ((1, "With 1 seed this holds"), (2, "With 2 seeds this holds")):
+        headline = judge([*group("persistence", 3, 1), *group("gru", level, seeds)]).headline
+        assert words in headline
+        assert headline.endswith("how much another seed would change is unknown.")
+    three = judge([*group("persistence", 3, 1), *group("gru", level, 3)])
+    assert "unknown" not in three.headline
 
 
 def test_the_same_trials_in_any_order_get_the_same_verdict():
     trials = [*group("persistence", 3, 1), *group("dense", 2), *group("gru", 1)]
-    assert judge(trials, 2) == judge(trials[::-1], 2)
+    assert judge(trials) == judge(trials[::-1])

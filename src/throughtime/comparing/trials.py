@@ -136,7 +136,7 @@ def compare(
 
     used = {(s.kind, s.learning_rate) for s in (*trivial, *chosen)}
     trials = {s: known[s] for s in sorted(known, key=_order) if (s.kind, s.learning_rate) in used}
-    verdict = judge(list(trials.values()), problem.plan.horizon)
+    verdict = judge(list(trials.values()), problem.plan.horizon, settings.parameters)
     winner = min(
         (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])
     )
@@ -298,6 +298,7 @@ def _measured(
         learning_rate=spec.learning_rate,
         hidden_size=0 if spec.kind in TRIVIAL else model.config.hidden_size,
         parameters=model.parameter_count(),
+        multiply_adds=model.multiply_adds(),
         training=training,
         validation_error=None if diverged else float(by_validation.mean()),
         test_error=None if diverged else float(found.mean()),

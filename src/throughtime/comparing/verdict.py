@@ -1,141 +1,140 @@
-"""From trials to a verdict: intervals, ties, and a recommendation with its reason.
+"""From trials to a verdict: who is put to the test, ties, and a recommendation with its reason.
 
-Errors are compared item by item: two networks are measured on the same origins, and what is judged
-is the difference. Origins near in time err alike, so they are resampled in blocks (Kuensch 1989),
-and seeds are resampled with them.
+The validation part chooses and the test part judges, so nothing is recommended for having been
+lucky on the part that judges it. Errors are compared item by item: two candidates are measured on
+the same origins, and what is judged is the difference.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean, median
 
 import numpy as np
 
-from throughtime.runs import NAMES, TRIVIAL, Candidate, TrialRecord, Verdict
+from throughtime.comparing.bootstrap import Bootstrap, block_length, interval
+from throughtime.comparing.sizes import size_note
+from throughtime.runs import ENOUGH_SEEDS, NAMES, TRIVIAL, Candidate, TrialRecord, Verdict
 
-SAMPLES = 2000  # bootstrap samples
 ENOUGH = 10  # origins in the test part; with fewer nothing can be said
-RECURRENT = ("rnn", "lstm", "gru")
+RECURRENT = ("rnn", "gru", "lstm")
+_SIMPLEST_FIRST = (*TRIVIAL, "dense", "window-dense", *RECURRENT)
 
 
-def block_length(origins: int, horizon: int) -> int:
-    """Origins resampled together: two horizons, which overlap, or 1.5 N^(1/3), Kuensch's rate."""
-    return max(1, min(origins // 2, max(2 * horizon, math.ceil(1.5 * origins ** (1 / 3)))))
+@dataclass(frozen=True)
+class _Measured:
+    """Errors by kind; a kind whose every training diverged is in none of them."""
+
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    samples: Mapping[str, np.ndarray]  # [SAMPLES] what the test error may be
+    # the same of the networks that never diverged, less what choosing among them owes to luck
+    without_luck: Mapping[str, np.ndarray]
+    origins: int
+
+    @property
+    def trivial(self) -> list[str]:
+        return [k for k in self.test if k in TRIVIAL]
+
+    def chosen(self, kinds: Sequence[str]) -> str:
+        """Validation's choice."""
+        return min(kinds, key=lambda k: (self.validation[k], _SIMPLEST_FIRST.index(k)))
+
+    def difference(self, one: str, other: str) -> tuple[float, float]:
+        """95 % interval of the paired difference of two test errors."""
+        return interval(self.samples[one] - self.samples[other])
+
+    def beats_the_trivial(self, kind: str) -> bool:
+        return all(interval(self.without_luck[kind] - self.samples[t])[1] < 0 for t in self.trivial)
 
 
-class Bootstrap:
-    """Means of resampled errors, with the same blocks of time for every candidate.
+def judge(trials: Sequence[TrialRecord], horizon: int, parameters: int) -> Verdict:
+    """Choose on the validation part, judge on the test part, and say which to use, and why.
 
-    >>> draw = Bootstrap(origins=340, block=8, seed=0)
-    >>> low, high = interval(draw(gru_errors) - draw(lstm_errors))  # errors [S, N]
-    """
+    >>> judge(record.trials, record.data.horizon, record.settings.parameters).headline
+    'Use GRU: ...'
 
-    def __init__(self, origins: int, block: int, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
-        blocks = math.ceil(origins / block)
-        self._starts = self._random.integers(origins, size=(SAMPLES, blocks))
-        self._block = block
-
-    def __call__(self, errors: np.ndarray) -> np.ndarray:
-        """[SAMPLES] means of errors [S seeds, N origins], resampled over both."""
-        seeds, origins = errors.shape
-        around = np.concatenate([errors, errors[:, : self._block - 1]], axis=1)
-        total = np.concatenate([np.zeros((seeds, 1)), np.cumsum(around, axis=1)], axis=1)
-        of_block = (total[:, self._block :] - total[:, : -self._block])[:, :origins] / self._block
-        of_seed = of_block[:, self._starts].mean(axis=2)  # [S, SAMPLES]
-        chosen = self._random.integers(seeds, size=(seeds, SAMPLES))
-        return np.take_along_axis(of_seed, chosen, axis=0).mean(axis=0)
-
-
-def interval(samples: np.ndarray) -> tuple[float, float]:
-    """The middle 95 %."""
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def judge(trials: Sequence[TrialRecord], horizon: int) -> Verdict:
-    """Rank the candidates and say which to use, and why.
-
-    >>> judge(record.trials, record.data.horizon).headline
-    'Use the GRU: ...'
-
-    The best network must beat the best trivial forecast by more than chance (the 95 % interval of
-    the paired difference lies below 0), or the trivial one is recommended. Networks that cannot be
-    told from the best are tied with it, and the one that predicts fastest is recommended.
+    The network with the lowest validation error must beat every trivial forecast by more than
+    chance (the 95 % interval of the paired difference lies below 0; as none may be left unbeaten,
+    their number needs no correction: Berger 1982), or the trivial forecast with the lowest
+    validation error is recommended. Networks that are not shown to be worse, and beat every trivial
+    forecast too, are tied with it, and the one with the fewest multiply-adds is recommended. A
+    network of which a training diverged is out: what is left of it are its lucky seeds.
+    ``parameters`` is what every network was to have.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
     # in one order, so that the same trials always draw the same samples
     for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
-    errors = {
-        kind: np.array([t.error_by_origin for t in group if t.test_error is not None])
-        for kind, group in by_kind.items()
-        if any(t.test_error is not None for t in group)
-    }
-    origins = next(iter(errors.values())).shape[1]
-    draw = Bootstrap(origins, block_length(origins, horizon), seed=0)
-    samples = {kind: draw(values) for kind, values in errors.items()}
-    means = {kind: float(values.mean()) for kind, values in errors.items()}
-    trivial = sorted((k for k in means if k in TRIVIAL), key=lambda k: means[k])
-    networks = sorted((k for k in means if k not in TRIVIAL), key=lambda k: means[k])
-    reference = "seasonal" if "seasonal" in means else "persistence"
-    candidates = tuple(
-        sorted(
-            (_candidate(k, g, samples.get(k), means.get(reference)) for k, g in by_kind.items()),
-            key=lambda c: math.inf if c.error is None else c.error,
-        )
+    measured = _measure(by_kind, horizon)
+    reference = "seasonal" if "seasonal" in measured.test else "persistence"
+    candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
+    networks = list(measured.without_luck)
+    tied: tuple[str, ...] = ()
+    if measured.origins >= ENOUGH and networks:
+        best = measured.chosen(networks)
+        if measured.beats_the_trivial(best):
+            tied = tuple(
+                k
+                for k in networks
+                if k == best
+                or (measured.difference(best, k)[1] >= 0 and measured.beats_the_trivial(k))
+            )
+    recommended = min(
+        tied or [measured.chosen(measured.trivial)],
+        key=lambda k: (candidates[k].multiply_adds, _SIMPLEST_FIRST.index(k)),
     )
-    cost = {c.kind: c.prediction_us for c in candidates}
-
-    enough = origins >= ENOUGH
-    beaten = bool(networks) and interval(samples[networks[0]] - samples[trivial[0]])[1] < 0
-    if not (beaten and enough):
-        outcome, recommended, tied = "trivial", trivial[0], ()
-        headline = f"None beats the trivial forecast: use {NAMES[trivial[0]]}."
-        if not enough:
-            headline = f"Too little to judge by ({origins} test times): use {NAMES[trivial[0]]}."
-    else:
-        best = networks[0]
-        tied = tuple(
-            k for k in networks if k == best or interval(samples[best] - samples[k])[1] >= 0
-        )
-        recommended = min(tied, key=lambda k: cost[k])
-        outcome = "tie" if len(tied) > 1 else "network"
-        less = 100 * (1 - means[recommended] / means[trivial[0]])
-        gain = f"its error is {less:.0f} % below {NAMES[trivial[0]]}, the best trivial forecast"
-        if outcome == "tie":
-            headline = f"A tie: {_list(tied)}. Use {NAMES[recommended]}, the cheapest; {gain}."
-        else:
-            headline = f"Use {NAMES[recommended]}: {gain}."
     return Verdict(
-        outcome=outcome,
+        outcome=("trivial", "network", "tie")[min(len(tied), 2)],
         recommended=recommended,
-        headline=headline,
-        reasons=tuple(_reasons(means, samples, candidates, tied, recommended) if enough else ()),
+        headline=_headline(measured, candidates, tied, recommended),
+        reasons=_reasons(measured, candidates, tied, recommended, parameters),
         reference=reference,
         tied=tied,
-        candidates=candidates,
+        candidates=tuple(
+            sorted(
+                candidates.values(),
+                key=lambda c: (c.diverged > 0, math.inf if c.error is None else c.error),
+            )
+        ),
+    )
+
+
+def _measure(by_kind: Mapping[str, list[TrialRecord]], horizon: int) -> _Measured:
+    finished = {k: [t for t in group if t.test_error is not None] for k, group in by_kind.items()}
+    errors = {k: np.array([t.error_by_origin for t in g]) for k, g in finished.items() if g}
+    networks = [k for k in errors if k not in TRIVIAL and len(finished[k]) == len(by_kind[k])]
+    origins = next(iter(errors.values())).shape[1]
+    draw = Bootstrap(origins, block_length(origins, horizon), seed=0)
+    return _Measured(
+        validation={k: mean(t.validation_error or 0.0 for t in finished[k]) for k in errors},
+        test={k: float(values.mean()) for k, values in errors.items()},
+        samples={k: draw(values) for k, values in errors.items()},
+        without_luck={k: draw(errors[k], chosen_of=len(networks)) for k in networks},
+        origins=origins,
     )
 
 
 def _candidate(
-    kind: str, group: list[TrialRecord], samples: np.ndarray | None, reference: float | None
+    kind: str, group: list[TrialRecord], measured: _Measured, reference: str
 ) -> Candidate:
     done = [t for t in group if t.test_error is not None]
-    found = [t.test_error for t in group if t.test_error is not None]
-    error = mean(found) if found else None
-    low, high = interval(samples) if samples is not None else (None, None)
+    error = measured.test.get(kind)
+    low, high = interval(measured.samples[kind]) if done else (None, None)
     trainings = [t.training.seconds for t in group if t.training is not None]
+    beside = measured.test[reference]
     return Candidate(
         kind=kind,
         trivial=kind in TRIVIAL,
+        validation_error=measured.validation.get(kind),
         error=error,
         low=low,
         high=high,
-        relative=None if error is None or not reference else error / reference,
+        relative=None if error is None or not beside else error / beside,
         error_last_step=mean(t.error_by_step[-1] for t in done) if done else None,
         hidden_size=group[0].hidden_size,
         parameters=group[0].parameters,
+        multiply_adds=group[0].multiply_adds,
         learning_rate=group[0].learning_rate,
         seeds=len(group),
         diverged=len(group) - len(done),
@@ -144,55 +143,107 @@ def _candidate(
     )
 
 
-def _reasons(
-    means: Mapping[str, float],
-    samples: Mapping[str, np.ndarray],
-    candidates: Sequence[Candidate],
+def _headline(
+    measured: _Measured,
+    candidates: Mapping[str, Candidate],
     tied: Sequence[str],
     recommended: str,
-) -> list[str]:
-    """What the numbers say about context, recurrence, cost and health; one sentence each."""
-    reasons: list[str] = []
-    cost = {c.kind: c.prediction_us for c in candidates}
+) -> str:
+    name = NAMES[recommended]
+    if measured.origins < ENOUGH:
+        return f"Too little to judge by ({measured.origins} test times): use {name}."
+    if not measured.without_luck:
+        return f"No network trains reliably here: use {name}."
+    if tied:
+        rival = min(measured.trivial, key=lambda k: measured.test[k])
+        less = 100 * (1 - measured.test[recommended] / measured.test[rival])
+        gain = f"its error is {less:.0f} % below {NAMES[rival]}, the best trivial forecast"
+        headline = f"Use {name}: {gain}."
+        if len(tied) > 1:
+            headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
+    else:
+        headline = f"None beats the trivial forecast: use {name}."
+    seeds = min(candidates[k].seeds for k in measured.without_luck)
+    if seeds < ENOUGH_SEEDS:
+        headline += (
+            f" With {seeds} seed{'s' if seeds > 1 else ''} this holds for the networks as trained "
+            f"here; how much another seed would change is unknown."
+        )
+    return headline
+
+
+def _reasons(
+    measured: _Measured,
+    candidates: Mapping[str, Candidate],
+    tied: Sequence[str],
+    recommended: str,
+    parameters: int,
+) -> tuple[str, ...]:
+    """What the numbers say about choice, cost, context, recurrence and health; a sentence each."""
+    if measured.origins < ENOUGH:
+        return ()
+    networks = list(measured.without_luck)
+    reasons = _choice(measured, networks) + ([] if tied else _choice(measured, measured.trivial))
     if len(tied) > 1:
-        others = ", ".join(f"{NAMES[k]} {cost[k]:.0f}" for k in tied if k != recommended)
-        reasons.append(
-            f"The tied networks cannot be told apart on this data; one prediction takes "
-            f"{cost[recommended]:.0f} us with {NAMES[recommended]} ({others})."
+        others = ", ".join(
+            f"{NAMES[k]} {candidates[k].multiply_adds:,}" for k in tied if k != recommended
         )
-    windowed = [k for k in ("window-dense", *RECURRENT) if k in means]
-    if "dense" in means and windowed:
-        best = min(windowed, key=lambda k: means[k])
         reasons.append(
-            _compare("dense", best, means, samples)
-            + (
-                "the past matters: a network that sees the current step alone falls short."
-                if interval(samples["dense"] - samples[best])[0] > 0
-                else "the current step says all that these networks could use."
-            )
+            f"Of the tied networks {NAMES[recommended]} takes the fewest multiply-adds a forecast: "
+            f"{candidates[recommended].multiply_adds:,} ({others})."
         )
-    recurrent = [k for k in RECURRENT if k in means]
-    if "window-dense" in means and recurrent:
-        best = min(recurrent, key=lambda k: means[k])
-        low, high = interval(samples["window-dense"] - samples[best])
+    notes = {
+        c.kind: size_note(c.kind, c.hidden_size, c.parameters, parameters)
+        for c in candidates.values()
+        if not c.trivial
+    }
+    fair = [k for k in networks if notes[k] is None]
+    windowed = [k for k in fair if k in ("window-dense", *RECURRENT)]
+    if "dense" in fair and windowed:
+        best = measured.chosen(windowed)
+        low, _ = measured.difference("dense", best)
+        says = "the past adds nothing that can be measured here."
+        if low > 0:
+            says = "the past matters: a network that sees the current step alone falls short."
+        reasons.append(_compare(measured, "dense", best) + says)
+    recurrent = [k for k in fair if k in RECURRENT]
+    if "window-dense" in fair and recurrent:
+        best = measured.chosen(recurrent)
+        low, high = measured.difference("window-dense", best)
         says = "recurrence adds nothing here."
         if low > 0:
             says = "recurrence helps" + (": it earns its place." if tied else ", but not enough.")
         if low <= 0 <= high:
             says = "recurrence makes no difference that can be measured here."
-        reasons.append(_compare("window-dense", best, means, samples) + says)
-    for c in candidates:
+        reasons.append(_compare(measured, "window-dense", best) + says)
+    for c in candidates.values():
         if c.diverged:
-            reasons.append(f"{NAMES[c.kind]} diverged in {c.diverged} of {c.seeds} trainings.")
-    return reasons
+            reasons.append(
+                f"{NAMES[c.kind]}: {c.diverged} of {c.seeds} trainings diverged; not recommended."
+            )
+    return (*reasons, *(note for note in notes.values() if note is not None))
 
 
-def _compare(
-    one: str, other: str, means: Mapping[str, float], samples: Mapping[str, np.ndarray]
-) -> str:
-    low, high = interval(samples[one] - samples[other])
+def _choice(measured: _Measured, kinds: Sequence[str]) -> list[str]:
+    """Why validation's choice stands where another has the lower test error."""
+    if not kinds:
+        return []
+    chosen, better = measured.chosen(kinds), min(kinds, key=lambda k: measured.test[k])
+    if better == chosen:
+        return []
+    low, high = measured.difference(chosen, better)
+    said = "which may be chance." if low <= 0 else "beyond chance: the two parts disagree."
+    return [
+        f"Validation chose {NAMES[chosen]} ({measured.validation[chosen]:.3g} there; "
+        f"{NAMES[better]} {measured.validation[better]:.3g}). On the test part {NAMES[better]} "
+        f"errs less (difference {low:+.2g} to {high:+.2g}), {said}"
+    ]
+
+
+def _compare(measured: _Measured, one: str, other: str) -> str:
+    low, high = measured.difference(one, other)
     return (
-        f"{NAMES[one]} {means[one]:.3g} against {NAMES[other]} {means[other]:.3g} "
+        f"{NAMES[one]} {measured.test[one]:.3g} against {NAMES[other]} {measured.test[other]:.3g} "
         f"(difference {low:+.2g} to {high:+.2g}): "
     )
 

@@ -1,0 +1,64 @@
+"""Whole comparisons on generated data whose best forecast is known."""
+
+import numpy as np
+import pytest
+
+from throughtime.comparing.trials import compare
+from throughtime.data.problem import read_problem
+from throughtime.data.tables import Columns
+from throughtime.runs import SettingsRecord
+
+SETTINGS = SettingsRecord(
+    networks=("dense", "window-dense", "gru"),
+    seeds=(0, 1, 2),
+    learning_rates=(1e-2,),
+    parameters=300,
+    normalize="window",
+    epochs=6,
+    batch_size=64,
+    clip_norm=1.0,
+    patience=6,
+)
+
+
+def random_walk(random):
+    """The last value is the best forecast there is."""
+    return np.cumsum(random.normal(size=600))
+
+
+def oscillation(random):
+    """A damped swing of period 12, kept up by noise (Yule 1927): two past values say all."""
+    y = np.zeros(800)
+    for t in range(2, len(y)):
+        y[t] = 2 * 0.99 * np.cos(2 * np.pi / 12) * y[t - 1] - 0.98 * y[t - 2] + random.normal()
+    return y
+
+
+@pytest.fixture
+def verdict_on(tmp_path):
+    def of(values):
+        path = tmp_path / "data.csv"
+        path.write_text("y\n" + "\n".join(f"{v:.6f}" for v in values) + "\n")
+        columns = Columns(targets=("y",), time="none")
+        problem = read_problem(path, columns, horizon=1, context=8, season=1)
+        return compare(problem, SETTINGS, tmp_path / "run").verdict
+
+    return of
+
+
+def test_nothing_beats_persistence_on_a_random_walk(verdict_on):
+    verdict = verdict_on(random_walk(np.random.default_rng(0)))
+    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
+    assert verdict.headline == "None beats the trivial forecast: use persistence."
+
+
+def test_a_network_that_sees_the_past_wins_on_an_oscillation(verdict_on):
+    verdict = verdict_on(oscillation(np.random.default_rng(0)))
+    assert verdict.outcome in ("network", "tie")
+    assert verdict.recommended in ("window-dense", "gru")
+    assert "dense" not in verdict.tied
+    assert any("the past matters" in reason for reason in verdict.reasons)
+    by_kind = {c.kind: c for c in verdict.candidates}
+    best = by_kind[verdict.recommended].error
+    # the noise's own mean absolute error, sqrt(2 / pi), is the least there is
+    assert np.sqrt(2 / np.pi) * 0.9 < best < 0.75 * by_kind["persistence"].error
