@@ -1,5 +1,7 @@
 """Figures show what the record holds, with units, and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,49 @@ def test_axes_are_named_and_colours_left_to_the_page(comparison, draw):
 
 def test_every_kind_has_a_colour():
     assert set(figures.COLORS) == set(NAMES)
+
+
+def test_trivial_forecasts_are_told_apart_without_colour(comparison):
+    record, _ = comparison
+    trivial = {NAMES[c.kind] for c in record.verdict.candidates if c.trivial}
+    points = [t.marker.symbol for t in figures.error_against_cost(record).data if t.name in trivial]
+    dashes = [t.line.dash for t in figures.error_by_step(record).data if t.name in trivial]
+    assert len(set(points)) == len(set(dashes)) == len(trivial) == 4
+    assert "solid" not in dashes
+    assert "circle" not in points
+
+
+def test_the_truth_is_drawn_in_ink(comparison):
+    record, _ = comparison
+    inked = [t for t in figures.forecasts_against_truth(record).data if t.meta == figures.INK]
+    assert [t.name for t in inked] == ["truth"]
+    assert inked[0].line.color not in figures.COLORS.values()
+
+
+@pytest.mark.parametrize("measured", [(120, 180), (100,), (5, 900), (3, 4e5), (1e-9, 1e30)])
+def test_logarithmic_axes_have_some_labels_and_hold_all_points(comparison, measured):
+    record, _ = comparison
+    kinds = record.verdict.candidates
+    candidates = tuple(
+        replace(c, prediction_us=measured[i % len(measured)]) for i, c in enumerate(kinds)
+    )
+    verdict = replace(record.verdict, candidates=candidates)
+    axis = figures.error_against_cost(replace(record, verdict=verdict)).layout.xaxis
+    assert axis.type == "log"
+    low, high = (10**end for end in axis.range)
+    assert low < min(measured) <= max(measured) < high
+    inside = [v for v in axis.tickvals if low * 0.999 <= v <= high * 1.001]
+    assert 2 <= len(inside) == len(axis.ticktext) <= 11
+    assert [float(text.replace(",", "")) for text in axis.ticktext] == pytest.approx(inside)
+
+
+def test_gradient_norms_lie_on_their_axis(comparison):
+    record, _ = comparison
+    figure = figures.gradient_norms(record)
+    low, high = figure.layout.yaxis.range
+    drawn = [y for t in figure.data for y in t.y]
+    assert low < np.log10(min(drawn)) < np.log10(max(drawn)) < high
+    assert len(figure.layout.yaxis.tickvals) > 1
 
 
 def test_cost_and_error_are_those_of_the_record(comparison):

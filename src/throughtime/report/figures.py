@@ -1,5 +1,6 @@
 """Pictures of what was measured. Each takes a record and gives a plotly figure."""
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -18,7 +19,20 @@ COLORS = {
     "seasonal": "#999999",
     "seasonal-drift": "#999999",
 }
-_TRIVIAL_DASH = {"mean": "dot", "persistence": "dash", "seasonal": "longdash"}
+# what has no colour of its own is told apart by its dash or its symbol
+_TRIVIAL_DASH = {
+    "mean": "dot",
+    "persistence": "dash",
+    "seasonal": "longdash",
+    "seasonal-drift": "dashdot",
+}
+_TRIVIAL_SYMBOL = {
+    "mean": "square",
+    "persistence": "diamond",
+    "seasonal": "cross",
+    "seasonal-drift": "x",
+}
+INK = "ink"  # mark of a trace that the page draws in the colour of its text
 
 
 def error_against_cost(record: ComparisonRecord) -> go.Figure:
@@ -34,13 +48,13 @@ def error_against_cost(record: ComparisonRecord) -> go.Figure:
             mode="markers",
             marker={
                 "size": 14 if candidate.kind == record.verdict.recommended else 10,
-                "symbol": "diamond" if candidate.trivial else "circle",
+                "symbol": _TRIVIAL_SYMBOL.get(candidate.kind, "circle"),
                 "color": COLORS[candidate.kind],
             },
             name=NAMES[candidate.kind],
         )
     _axes(figure, "time of one prediction, microseconds", f"test error ({record.unit})")
-    figure.update_xaxes(type="log", dtick=1)
+    figure.update_xaxes(_logarithmic([c.prediction_us for c in record.verdict.candidates]))
     return figure
 
 
@@ -73,8 +87,9 @@ def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
         x=sample.times,
         y=sample.truth,
         mode="lines",
-        line={"width": 2, "color": "#808080"},
+        line={"width": 2.5, "color": "#0072B2"},
         name="truth",
+        meta=INK,
     )
     for candidate in record.verdict.candidates:
         trial = _best(_trials(record, candidate.kind))
@@ -126,11 +141,13 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
 def gradient_norms(record: ComparisonRecord) -> go.Figure:
     """Median gradient norm of each epoch, before clipping, and the bound that clips it."""
     figure = go.Figure()
+    shown = [record.settings.clip_norm]
     for kind in record.settings.networks:
         for number, trial in enumerate(_trials(record, kind)):
             if trial.training is None:
                 continue
             norms = [epoch.gradient_norm for epoch in trial.training.epochs]
+            shown += norms
             figure.add_scatter(
                 x=list(range(1, len(norms) + 1)),
                 y=norms,
@@ -145,11 +162,12 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
         x=[1, last],
         y=[record.settings.clip_norm] * 2,
         mode="lines",
-        line={"dash": "dot", "color": "#808080"},
+        line={"dash": "dot", "color": "#0072B2"},
         name="clipped above",
+        meta=INK,
     )
     _axes(figure, "epoch", "gradient norm, median over steps")
-    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(_logarithmic(shown))
     return figure
 
 
@@ -177,10 +195,35 @@ def window_seen(record: ComparisonRecord) -> go.Figure:
             "overlaying": "y",
             "side": "right",
             "showgrid": False,
+            "zeroline": False,
             "tickformat": ".2~f",
         }
     )
     return figure
+
+
+def _logarithmic(values: Sequence[float]) -> dict[str, object]:
+    """A logarithmic axis that begins and ends at a labelled tick; plotly's may show a single one.
+
+    Ticks are at 1, 2 and 5 in every decade; at whole decades, ten at most, beyond three of them.
+    """
+    positive = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
+    low, high = min(positive), max(positive)
+    decades = math.log10(high) - math.log10(low)
+    digits, apart = ((1, 2, 5), 1) if decades < 3 else ((1,), math.ceil(decades / 8))
+    exponents = range(
+        math.floor(math.log10(low)) - apart, math.ceil(math.log10(high)) + apart + 1, apart
+    )
+    ticks = [digit * 10.0**exponent for exponent in exponents for digit in digits]
+    first = max(tick for tick in ticks if tick < low)
+    last = min(tick for tick in ticks if tick > high)
+    ticks = [tick for tick in ticks if first <= tick <= last]
+    return {
+        "type": "log",
+        "range": [math.log10(first), math.log10(last)],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:,.10g}" for tick in ticks],
+    }
 
 
 def _interval(candidate: Candidate) -> dict[str, object]:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from throughtime.report import figures
-from throughtime.runs import NAMES, Candidate, ComparisonRecord
+from throughtime.runs import ENOUGH_SEEDS, NAMES, Candidate, ComparisonRecord
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --quiet: #60646c; --line: #d9dce1; --paper: #fff;
@@ -19,10 +19,10 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-
 p.quiet, figcaption, td.quiet { color: var(--quiet); }
 .verdict { font-size: 1.25rem; background: var(--mark); padding: .8rem 1rem;
            border-radius: .5rem; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem;
+table { border-collapse: collapse; width: 100%; font-size: .85rem;
         font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
+th, td { text-align: right; padding: .3rem .4rem; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 500; vertical-align: bottom; }
 td { white-space: nowrap; } table.words td { white-space: normal; }
 th:first-child, td:first-child, table.words td, table.words th { text-align: left; }
@@ -35,8 +35,11 @@ _THEME = """
 const dark = matchMedia('(prefers-color-scheme: dark)');
 function theme() {
   const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();
-  for (const plot of document.querySelectorAll('.js-plotly-plot'))
+  for (const plot of document.querySelectorAll('.js-plotly-plot')) {
     Plotly.relayout(plot, {'font.color': ink});
+    const inked = plot.data.flatMap((trace, index) => trace.meta === 'ink' ? [index] : []);
+    if (inked.length) Plotly.restyle(plot, {'line.color': ink}, inked);
+  }
 }
 dark.addEventListener('change', theme); theme();
 """
@@ -80,7 +83,12 @@ def write_page(record: ComparisonRecord) -> str:
         f"<h2>{escape(name)}</h2><figure>{_embed(draw(record))}"
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for name, draw, caption in _PICTURES
+        # one step ahead, the error by step is lone dots
+        if draw is not figures.error_by_step or data.horizon > 1
     )
+    over = "blocks of time"
+    if len(record.settings.seeds) >= ENOUGH_SEEDS:
+        over = "seeds and blocks of time"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -93,7 +101,7 @@ def write_page(record: ComparisonRecord) -> str:
 <p class="verdict">{escape(verdict.headline)}</p><ul>{reasons}</ul>
 <h2>Result on the test part</h2><div class="wide">{_results(record)}</div>
 <p class="quiet">Mean absolute error ({escape(record.unit)}), mean over seeds, with a 95 % interval
-over seeds and blocks of time.</p>
+over {over}.</p>
 {pictures}
 <h2>What was decided</h2><div class="wide">{_choices(record)}</div>
 <h2>How to repeat it</h2><pre>{escape(record.command)}</pre>
@@ -115,11 +123,13 @@ def _embed(figure: go.Figure) -> str:
 def _results(record: ComparisonRecord) -> str:
     heads = (
         "",
-        "error",
+        "validation error",
+        "test error",
         "95 % interval",
         f"relative to {NAMES[record.verdict.reference]}",
         f"at step {record.data.horizon}",
         "parameters",
+        "multiply-adds",
         "hidden size",
         "learning rate",
         "seeds",
@@ -135,11 +145,13 @@ def _result(candidate: Candidate, recommended: str) -> str:
     learned = not c.trivial
     cells = (
         NAMES[c.kind],
+        "" if c.validation_error is None else f"{c.validation_error:.4g}",
         "diverged" if c.error is None else f"{c.error:.4g}",
         "" if c.low is None or c.high is None else f"{c.low:.4g} to {c.high:.4g}",
         "" if c.relative is None else f"{c.relative:.2f}",
         "" if c.error_last_step is None else f"{c.error_last_step:.4g}",
         f"{c.parameters:,}",
+        f"{c.multiply_adds:,}",
         str(c.hidden_size) if learned else "",
         f"{c.learning_rate:g}" if learned else "",
         (str(c.seeds) + (f" ({c.diverged} diverged)" if c.diverged else "")) if learned else "",
