@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from throughtime.nn.cell_layers import GRUCell, LSTMCell, RNNCell
+    from throughtime.nn.convert import convert, patched, revert
     from throughtime.nn.layers import GRU, LSTM, RNN, explain_path
     from throughtime.nn.native import forced_path
 
@@ -20,8 +21,11 @@ _HOMES = {
     "LSTMCell": "throughtime.nn.cell_layers",
     "RNN": "throughtime.nn.layers",
     "RNNCell": "throughtime.nn.cell_layers",
+    "convert": "throughtime.nn.convert",
     "explain_path": "throughtime.nn.layers",
     "forced_path": "throughtime.nn.native",
+    "patched": "throughtime.nn.convert",
+    "revert": "throughtime.nn.convert",
 }
 
 __all__ = [
@@ -31,8 +35,11 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "convert",
     "explain_path",
     "forced_path",
+    "patched",
+    "revert",
 ]
 
 

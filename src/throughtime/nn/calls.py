@@ -131,10 +131,10 @@ def check_switches(**switches: object) -> None:
             raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
 
 
-def check_probabilities(**probabilities: object) -> None:
+def check_probabilities(**probabilities: Any) -> None:
     for name, value in probabilities.items():
-        number = isinstance(value, numbers.Real) and type(value) is not bool
-        if not number or not 0 <= value <= 1:  # pyright: ignore
+        wrong = isinstance(value, bool) or not isinstance(value, numbers.Real)
+        if wrong or not 0 <= float(value) <= 1:
             raise ValueError(
                 f"{name} should be a number in range [0, 1], a probability; got {value!r}"
             )

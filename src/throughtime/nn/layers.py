@@ -19,7 +19,7 @@ from throughtime.nn.differentiation import How, sequence
 from throughtime.nn.native import Path
 
 # options that torch.nn's layers do not have
-_BEYOND_TORCH = ("recurrent_dropout", "zoneout", "layer_norm", "clip_hidden_grad", "checkpoint")
+BEYOND_TORCH = ("recurrent_dropout", "zoneout", "layer_norm", "clip_hidden_grad", "checkpoint")
 
 
 class _Layer(nn.Module):
@@ -204,7 +204,7 @@ class _Layer(nn.Module):
         """What torch's operators lack for a call, or nothing."""
         if beyond_native == "forward-mode derivatives":
             return beyond_native  # of the LSTM
-        extra = next((n for n in _BEYOND_TORCH if getattr(self, n)), "")
+        extra = next((n for n in BEYOND_TORCH if getattr(self, n)), "")
         given = next((n for n in ("lengths", "reset") if getattr(call, n) is not None), "")
         empty = "" if call.x.shape[0] else "empty sequences"
         return extra or given or empty
