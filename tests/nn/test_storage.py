@@ -79,8 +79,29 @@ BAD = {
     "text for a number": (lambda f: edit(f, model__context="10"), "model.context is '10'"),
     "no data": (lambda f: edit(f, data=None), "data is NoneType"),
     "other size": (lambda f: edit(f, model__hidden_size=6), "belong to different models"),
-    "absurd size": (lambda f: edit(f, model__hidden_size=10**6), "belong to different models"),
-    "overflowing size": (lambda f: edit(f, model__hidden_size=10**30), "not a model's config"),
+    "absurd size": (lambda f: edit(f, model__hidden_size=10**6), "hidden_size is 1000000, more"),
+    "overflowing size": (
+        lambda f: edit(f, model__hidden_size=10**30),
+        r"not a model's configuration \(hidden_size is 10+, more than model.safetensors can hold",
+    ),
+    "a float for a size": (
+        lambda f: edit(f, model__hidden_size=1e30),
+        r"model.hidden_size is 1e\+30, expected int",
+    ),
+    "endless layers": (lambda f: edit(f, model__num_layers=10**8), "num_layers is 100000000, more"),
+    "endless horizon": (lambda f: edit(f, model__horizon=10**12), "horizon is 10+, more than"),
+    "a column more": (
+        lambda f: edit(f, data__inputs=["x", "z"]),
+        "data has 1 targets among 3 columns, the model 1 among 2",
+    ),
+    "a target more": (
+        lambda f: edit(f, data__targets=["y", "x"], data__inputs=[]),
+        "data has 2 targets among 2 columns, the model 1 among 2",
+    ),
+    "a column twice": (lambda f: edit(f, data__inputs=["y"]), "names a column twice"),
+    "a nameless column": (lambda f: edit(f, data__inputs=[""]), "or not at all"),
+    "no columns": (lambda f: edit(f, data__targets=[], data__inputs=[]), "has 0 targets among 0"),
+    "time as input": (lambda f: edit(f, data__time="x"), "time or group and values"),
     "negative size": (lambda f: edit(f, model__hidden_size=-1), "must be 1 or more"),
     "other kind": (lambda f: edit(f, model__kind="lstm"), "belong to different models"),
     "tensors cut": (

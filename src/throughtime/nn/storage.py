@@ -75,14 +75,16 @@ def load(folder: Path) -> tuple[Forecaster, DataSpec]:
     """
     described = _read_config(folder / _CONFIG)
     where = str(folder / _CONFIG)
+    tensors = _read_tensors(folder / _TENSORS)
     try:
         config = from_plain(ModelConfig, described.get("model"), "model")
         data = from_plain(DataSpec, described.get("data"), "data")
+        _check_columns(config, data)
+        _check_sizes(config, list(tensors.values()))
         with torch.device("meta"):
             model = build(config)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(where, f"not a model's configuration ({error})", "save it again") from None
-    tensors = _read_tensors(folder / _TENSORS)
     expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
     found = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     if expected != found:
@@ -100,6 +102,32 @@ def load(folder: Path) -> tuple[Forecaster, DataSpec]:
             )
     model.load_state_dict(tensors, assign=True)
     return model.eval(), data
+
+
+def _check_columns(config: ModelConfig, data: DataSpec) -> None:
+    """The columns of the table are those the network was built for."""
+    names = (*data.targets, *data.inputs)
+    if len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"data names a column twice or not at all: {', '.join(names)}")
+    if {data.time, data.group} & set(names):
+        raise ValueError("data has a column that is time or group and values")
+    if (len(data.targets), len(names)) != (config.targets, config.columns):
+        raise ValueError(
+            f"data has {len(data.targets)} targets among {len(names)} columns, "
+            f"the model {config.targets} among {config.columns}"
+        )
+
+
+def _check_sizes(config: ModelConfig, tensors: list[torch.Tensor]) -> None:
+    """No size is beyond what the file holds: building a network of it could take time without end.
+
+    Only networks hold numbers; the trivial forecasts build nothing.
+    """
+    numbers = sum(tensor.numel() for tensor in tensors)
+    limits = {"hidden_size": numbers, "columns": numbers, "horizon": numbers}
+    for name, limit in {**limits, "num_layers": len(tensors)}.items():
+        if tensors and getattr(config, name) > limit:
+            raise ValueError(f"{name} is {getattr(config, name)}, more than {_TENSORS} can hold")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
