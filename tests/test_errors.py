@@ -1,5 +1,7 @@
 """The user's errors: one line, with the nearest names."""
 
+import pickle
+
 import pytest
 
 from throughtime.errors import InputError, nearest
@@ -9,6 +11,11 @@ def test_an_error_is_one_line_of_place_finding_and_next_step():
     error = InputError("a.csv, row 7", "text\n'x'", "write a number")
     assert str(error) == "a.csv, row 7: text 'x'; write a number"
     assert isinstance(error, ValueError)
+
+
+def test_an_error_comes_whole_from_another_process():
+    error = InputError("a.csv, row 7", "text 'x'", "write a number")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @pytest.mark.parametrize(

@@ -74,5 +74,30 @@ def test_links_are_followed_and_pipes_written_to(tmp_path):
     os.close(reader)
 
 
+def test_errors_name_what_was_asked_for_and_not_a_temporary_file(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory") as caught:
+        files.write_whole(tmp_path / "folder", "x")
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "folder"), None)
+
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".temporary"))
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
+    for write, content in ((files.write_whole, "x"), (files.write_folder_whole, {"a": b"x"})):
+        with pytest.raises(PermissionError, match="Permission denied") as caught:
+            write(tmp_path / "new", content)
+        assert caught.value.filename == str(tmp_path / "new")
+
+
+def test_what_a_killed_write_leaves_is_known(tmp_path):
+    path = tmp_path / "identity"
+    with files.tempfile.NamedTemporaryFile(dir=tmp_path, prefix=".identity.") as left:
+        assert files.is_left_over(Path(left.name), path)
+    assert not files.is_left_over(path, path)
+    assert not files.is_left_over(tmp_path / "a" / ".identity.x", path)
+
+
 def test_fingerprints_differ_for_different_bytes():
     assert files.fingerprint(b"a") == files.fingerprint(b"a") != files.fingerprint(b"b")

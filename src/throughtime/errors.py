@@ -1,4 +1,4 @@
-"""The error that a user's input can cause, worded for the user."""
+"""The errors that end a command, worded for the user."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -11,7 +11,15 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: str, found: str, next_step: str) -> None:
-        super().__init__(" ".join(f"{where}: {found}; {next_step}".split()))
+        super().__init__(where, found, next_step)  # what another process builds it from
+
+    def __str__(self) -> str:
+        where, found, next_step = self.args
+        return " ".join(f"{where}: {found}; {next_step}".split())
+
+
+class LostWorkerError(RuntimeError):
+    """A process that worked for this one was ended from outside; the input is not at fault."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,51 +17,71 @@ def write_whole(path: Path, content: bytes | str) -> None:
         path.write_bytes(data)  # a pipe or a device takes bytes; it cannot be replaced
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with _naming(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o666 & ~_umask())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def write_folder_whole(folder: Path, files: dict[str, bytes]) -> None:
     """Write a folder of files so that it never holds a part of them; an old one is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        temporary.chmod(0o777 & ~_umask())
-        for name, content in files.items():
-            write_whole(temporary / name, content)
-        if folder.exists():
-            # a folder that is not empty cannot be renamed over: step aside, then drop the old one
-            aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-            try:
-                folder.replace(aside)
+    with _naming(folder):
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
+        try:
+            temporary.chmod(0o777 & ~_umask())
+            for name, content in files.items():
+                write_whole(temporary / name, content)
+            if folder.exists():
+                # a folder that is not empty cannot be renamed over: it steps aside, then goes
+                aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
                 try:
-                    temporary.replace(folder)
-                except BaseException:
-                    aside.replace(folder)
-                    raise
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-        else:
-            temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync_folder(folder.parent)
+                    folder.replace(aside)
+                    try:
+                        temporary.replace(folder)
+                    except BaseException:
+                        aside.replace(folder)
+                        raise
+                finally:
+                    shutil.rmtree(aside, ignore_errors=True)
+            else:
+                temporary.replace(folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(folder.parent)
+
+
+def is_left_over(found: Path, path: Path) -> bool:
+    """Whether a file is what a killed `write_whole` of `path` left behind."""
+    return found.parent == path.parent and found.name.startswith(_prefix(path))
 
 
 def fingerprint(data: bytes) -> str:
     """SHA-256 in hexadecimal: equal for equal bytes alone."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}."
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None]:
+    """Errors name the file that was asked for, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _umask() -> int:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 
@@ -198,23 +197,17 @@ def test_a_folder_with_other_files_is_left_alone(problem, small_settings, tmp_pa
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_workers_end_with_a_parent_that_was_killed(co2_cut, tmp_path):
-    command = [sys.executable, "-m", "throughtime", "compare", str(co2_cut), "--target", "co2"]
-    command += ["--time", "date", "--missing", "interpolate", "--epochs", "1000", "--jobs", "2"]
-    command += ["--out", str(tmp_path / "run"), "--networks", "gru,lstm", "--parameters", "20000"]
-    # the workers hold this pipe open: it ends when the last of them has
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("run/trials/*"))) < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(4)  # the workers are up and training
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    ended = threading.Thread(target=process.stdout.read, daemon=True)
-    ended.start()
-    ended.join(timeout=60)
-    assert not ended.is_alive()
-    process.stdout.close()
+def test_a_folder_with_what_a_killed_run_left_is_taken(tmp_path):
+    (tmp_path / ".identity.x7f3").write_text("hal")
+    trials._claim(tmp_path, "whole")
+    assert (tmp_path / "identity").read_text() == "whole"
+    trials._claim(tmp_path, "whole")
+
+
+def test_a_damaged_mark_is_another_comparisons(tmp_path):
+    (tmp_path / "identity").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="holds another comparison"):
+        trials._claim(tmp_path, "whole")
 
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
@@ -223,6 +216,16 @@ def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path)
     assert record.validation_error is None
     assert record.training.stopped.startswith("diverged")
     assert read_record(tmp_path / "trials" / spec.name / "record.json", TrialRecord) == record
+
+
+def test_forecasts_that_are_not_finite_are_a_divergence(problem, small_settings, tmp_path):
+    class Overflowing(trials.Forecaster):
+        def forward(self, window):
+            return window[:, -4:, :1] * torch.inf
+
+    config = config_for(problem, "persistence", "window", 1)
+    found = trials._measured(problem, Spec("persistence", 0, 0.0), Overflowing(config), None)
+    assert (found.test_error, found.error_by_step, found.forecast) == (None, (), ())
 
 
 def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path):

@@ -26,7 +26,7 @@ from throughtime.comparing.workers import run_side_by_side
 from throughtime.data.batches import Windows
 from throughtime.data.problem import Problem
 from throughtime.errors import InputError
-from throughtime.files import write_whole
+from throughtime.files import is_left_over, write_whole
 from throughtime.nn import storage
 from throughtime.nn.models import Forecaster, ModelConfig, Network, build, build_network
 from throughtime.plain import to_json
@@ -292,6 +292,9 @@ def _measured(
     drawn, _ = _drawn(problem)
     sampled = forecasts(model, test.some(drawn))
     by_validation = errors(model, problem.parts.validation, problem.error_scale)
+    diverged = diverged or not all(
+        bool(x.isfinite().all()) for x in (found, sampled, by_validation)
+    )
     return TrialRecord(
         kind=spec.kind,
         seed=spec.seed,
@@ -383,10 +386,11 @@ def _order(spec: Spec) -> tuple[int, int]:
 def _claim(folder: Path, identity: str) -> None:
     """Make the folder this comparison's, or make sure that it already is."""
     mark = folder / "identity"
-    if folder.is_dir() and any(folder.iterdir()) and not mark.exists():
+    others = [p for p in folder.iterdir() if not is_left_over(p, mark)] if folder.is_dir() else []
+    if others and not mark.exists():
         raise InputError(str(folder), "holds other files", "name a new folder with --out")
     if mark.exists():
-        if mark.read_text() != identity:
+        if mark.read_bytes() != identity.encode():
             raise InputError(
                 str(folder),
                 "holds another comparison (other data, settings or version)",
