@@ -21,7 +21,19 @@ ALLOWED = {
     "report": {"runs"},
     "deploy": {*BASE, "nn", "data"},
     "printing": {"comparing", "runs"},
-    "cli": {*BASE, "comparing", "data", "deploy", "nn", "printing", "report", "runs", "training"},
+    "ending": {*BASE, "__version__"},
+    "cli": {
+        *BASE,
+        "ending",
+        "comparing",
+        "data",
+        "deploy",
+        "nn",
+        "printing",
+        "report",
+        "runs",
+        "training",
+    },
     "__main__": {"cli"},
 }
 STANDARD_LIBRARY_ONLY = {"errors", "files", "plain", "runs"}

@@ -1,24 +1,18 @@
 """The command line: parse, call, print. Each command loads the heavy libraries it needs itself."""
 
 import csv
-import io
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from throughtime import __version__
+from throughtime.ending import run_to_the_end
 from throughtime.errors import InputError
-
-try:
-    import typer
-except ImportError:  # pragma: no cover - the library alone is installed
-    sys.exit("throughtime: the command line needs more: pip install 'throughtime[app]'")
-
-# what typer raises for wrong options; it names the class nowhere in public
-_UsageError: Any = typer.BadParameter.__mro__[1]
 
 if TYPE_CHECKING:
     from throughtime.data.problem import Problem
@@ -285,35 +279,8 @@ def info(as_json: AsJson = False, quiet: Quiet = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; the user's mistakes end in one line and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names may hold what the locale cannot show
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    try:
-        try:
-            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-        except SystemExit as ended:
-            code = ended.code
-        if code == 130:  # how typer says that Ctrl-C was pressed
-            raise KeyboardInterrupt
-        sys.exit(code or 0)
-    except InputError as error:
-        _stop(str(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; what is done is kept, the same command goes on from there", 130)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        name = error.filename2 or error.filename or "output"
-        _stop(f"{name}: {error.strerror or error}; name another place, or make room", 2)
-    except _UsageError as error:
-        _stop(f"{error.format_message()} (throughtime --help)", 2)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    print(f"throughtime: {message}", file=sys.stderr)
-    sys.exit(code)
+    """Run the command line."""
+    run_to_the_end(app, keeps=sys.argv[1:2] == ["compare"])
 
 
 def _problem(

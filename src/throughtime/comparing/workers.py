@@ -4,10 +4,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from throughtime.errors import LostWorkerError
 
 # what a worker process is given once, at its start
 _shared: dict[str, Any] = {}
@@ -46,9 +50,17 @@ def run_side_by_side(
     shared = {"run": run, "arguments": (problem, settings, folder), "messages": messages}
     pool = ProcessPoolExecutor(jobs, context, _begin, (shared,))
     try:
-        futures: dict[Future[Any], Any] = {pool.submit(_work, spec): spec for spec in specs}
+        futures: dict[Future[Any], Any] = {}
+        with _deaf_to_interrupts():
+            for spec in specs:
+                futures[pool.submit(_work, spec)] = spec
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise LostWorkerError(
+            "a worker process was killed (is memory short?); what is done is kept: run the same "
+            "command again, with a lower --jobs to need less memory"
+        ) from None
     except BaseException:
         # stop at once: what is half done will be done anew
         pool.shutdown(wait=False, cancel_futures=True)
@@ -62,9 +74,21 @@ def run_side_by_side(
         messages.close()
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Generator[None]:
+    """Processes and threads started here never hear Ctrl-C, from their first instruction on.
+
+    A terminal sends it to every process; the parent alone ends the workers and says what there is
+    to say. This process gets what came meanwhile at the end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(shared: dict[str, Any]) -> None:
-    # Ctrl-C ends a worker without a traceback; the parent says what there is to say
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _shared.update(shared)
 
