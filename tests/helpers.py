@@ -1,5 +1,11 @@
-"""The one way tests compare numbers. test_helpers.py shows that it fails on wrong answers."""
+"""The one way tests compare numbers, and the one way they run the command line.
 
+test_helpers.py shows that both fail on wrong answers.
+"""
+
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,3 +75,20 @@ def flat(tree: Any) -> list[Tensor]:
     if isinstance(tree, torch.nn.utils.rnn.PackedSequence):
         return [tree.data]
     return [tensor for part in tree for tensor in flat(part)]
+
+
+def throughtime(
+    *arguments: Any, code: int = 0, cwd: Any = None, **options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process; it must end with this exit code and no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "throughtime", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "120", **options},
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done

@@ -1,33 +1,18 @@
 """The command line as people and machines use it: as a process."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from helpers import throughtime
+
 COMMANDS = ["compare", "fit", "predict", "report", "info"]
-
-
-def throughtime(*arguments, code=0, cwd=None, **options):
-    done = subprocess.run(
-        [sys.executable, "-m", "throughtime", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "120", **options},
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def test_help_names_every_command_and_loads_nothing_heavy():
@@ -38,10 +23,22 @@ def test_help_names_every_command_and_loads_nothing_heavy():
         assert "Example: throughtime " + command in page
         assert "--json" in page
         assert "--quiet" in page
-    code = "import sys; sys.argv = ['throughtime', '--help']\nfrom throughtime.cli import main\n"
-    code += "try: main()\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "numpy", "polars", "plotly"} & set(done.stderr.split())
+    loads = "import sys\n{}\nprint(*sys.modules, file=sys.stderr)"
+    helped = "sys.argv = ['throughtime', '--help']\nfrom throughtime.cli import main\n"
+    helped += "try: main()\nexcept SystemExit: pass"
+    nothing, help_page = (
+        set(
+            subprocess.run(
+                [sys.executable, "-c", loads.format(what)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stderr.split()
+        )
+        for what in ("pass", helped)
+    )
+    assert not {"torch", "numpy", "polars", "plotly", "rich", "asyncio"} & help_page
+    assert len(help_page - nothing) < 200  # what it takes beyond `python -c pass`: typer and itself
 
 
 def test_info_says_what_runs():
@@ -125,6 +122,125 @@ def test_fit_then_predict_for_groups(tmp_path):
     assert rows["day"].to_list() == ["2000-04-30", "2000-05-01", "2000-05-02"] * 2
 
 
+def test_groups_go_through_compare_and_short_ones_are_told(tmp_path):
+    days = np.datetime64("2000-01-01") + np.arange(90)
+    sizes = {"EU": 90, "NA": 90, "c": 3}
+    rows = [
+        f"{g},{d},{np.sin(i / 3) + k}"
+        for k, (g, count) in enumerate(sizes.items())
+        for i, d in enumerate(days[:count])
+    ]
+    data = tmp_path / "data.csv"
+    data.write_text("site,day,load\n" + "\n".join(rows) + "\n")
+    what = ["--group", "site", "--horizon", "2", "--context", "5", "--season", "1"]
+    small = ["--networks", "window-dense", "--epochs", "2", "--seeds", "2", "--parameters", "100"]
+    done = throughtime("compare", data, *what, *small, "--jobs", "1", "--out", tmp_path / "run")
+    assert "group            site (3 series; --group)" in done.stderr
+    assert (
+        "series left out  c: 3 rows (too short for context 5 plus horizon 2; --context)"
+        in done.stderr
+    )
+    told = throughtime("predict", tmp_path / "run" / "model", data)
+    rows = pl.read_csv(told.stdout.encode())
+    assert rows["site"].to_list() == ["EU"] * 2 + ["NA"] * 2
+    assert "c: 3 rows, but the model looks back 5 (no forecast for them)" in told.stderr
+    quiet = throughtime("predict", tmp_path / "run" / "model", data, "--quiet")
+    assert (quiet.stdout, quiet.stderr) == (told.stdout, "")
+
+
+def test_forecasts_do_not_begin_inside_the_file_in_silence(tmp_path):
+    days = np.datetime64("2020-01-01") + np.arange(200)
+    data = tmp_path / "data.csv"
+    data.write_text(
+        "date,co2\n" + "".join(f"{d},{np.sin(i) if i < 190 else ''}\n" for i, d in enumerate(days))
+    )
+    given = ["--missing", "interpolate", "--epochs", "1", "-o", tmp_path / "m"]
+    fitted = throughtime("fit", data, *given).stderr
+    told = throughtime("predict", tmp_path / "m", data, "-o", tmp_path / "out.csv").stderr
+    for text in (fitted, told):
+        assert f"{data}: 200 rows, 1 series\n" in text
+        assert "10 of 200 rows lack a value" in text
+        assert "the last 10 rows of co2 have no value: forecasts begin at 2020-07-09" in text
+    assert re.search(r"forecasts +begin at 2020-07-09 ", told)
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("2020-07-09,1,")
+
+
+TOLD = {  # every choice that fit prints, the option that sets it, and another value for it
+    "delimiter": ("--delimiter", ";", "semicolon"),
+    "time": ("--time", "none", "none"),
+    "target": ("--target", "x", "x"),
+    "inputs": ("--inputs", "none", None),
+    "missing": ("--missing", "drop", None),
+    "ends": ("--missing", None, None),
+    "horizon": ("--horizon", "2", None),
+    "season": ("--season", "3", None),
+    "context": ("--context", "9", None),
+    "split": ("--split", "60/20/20", "60/20/20"),
+    "network": ("--network", "lstm", "LSTM"),
+    "normalization": ("--normalize", "global", "global"),
+    "parameters": ("--parameters", "300", None),
+    "epochs": ("--epochs", "2", "2"),
+    "learning rate": ("--learning-rate", "0.01", "0.01"),
+    "seed": ("--seed", "5", "5"),
+}
+
+
+def choices_of(stderr):
+    lines = re.findall(r"^  (\S.*?)  +(.*) \((.*)\)$", stderr, re.MULTILINE)
+    return {name: (value, reason.rpartition("; ")[2]) for name, value, reason in lines}
+
+
+def test_every_choice_of_fit_is_printed_and_can_be_set(tmp_path):
+    days = np.datetime64("2020-01-01") + np.arange(120)
+    cells = [["d", "y", "x"]] + [
+        [str(d), f"{np.sin(i):.3f}" if i not in (50, 119) else "", f"{i % 7}"]
+        for i, d in enumerate(days)
+    ]
+    data = tmp_path / "data.csv"
+    data.write_text("".join(",".join(row) + "\n" for row in cells))
+    command = ["fit", data, "-o", tmp_path / "m"]
+    few = ["--target", "y", "--missing", "interpolate", "--epochs", "1"]
+    told = choices_of(throughtime(*command, *few).stderr)
+    unset = {"time step", "windows"}  # found and counted, not decided
+    assert set(told) - unset == set(TOLD)
+    for name, (option, _, _) in TOLD.items():
+        assert told[name][1] == option, name
+
+    data.write_text("".join(";".join(row) + "\n" for row in cells))
+    other = [part for option, value, _ in TOLD.values() if value for part in (option, value)]
+    changed = choices_of(throughtime(*command, *other).stderr)
+    for name, (_, _, value) in TOLD.items():
+        if value is not None and name != "delimiter":
+            assert changed[name][0] == value, name
+    # what was set is not told again as a choice, and what it was set to holds
+    assert not {"delimiter", "inputs", "horizon", "season", "context"} & set(changed)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert (config["model"]["horizon"], config["model"]["context"]) == (2, 9)
+
+
+def test_every_choice_of_predict_is_printed_and_can_be_set(co2_cut, comparison):
+    model = comparison[1] / "model"
+    told = choices_of(throughtime("predict", model, co2_cut).stderr)
+    assert set(told) == {"delimiter", "time", "target", "time step", "missing", "forecasts"}
+    assert (told["missing"], told["delimiter"][1]) == (("interpolate", "--missing"), "--delimiter")
+    changed = throughtime("predict", model, co2_cut, "--missing", "drop", "--delimiter", ",")
+    told = choices_of(changed.stderr)
+    assert told["missing"][0] == "drop"
+    assert "delimiter" not in told
+
+
+def test_the_split_is_taken_and_told(co2_cut, tmp_path):
+    what = ["--time", "date", "--missing", "interpolate", "--epochs", "1", "--split", "50/20/30"]
+    small = ["--networks", "dense", "--seeds", "1", "--parameters", "50", "--jobs", "1"]
+    done = throughtime("compare", co2_cut, *what, *small, "--out", tmp_path / "run")
+    assert choices_of(done.stderr)["split"] == ("50/20/30", "--split")
+    assert choices_of(done.stderr)["epochs"] == ("1", "--epochs")
+    record = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    training, validation, test = record["data"]["windows"]
+    assert training == pytest.approx(235 - 60, abs=10)
+    assert (validation, test) == pytest.approx((94, 141), abs=8)
+
+
 def test_the_same_seed_gives_the_same_model(co2_cut, tmp_path):
     models = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -132,74 +248,3 @@ def test_the_same_seed_gives_the_same_model(co2_cut, tmp_path):
         throughtime("fit", co2_cut, "--network", "rnn", *what, "-q", "-o", tmp_path / name)
         models.append((tmp_path / name / "model.safetensors").read_bytes())
     assert models[0] == models[1] != models[2]
-
-
-MISTAKES = {
-    "missing file": (["compare", "nowhere.csv"], r"nowhere.csv: no such file"),
-    "missing values": (
-        ["compare", "{co2}"],
-        r"row \d+, column 'co2': \d+ missing values .*--missing",
-    ),
-    "no such column": (["compare", "{co2}", "--target", "c02"], "did you mean 'co2'"),
-    "bad choice": (
-        ["compare", "{co2}", "--missing", "interpolate", "--normalize", "batch"],
-        "--normalize: 'batch'; take one of window, global, none",
-    ),
-    "bad network": (["fit", "{co2}", "--network", "cnn", "-o", "m"], "--network: 'cnn'; take one"),
-    "no networks": (["compare", "{co2}", "--networks", ","], "--networks: none named"),
-    "bad horizon": (
-        ["fit", "{co2}", "--missing", "interpolate", "--horizon", "0", "-o", "m"],
-        "--horizon: 0; give a whole number",
-    ),
-    "no model": (["predict", "nowhere", "{co2}"], "nowhere: no model here"),
-    "no target": (["compare", "{co2}", "--target", ","], "--target: names no column"),
-    "no data": (["compare"], "Missing argument 'DATA'"),
-    "no such option": (["compare", "x.csv", "--horizn", "3"], "No such option"),
-    "no number": (["compare", "x.csv", "--horizon", "abc"], "Invalid value for '--horizon'"),
-    "huge context": (["compare", "{co2}", "--missing", "drop", "--context", "9" * 25], "too short"),
-    "precious folder": (["fit", "{co2}", "-o", "{mine}"], "holds other files"),
-    "no place": (
-        ["predict", "{model}", "{co2}", "-o", "{co2}/x.csv"],
-        "co2.csv: .*; name another place",
-    ),
-    "no run": (["report", "nowhere"], "comparison.json: cannot be read"),
-    "another run": (
-        ["compare", "{co2}", "--missing", "interpolate", "--out", "{taken}"],
-        "holds another comparison",
-    ),
-}
-
-
-@pytest.mark.parametrize(("arguments", "text"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_gets_one_line_and_exit_code_2(co2_cut, comparison, tmp_path, arguments, text):
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "identity").write_text("another")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "precious").write_text("x")
-    places = {"co2": co2_cut, "taken": tmp_path / "taken", "mine": tmp_path / "mine"}
-    places["model"] = comparison[1] / "model"
-    done = throughtime(*(a.format(**places) for a in arguments), "--quiet", code=2, cwd=tmp_path)
-    assert re.search(text, done.stderr)
-    assert done.stderr.startswith("throughtime: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-
-
-def test_an_interrupt_says_how_to_go_on(co2_cut, tmp_path):
-    command = [sys.executable, "-m", "throughtime", "compare", str(co2_cut), "--time", "date"]
-    command += ["--missing", "interpolate", "--epochs", "1000", "--jobs", "1", "--out", "run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("run/trials/*/record.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "throughtime: interrupted; what is done is kept" in told
-    assert "Traceback" not in told
-
-
-def test_a_reader_that_goes_away_is_no_error(co2_cut, comparison):
-    command = f"{sys.executable} -m throughtime predict {comparison[1] / 'model'} {co2_cut} | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert done.stderr == ""

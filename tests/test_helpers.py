@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers import assert_same, flat, gradients
+from helpers import assert_same, flat, gradients, throughtime
 
 
 def lstm_gates() -> torch.Tensor:
@@ -78,3 +78,10 @@ def test_gradients_depend_on_every_output_and_entry():
 def test_flat_keeps_order():
     a, b, c = torch.zeros(1), torch.ones(1), torch.full((1,), 2.0)
     assert [t.item() for t in flat((a, (b, [c])))] == [0, 1, 2]
+
+
+def test_a_command_must_end_as_expected():
+    assert throughtime("nothing", code=2).stderr
+    for code in (0, 1):
+        with pytest.raises(AssertionError):
+            throughtime("nothing", code=code)

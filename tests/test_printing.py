@@ -8,7 +8,13 @@ from rich.console import Console
 
 from throughtime import printing
 from throughtime.comparing.trials import Progress
-from throughtime.printing import Reporter, comparison_table, problem_text
+from throughtime.printing import (
+    Reporter,
+    comparison_choices,
+    comparison_table,
+    fit_choices,
+    problem_text,
+)
 from throughtime.runs import EpochRecord
 
 EPOCH = EpochRecord(0.123, 0.456, 7.89, 0.5, 1.0)
@@ -52,12 +58,41 @@ def test_quiet_is_quiet(terminal):
 
 def test_every_choice_is_told_with_its_option(comparison):
     record, _ = comparison
-    text = problem_text(record.data, record.settings)
-    for choice in record.data.choices:
+    given = comparison_choices(record.settings)
+    text = problem_text(record.data, given)
+    assert "split" in {choice.name for choice in record.data.choices}
+    for choice in (*record.data.choices, *given):
         line = next(line for line in text.splitlines() if line.startswith(f"  {choice.name} "))
         assert choice.value in line
         assert choice.option in line
     assert "window (how a network is given its values; --normalize)" in text
+    assert (
+        "epochs         3 (at most; 6 without a better validation error end it; --epochs)" in text
+    )
+    assert "seeds          0 to 1 (" in text
+
+
+def test_a_fit_tells_what_it_gives_its_network(comparison):
+    given = fit_choices(
+        "gru",
+        "global",
+        parameters=398,
+        hidden_size=10,
+        epochs=30,
+        patience=6,
+        learning_rate=0.003,
+        seed=7,
+    )
+    text = problem_text(comparison[0].data, given)
+    for line in (
+        "network        GRU (what is trained; --network)",
+        "normalization  global (how a network is given its values; --normalize)",
+        "parameters     398 (hidden size 10; --parameters)",
+        "epochs         30 (at most; 6 without a better validation error end it; --epochs)",
+        "learning rate  0.003 (Adam's step; --learning-rate)",
+        "seed           7 (of weights and the order of windows; --seed)",
+    ):
+        assert f"  {line}" in text
 
 
 def test_brackets_in_a_name_are_no_markup(comparison):

@@ -43,7 +43,7 @@ def test_from_a_csv_to_a_verdict_a_report_and_forecasts(co2_cut, small_settings,
     assert record.verdict.headline
     assert write_page(record).startswith("<!doctype html>")
     model, spec = load(tmp_path / "run" / "model")
-    assert len(predict(model, spec, co2_cut)) == 4
+    assert len(predict(model, spec, co2_cut).rows) == 4
 
 
 def test_the_readmes_ten_lines_run():

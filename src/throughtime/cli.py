@@ -41,6 +41,7 @@ Context = Annotated[int | None, typer.Option(help="Steps a network sees.")]
 Season = Annotated[int | None, typer.Option(help="Steps of the season; 1: none.")]
 Missing = Annotated[str, typer.Option(help="Missing values: error, interpolate or drop.")]
 Delimiter = Annotated[str | None, typer.Option(help="Of a CSV: one character, or 'tab'.")]
+Split = Annotated[str, typer.Option(help="Percent of the time for training, validation and test.")]
 Normalize = Annotated[
     str, typer.Option(help="window (each by its last value and spread), global or none.")
 ]
@@ -67,6 +68,7 @@ def compare(
     season: Season = None,
     missing: Missing = "error",
     delimiter: Delimiter = None,
+    split: Split = "70/15/15",
     normalize: Normalize = "window",
     networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
@@ -89,7 +91,12 @@ def compare(
     from throughtime.comparing.sizes import size_notes
     from throughtime.comparing.trials import compare as run
     from throughtime.comparing.trials import comparison_identity
-    from throughtime.printing import Reporter, comparison_table, problem_text
+    from throughtime.printing import (
+        Reporter,
+        comparison_choices,
+        comparison_table,
+        problem_text,
+    )
     from throughtime.runs import SettingsRecord
 
     settings = SettingsRecord(
@@ -104,10 +111,10 @@ def compare(
         patience=6,
     )
     problem = _problem(
-        data, target, time, group, inputs, horizon, context, season, missing, delimiter
+        data, target, time, group, inputs, horizon, context, season, missing, delimiter, split
     )
     reporter = Reporter(quiet=quiet or as_json)
-    reporter.show(problem_text(problem.record, settings))
+    reporter.show(problem_text(problem.record, comparison_choices(settings)))
     for note in size_notes(problem, settings):
         reporter.show(f"  note: {note}")
     mark = comparison_identity(problem, settings)[:8]
@@ -137,6 +144,7 @@ def fit(
     season: Season = None,
     missing: Missing = "error",
     delimiter: Delimiter = None,
+    split: Split = "70/15/15",
     normalize: Normalize = "window",
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
@@ -154,20 +162,33 @@ def fit(
     from throughtime.comparing.sizes import config_for
     from throughtime.comparing.trials import data_spec, model_card
     from throughtime.comparing.trials import fit as run
+    from throughtime.nn.models import build
     from throughtime.nn.storage import check_free, save
-    from throughtime.printing import Reporter, problem_text
+    from throughtime.printing import Reporter, fit_choices, problem_text
     from throughtime.training.loop import TrainingSettings, errors
 
     check_free(out)
     kind = _one_of("--network", network, KINDS)
     how = _one_of("--normalize", normalize, ("window", "global", "none"))
     problem = _problem(
-        data, target, time, group, inputs, horizon, context, season, missing, delimiter
+        data, target, time, group, inputs, horizon, context, season, missing, delimiter, split
     )
-    reporter = Reporter(quiet=quiet or as_json)
-    reporter.show(problem_text(problem.record, None))
     config = config_for(problem, kind, how, parameters)
     settings = TrainingSettings(learning_rate=learning_rate, epochs=epochs)
+    with torch.device("meta"):
+        size = build(config).parameter_count()
+    reporter = Reporter(quiet=quiet or as_json)
+    given = fit_choices(
+        kind,
+        how,
+        parameters=size,
+        hidden_size=config.hidden_size,
+        epochs=epochs,
+        patience=settings.patience,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    reporter.show(problem_text(problem.record, given))
     torch.manual_seed(seed)
     with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
         model, training = run(problem, config, settings, seed, watch)
@@ -202,16 +223,20 @@ def predict(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Forecast what follows the last row of every series: one row a step, with its time.
+    """Forecast what follows the last whole row of every series: one row a step, with its time.
 
     Example: throughtime predict model new.csv -o forecast.csv
     """
     from throughtime.deploy.predicting import predict as run
     from throughtime.files import write_whole
     from throughtime.nn.storage import load
+    from throughtime.printing import Reporter, choices_text
+    from throughtime.runs import ChoiceRecord
 
     loaded, spec = load(model)
-    frame = run(loaded, spec, data, missing=missing, delimiter=delimiter)
+    frame, found, choices = run(loaded, spec, data, missing=missing, delimiter=delimiter)
+    told = [ChoiceRecord(c.name, c.value, c.reason, c.option) for c in choices]
+    Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {found}", told))
     if out is not None:
         write_whole(out, frame.write_csv())
     if as_json:
@@ -294,7 +319,9 @@ def _problem(
     season: int | None,
     missing: str,
     delimiter: str | None,
+    split: str,
 ) -> "Problem":
+    from throughtime.data.batches import Split as Parts
     from throughtime.data.problem import read_problem
     from throughtime.data.tables import Columns
 
@@ -309,6 +336,7 @@ def _problem(
         horizon=horizon,
         context=context,
         season=season,
+        split=Parts.read(split),
     )
 
 

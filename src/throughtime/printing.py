@@ -1,6 +1,6 @@
 """What the command line shows people: tables, progress, the verdict."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from rich import box
@@ -13,6 +13,7 @@ from throughtime.comparing.trials import Progress as Step
 from throughtime.runs import (
     NAMES,
     Candidate,
+    ChoiceRecord,
     ComparisonRecord,
     DataRecord,
     EpochRecord,
@@ -87,25 +88,77 @@ class Reporter:
         )
 
 
-def problem_text(data: DataRecord, settings: SettingsRecord | None) -> str:
+def problem_text(data: DataRecord, further: Sequence[ChoiceRecord]) -> str:
     """What was found in the data and decided, a line each, with the option that decides it."""
     training, validation, test = data.windows
-    lines = [(c.name, c.value, c.reason, c.option) for c in data.choices]
-    split = f"training, validation from {data.borders[0]}, test from {data.borders[1]}"
-    lines.append(("windows", f"{training} + {validation} + {test}", split, ""))
-    if settings is not None:
-        s = settings
-        rates = ", ".join(f"{rate:g}" for rate in s.learning_rates)
-        lines += [
-            ("normalization", s.normalize, "how a network is given its values", "--normalize"),
-            ("parameters", str(s.parameters), "every network is matched to it", "--parameters"),
-            ("seeds", str(len(s.seeds)), f"learning rates {rates} tried with the first", "--seeds"),
-        ]
-    width = max(len(line[0]) for line in lines)
-    text = [f"{data.path}: {data.rows} rows, {data.series} series"]
-    for name, value, reason, option in lines:
-        text.append(f"  {name:{width}}  {value} ({reason}{'; ' + option if option else ''})")
-    return "\n".join(text)
+    windows = ChoiceRecord(
+        "windows", f"{training} + {validation} + {test}", "training, validation, test", ""
+    )
+    head = f"{data.path}: {data.rows} rows, {data.series} series"
+    return choices_text(head, [*data.choices, windows, *further])
+
+
+def comparison_choices(settings: SettingsRecord) -> list[ChoiceRecord]:
+    """What a comparison gives every network."""
+    rates = ", ".join(f"{rate:g}" for rate in settings.learning_rates)
+    first, count = settings.seeds[0], len(settings.seeds)
+    return [
+        _normalization(settings.normalize),
+        ChoiceRecord(
+            "parameters",
+            str(settings.parameters),
+            "every network is matched to it",
+            "--parameters",
+        ),
+        _epochs(settings.epochs, settings.patience),
+        ChoiceRecord(
+            "seeds",
+            f"{first} to {first + count - 1}" if count > 1 else str(first),
+            f"learning rates {rates} tried with the first",
+            "--seeds, --seed",
+        ),
+    ]
+
+
+def fit_choices(
+    network: str,
+    normalize: str,
+    *,
+    parameters: int,
+    hidden_size: int,
+    epochs: int,
+    patience: int,
+    learning_rate: float,
+    seed: int,
+) -> list[ChoiceRecord]:
+    """What one network to train is given."""
+    return [
+        ChoiceRecord("network", NAMES[network], "what is trained", "--network"),
+        _normalization(normalize),
+        ChoiceRecord("parameters", str(parameters), f"hidden size {hidden_size}", "--parameters"),
+        _epochs(epochs, patience),
+        ChoiceRecord("learning rate", f"{learning_rate:g}", "Adam's step", "--learning-rate"),
+        ChoiceRecord("seed", str(seed), "of weights and the order of windows", "--seed"),
+    ]
+
+
+def _normalization(how: str) -> ChoiceRecord:
+    return ChoiceRecord("normalization", how, "how a network is given its values", "--normalize")
+
+
+def _epochs(epochs: int, patience: int) -> ChoiceRecord:
+    reason = f"at most; {patience} without a better validation error end it"
+    return ChoiceRecord("epochs", str(epochs), reason, "--epochs")
+
+
+def choices_text(head: str, choices: Sequence[ChoiceRecord]) -> str:
+    """Choices below a head, a line each."""
+    width = max(len(choice.name) for choice in choices)
+    lines = [head]
+    for choice in choices:
+        option = f"; {choice.option}" if choice.option else ""
+        lines.append(f"  {choice.name:{width}}  {choice.value} ({choice.reason}{option})")
+    return "\n".join(lines)
 
 
 def comparison_table(record: ComparisonRecord) -> Table:

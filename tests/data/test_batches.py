@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.data.batches import WindowPlan, plan_windows, split_by_time
+from throughtime.data.batches import Split, WindowPlan, plan_windows, split_by_time
 from throughtime.data.tables import Columns, read_table
 from throughtime.errors import InputError
 
@@ -86,6 +86,62 @@ def test_filled_values_are_neither_scored_nor_used_from_the_future(tmp_path):
     assert [int(x[0, -1, 0]) for x, _ in dropped.test.in_order(1)] == [84, 85, *range(94, 98)]
 
 
+@pytest.mark.parametrize("gap", [1, 3, 8])
+def test_no_value_of_a_later_part_leaks_through_a_gap_at_the_border(tmp_path, gap):
+    """The same table but for the values after the border: training must not see a difference."""
+    plan = WindowPlan(5, 2, 1)
+    before = 70 - (gap + 1) // 2  # the gap lies across the border at 70
+    values = [float(v % 9) for v in range(100)]
+    values[before : before + gap] = [""] * gap
+    changed = [v if v == "" or t < 70 else v + 1000 for t, v in enumerate(values)]
+    one, other = (
+        split_by_time(table_of(tmp_path, v, "interpolate"), plan) for v in (values, changed)
+    )
+    assert one.borders == (70, 85)
+    assert torch.equal(one.training_rows, other.training_rows)
+    assert len(one.training_rows) == before
+    assert len(one.training) == before - 6
+    whole = torch.arange(len(one.training))
+    for a, b in zip(one.training.batch(whole), other.training.batch(whole), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_gap_of_one_column_keeps_its_row_from_training(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(
+        "t,y,x\n" + "".join(f"{t},{t},{'' if t in (68, 69) else t}\n" for t in range(100))
+    )
+    table = read_table(path, Columns(targets=("y",), time="t"), missing="interpolate")
+    parts = split_by_time(table, WindowPlan(5, 2, 1))
+    assert parts.training_rows[:, 0].tolist() == list(range(68))
+    assert max(float(y.max()) for _, y in parts.training.in_order(9)) == 67
+
+
+def test_a_split_is_read_and_kept(tmp_path):
+    parts = split_by_time(
+        table_of(tmp_path, range(100)), WindowPlan(5, 2, 1), Split.read("50/20/30")
+    )
+    assert parts.borders == (50, 70)
+    assert len(parts.training_rows) == 50
+    assert str(Split.read("70/12.5/17.5")) == "70/12.5/17.5"
+    assert str(Split.read("70/15/15")) == "70/15/15"
+    for wrong in ("70/15", "70/15/20", "80/20/0", "a/b/c", "", "70/15/nan", "1e400/1/1"):
+        with pytest.raises(InputError, match=r"--split: '.*'; give three parts of 100, such as 70"):
+            Split.read(wrong)
+
+
+def test_series_too_short_for_a_window_are_told(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [
+        f"{g},{t},{t}\n" for g, n in (("a", 60), ("b", 60), ("c", 3), ("d", 1)) for t in range(n)
+    ]
+    path.write_text("g,t,y\n" + "".join(rows))
+    table = read_table(path, Columns(targets=("y",), time="t", group="g"))
+    _, told = plan_windows(table, 2, 4, 1)
+    assert [(c.name, c.value) for c in told] == [("series left out", "c: 3 rows, d: 1 rows")]
+    assert told[0].reason == "too short for context 4 plus horizon 2"
+
+
 def test_what_is_not_asked_is_planned_and_told(tmp_path):
     path = tmp_path / "data.csv"
     months = np.datetime64("1950-01") + np.arange(240)
@@ -116,6 +172,9 @@ def test_impossible_plans_are_refused(tmp_path):
     holes = table_of(tmp_path, [v if v % 5 else "" for v in range(1, 100)], "drop")
     with pytest.raises(InputError, match="every window of 7 rows touches a missing value"):
         split_by_time(holes, WindowPlan(5, 2, 1))
+    tiny = table_of(tmp_path, [f"{v}e-310" for v in range(100)])
+    with pytest.raises(InputError, match=r"column 'y': the target is within \S+e-309 in .* unit"):
+        split_by_time(tiny, WindowPlan(5, 2, 1))
     flat = table_of(tmp_path, [7] * 80 + list(range(20)))
     with pytest.raises(InputError, match=r"column 'y': the target is constant \(7\) in its train"):
         split_by_time(flat, WindowPlan(5, 2, 1))

@@ -42,15 +42,17 @@ def test_a_given_delimiter_is_taken(tmp_path):
         read(tmp_path, GOOD, delimiter="::")
 
 
-@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("kind", ["Parquet", "Arrow", "Arrow stream"])
 def test_parquet_and_arrow_are_known_by_content(tmp_path, kind):
     frame = pl.DataFrame({"y": [1.0, 2.0]})
     path = tmp_path / "data.bin"
-    (frame.write_parquet if kind == "parquet" else frame.write_ipc)(path)
+    writers = {"Parquet": frame.write_parquet, "Arrow": frame.write_ipc}
+    writers.get(kind, frame.write_ipc_stream)(path)
     read_back, source = read_frame(path)
     assert read_back.equals(frame)
     assert source.first_row == 1
-    path.write_bytes(path.read_bytes()[:-9])
+    assert source.choices[0].value == kind
+    path.write_bytes(path.read_bytes()[:-59])
     with pytest.raises(InputError, match="cannot be read"):
         read_frame(path)
 
@@ -58,6 +60,40 @@ def test_parquet_and_arrow_are_known_by_content(tmp_path, kind):
 def test_quotes_and_missing_words(tmp_path):
     frame, _ = read(tmp_path, 'a,"b,c"\n"x ""y""\nz",NaN\nn/a,.\n')
     assert frame.to_dict(as_series=False) == {"a": ['x "y"\nz', None], "b,c": [None, None]}
+
+
+def test_words_that_mean_missing_are_names_in_a_column_of_labels(tmp_path):
+    text = "g,y\nNA,1\nnone,NA\n,3\n"
+    frame, _ = read(tmp_path, text, labels="g")
+    assert frame.to_dict(as_series=False) == {"g": ["NA", "none", None], "y": ["1", None, "3"]}
+
+
+def test_a_last_row_without_a_line_end_is_told(tmp_path):
+    for text, row in (("a,b\n1,2\n3,4", 3), ("\n\na,b\n1,2\n3,4", 5), ('a,b\n1,2\n3,"4"', 3)):
+        frame, source = read(tmp_path, text)
+        assert frame["b"].to_list() == ["2", "4"]
+        told = source.choices[-1]
+        assert (told.name, told.value) == ("last row", f"row {row}, taken as whole")
+        assert told.reason.startswith("it has no line end: if the file was cut there, its last val")
+        _, source = read(tmp_path, text + "\n")
+        assert all(choice.name != "last row" for choice in source.choices)
+
+
+def test_names_that_pandas_counts_are_names(tmp_path):
+    assert read(tmp_path, ",0,1\n1821,269,3\n")[0].columns == ["column_1", "0", "1"]
+
+
+def test_rows_are_the_lines_of_the_file(tmp_path):
+    _, source = read(tmp_path, "\n\n\na,b\n1,2\n")
+    assert source.row(0) == 5
+
+
+def test_a_delimiter_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(
+        InputError, match=r"no ';' in the header 'date,co2'; set --del.*\(comma\?\)"
+    ):
+        read(tmp_path, GOOD, delimiter=";")
+    assert read(tmp_path, "y\n1\n", delimiter=";")[0].columns == ["y"]
 
 
 def test_a_delimiter_inside_quotes_is_none(tmp_path):
@@ -85,8 +121,33 @@ BAD = {
     "latin-1": (b"a,b\n1,2\n3,\xe9\n", r"row 3, column 'b': byte 0xe9 is not UTF-8"),
     "utf-16": ("a,b\n1,2\n".encode("utf-16"), "not a text file in UTF-8"),
     "binary": (b"a\0\1\2", "not a text file in UTF-8"),
-    "no header": ("1,2\n3,4\n", "row 1: numbers where the column names belong"),
+    "no header": ("1,2\n3,4\n", "row 1: '1' where the names of columns belong; add a header row"),
+    "no header, dates": ("2000-01-01,5.3\n2000-01-02,5.4\n", "row 1: '2000-01-01' where the names"),
+    "no header, months": ("2000-01;5.3\n2000-02;5.4\n", "row 1: '2000-01' where the names"),
+    "no header, times": ("31.1.2000 9:00,a\n31.1.2000 10:00,b\n", "row 1: '31.1.2000 9:00' where"),
+    "no header, quarters": ("2000 Q1,\n2000 Q2,3\n", "row 1: '2000 Q1' where the names"),
+    "no header, names": ("a,5.3\nb,5.4\n", "row 1: '5.3' where the names of columns belong"),
+    "header of years": ("country,2019,2020\na,5,6\n", "'2019' .* or begin a name .* with a letter"),
+    "no header, counted": ("0,1\n1,2\n", "row 1: '0' where the names of columns belong"),
     "double name": ("a,a\n3,4\n", "row 1: column 'a' stands there twice"),
+    "empty gzip": (gzip.compress(b""), "the file is empty"),
+    "gzip of white space": (gzip.compress(b"\n \n"), "the file is empty"),
+    "byte order mark alone": (b"\xef\xbb\xbf", "the file is empty"),
+    "byte order mark and a line": (b"\xef\xbb\xbf\n", "the file is empty"),
+    "cut before a field": (
+        "a,b\n1,2\n3,",
+        "row 3, column 'b': the file ends with an empty field and no line end: it is cut there",
+    ),
+    "cut gzip before a field": (gzip.compress(b"a,b\n1,2\n3,"), "row 3, column 'b': the file ends"),
+    "cut before a field, quotes": ('a,b\n1,"2"\n3,', "row 3, column 'b': the file ends with"),
+    "cut in a row below blank lines": (
+        "\n\na,b,c\n1,2,3\n4,5",
+        "row 5: the file is cut in the mid",
+    ),
+    "short row below blank lines": ("\n\na,b\n1\n4,5\n", "row 4: 1 fields where the header has 2"),
+    "latin-1 below blank lines": (b"\n\na,b\n1,2\n3,\xe9\n", "row 5, column 'b': byte 0xe9"),
+    "no header below blank lines": ("\n\n1,2\n", "row 3: '1' where the names"),
+    "quote below blank lines": ('\n\na,b\n1,"x\n', "row 4: a quoted field that does not end"),
     "cut gzip": (gzip.compress(GOOD.encode())[:-12], "cut or damaged gzip"),
     "damaged gzip": (b"\x1f\x8b" + b"x" * 40, "cut or damaged gzip"),
 }

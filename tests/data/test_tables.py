@@ -63,7 +63,7 @@ def test_groups_become_series_however_their_rows_lie(tmp_path):
     assert read.times.tolist() == [5, 6, 7, 5, 6, 7]
     assert read.values[:, 0].tolist() == [147, 157, 167, 148, 158, 168]
     untimed = table(tmp_path, text, Columns(group="g", targets=("y",), inputs=(), time="none"))
-    assert untimed.times.tolist() == [0, 1, 2, 0, 1, 2]
+    assert untimed.times.tolist() == [1, 2, 3, 1, 2, 3]
 
 
 def test_missing_values_are_an_error_by_default(tmp_path):
@@ -84,8 +84,34 @@ def test_missing_values_and_rows_are_filled_by_straight_lines(tmp_path):
     assert read.observed.tolist() == [True, False, False, True, True]
     assert read.usable.all()
     assert read.clock.stamp(read.times)[0] == "2000-01-02"
-    assert choices(read)["missing"][1].startswith("2 of 5 rows lack a value")
+    assert read.rows == 6
+    assert choices(read)["missing"][1].startswith("3 of 6 rows lack a value, 1 steps of 1 day have")
     assert table(tmp_path, text, missing="drop").usable.tolist() == read.observed.tolist()
+
+
+def test_a_group_may_be_named_like_a_missing_value(tmp_path):
+    text = "g,t,y\n" + "".join(f"{g},{t},{t}\n" for g in ("EU", "NA") for t in range(3))
+    read = table(tmp_path, text, Columns(group="g", time="t", targets=("y",)))
+    assert [s.name for s in read.series] == ["EU", "NA"]
+
+
+def test_whole_numbers_with_a_hole_are_no_times(tmp_path):
+    text = "d,y\n" + "".join(f"2000-01-{d:02d},{d if d != 10 else ''}\n" for d in range(1, 15))
+    read = table(tmp_path, text, missing="interpolate")
+    assert (read.time, read.targets) == ("d", ("y",))
+
+
+def test_rows_take_the_place_of_times(tmp_path):
+    text = "\ng,y\n" + "".join(f"{g},{t}\n" for t in range(3) for g in "ab")
+    assert table(tmp_path, text, Columns(targets=("y",))).times.tolist() == [3, 4, 5, 6, 7, 8]
+    grouped = table(tmp_path, text, Columns(targets=("y",), group="g"))
+    assert grouped.times.tolist() == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize("value", [5e307, -5e307, 1e200])
+def test_values_whose_squares_leave_float64_are_refused(tmp_path, value):
+    with pytest.raises(InputError, match=r"row 3, column 'y': -?\S+, beyond 1e\+150, 1 in all"):
+        table(tmp_path, daily([1, value, 3]))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +124,14 @@ def test_missing_values_and_rows_are_filled_by_straight_lines(tmp_path):
         ("a,b\n1,2\n", Columns(targets=("a",), inputs=("x",)), "no column 'x'"),
         ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose what .* --target"),
         ("y\n1\nx\n3\n", Columns(targets=("y",)), r"row 3, column 'y': text 'x' in a numeric col"),
-        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*decimal comma\? write a point"),
+        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*decimal comma\? write decimal poi"),
+        ("d;y\n2000-01-01;2,5\n", Columns(), r"row 2, column 'y': '2,5' is not .*decimal comma\?"),
+        ("d,y\n2000-01-01,\n2000-01-02,low\n", Columns(), r"row 3, column 'y': 'low' is not a num"),
+        ("d,y\n2000-01-01,\n", Columns(), "no column of numbers"),
+        ("date:y\n2000-01-01:1\n", Columns(), r"'2000-01-01:1' is not a number.*with --delimiter"),
+        ("date y\n2000-01-01 1\n", Columns(), r"'2000-01-01 1' is not a number.*with --delimiter"),
+        ("\n\ny\n1\nx\n3\n", Columns(targets=("y",)), r"row 5, column 'y': text 'x'"),
+        ("d,y\n20-01-01,1\n20-01-02,2\n", Columns(), "row 2, column 'd': the year of '20-01-01'"),
         ("y,z\n1,1\n2,oops\n3,3\n", Columns(targets=("y",)), r"row 3, column 'z': text 'oops'"),
         ("y\n1\ninf\n3\n", Columns(targets=("y",)), r"row 3, column 'y': an infinite value"),
         ("y,g\n1,a\n2,\n", Columns(targets=("y",), group="g"), "row 3, column 'g': a row without"),

@@ -41,7 +41,15 @@ def model_of(kind="persistence", columns=1, **options):
 def run(tmp_path, text, spec=None, model=None, **options):
     path = tmp_path / "new.csv"
     path.write_text(text)
-    return predict(model or model_of(), spec or spec_of(), path, **options)
+    return predict(model or model_of(), spec or spec_of(), path, **options).rows
+
+
+def told(tmp_path, text, spec=None, model=None, **options):
+    """What predict says it decided: value and reason by name."""
+    path = tmp_path / "new.csv"
+    path.write_text(text)
+    found = predict(model or model_of(), spec or spec_of(), path, **options)
+    return {choice.name: (choice.value, choice.reason) for choice in found.choices}
 
 
 def test_one_row_a_step_with_the_time_written_as_in_the_file(tmp_path):
@@ -68,7 +76,12 @@ def test_groups_of_different_length_each_go_on_from_their_own_end(tmp_path):
 
 def test_without_a_time_rows_are_counted_on(tmp_path):
     spec = spec_of(time=None, clock=("row", 1, "row"))
-    assert run(tmp_path, "y\n1\n2\n3\n4\n", spec).rows() == [(5, 1, 4.0), (6, 2, 4.0)]
+    assert run(tmp_path, "y\n1\n2\n3\n4\n", spec).rows() == [(6, 1, 4.0), (7, 2, 4.0)]
+    assert run(tmp_path, "\n\ny\n1\n2\n3\n4\n", spec).rows() == [(8, 1, 4.0), (9, 2, 4.0)]
+    grouped = run(
+        tmp_path, "g,y\n" + "a,1\n" * 4 + "b,2\n" * 4, spec_of(**vars(spec) | {"group": "g"})
+    )
+    assert grouped["row"].to_list() == [5, 6, 5, 6]  # counted in each series
 
 
 def test_no_column_is_lost_to_a_name(tmp_path):
@@ -76,7 +89,7 @@ def test_no_column_is_lost_to_a_name(tmp_path):
     text = "step,row\n" + "".join(f"{i},{10 * i}\n" for i in range(4))
     found = run(tmp_path, text, spec, model_of(columns=2, targets=2))
     assert found.columns == ["forecast_row", "forecast_step", "step", "row"]
-    assert found.rows()[0] == (5, 1, 3.0, 30.0)
+    assert found.rows()[0] == (6, 1, 3.0, 30.0)
 
 
 def test_one_row_is_enough_for_a_context_of_one(tmp_path):
@@ -90,7 +103,7 @@ def test_several_targets_and_columns_in_any_order(tmp_path):
     text = "more,z,x,y\n" + "".join(f"w,{20 + i},{i},{10 + i}\n" for i in range(4))
     found = run(tmp_path, text, spec, model_of(columns=3, targets=2))
     assert found.columns == ["row", "step", "y", "z"]
-    assert found.rows()[0] == (5, 1, 13.0, 23.0)
+    assert found.rows()[0] == (6, 1, 13.0, 23.0)
 
 
 def test_a_forecast_is_what_the_model_says_of_the_last_window(
@@ -99,7 +112,7 @@ def test_a_forecast_is_what_the_model_says_of_the_last_window(
     from throughtime.nn.storage import load
 
     model, spec = load(comparison[1] / "model")
-    found = predict(model, spec, co2_cut)
+    found = predict(model, spec, co2_cut).rows
     table = read_table(co2_cut, Columns(("co2",), "date"), missing="interpolate")
     last = np.ascontiguousarray(table.values[None, -model.config.context :])
     assert found["co2"].to_list() == model(torch.from_numpy(last)).flatten().tolist()
@@ -122,9 +135,9 @@ def test_missing_values_are_treated_as_in_training_or_as_asked(tmp_path):
         ("t,x\n20000101,1\n", spec_of(), "no column 'y'"),
         ("t,y\n" + weekly([1, 2, 3]), spec_of(), "3 rows, but the model looks back 4"),
         (
-            "g,t,y\n" + weekly([1, 2, 3, 4], "a") + weekly([1], "b"),
+            "g,t,y\n" + weekly([1, 2, 3], "a") + weekly([1], "b"),
             spec_of(group="g"),
-            "g 'b': 1 rows, but the model looks back 4",
+            "g 'a': 3 rows, but the model looks back 4; give more rows",
         ),
         (
             "t,y\n2000-01-01,1\n2000-01-02,2\n2000-01-03,3\n2000-01-04,4\n",
@@ -136,6 +149,69 @@ def test_missing_values_are_treated_as_in_training_or_as_asked(tmp_path):
 def test_tables_that_do_not_fit_the_model_are_refused(tmp_path, text, spec, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path, text, spec)
+
+
+@pytest.mark.parametrize("missing", ["interpolate", "drop"])
+def test_forecasts_begin_after_the_last_row_with_values_and_say_so(tmp_path, missing):
+    text = "t,y\n" + weekly([*range(1, 11), *[""] * 3], form="%Y-%m-%d")
+    found = run(tmp_path, text, missing=missing)
+    assert found.rows()[0] == ("2000-03-11", 1, 10.0)
+    choices = told(tmp_path, text, missing=missing)
+    assert choices["missing"][1].startswith("3 of 13 rows lack a value")
+    expected = "the last 3 rows of y have no value: forecasts begin at 2000-03-11"
+    assert choices["ends"] == ("cut off", expected)
+    assert choices["forecasts"] == ("begin at 2000-03-11", "2 steps of 7 days")
+
+
+def test_what_was_decided_is_told(tmp_path):
+    spec = spec_of(group="g")
+    text = "g,t,y\n" + weekly([1, 2, 3, 4, 5], "a") + weekly([6, 7, 8, 9], "b") + weekly([1], "c")
+    choices = told(tmp_path, text, spec)
+    assert choices["time"][1] == "dates written as %Y%m%d"
+    assert choices["time step"] == ("7 days", "from the differences of the times")
+    assert choices["forecasts"] == (
+        "begin at 2000-01-29 to 2000-02-05",
+        "2 steps of 7 days for each of 2 series",
+    )
+    row = told(tmp_path, "y\n1\n2\n3\n4\n", spec_of(time=None, clock=("row", 1, "row")))
+    assert row["forecasts"] == ("begin at row 6", "2 steps of 1 row")
+
+
+def test_series_too_short_are_left_out_and_told(tmp_path):
+    spec = spec_of(group="g", missing="drop")
+    holes = weekly([1, 2, 3, 4, 5, "", 7], "b")
+    text = "g,t,y\n" + weekly([1, 2, 3, 4, 5], "a") + holes + weekly([1, 2], "c")
+    assert run(tmp_path, text, spec)["g"].to_list() == ["a", "a"]
+    left = "b: missing values among the last 4 rows; c: 2 rows, but the model looks back 4"
+    assert told(tmp_path, text, spec)["series left out"] == (left, "no forecast for them")
+
+
+def test_months_of_each_series_fall_on_their_own_day(tmp_path):
+    spec = spec_of(group="g", clock=("date", 1, "month"))
+    text = "g,t,y\n" + "".join(
+        f"{g},2000-{m:02d}-{d},1\n" for g, d in (("a", 15), ("b", 28)) for m in range(1, 6)
+    )
+    assert run(tmp_path, text, spec)["t"].to_list() == [
+        "2000-06-15",
+        "2000-07-15",
+        "2000-06-28",
+        "2000-07-28",
+    ]
+
+
+@pytest.mark.parametrize("tail", ["", "20000108,\n"])
+def test_a_row_alone_must_be_on_the_models_clock(tmp_path, tail):
+    """One row, from the start or after its neighbour without a value was cut off."""
+    model = build(ModelConfig("persistence", 1, 2, 1))
+    for clock, text in (
+        (("number", 7, "number"), "but the model learned (a number every )?7"),
+        (("date", 3600 * 10**6, "microsecond"), "but the model learned (a date every )?1 hour"),
+    ):
+        with pytest.raises(InputError, match=text):
+            run(tmp_path, "t,y\n20000101,7\n" + tail, spec_of(clock=clock), model, missing="drop")
+    month = spec_of(clock=("date", 1, "month"))
+    found = run(tmp_path, "t,y\n2000-01-31,7\n", month, model)
+    assert found["t"].to_list() == ["2000-02-29", "2000-03-31"]
 
 
 def test_the_rows_join_with_what_comes_later(tmp_path):

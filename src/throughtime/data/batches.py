@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.data.reading import Choice
+from throughtime.data.reading import Choice, listed
 from throughtime.data.tables import Table
 from throughtime.errors import InputError
 
-FRACTIONS = (0.70, 0.15, 0.15)  # training, validation, test
+# Below, the squares of a target's differences vanish from float64.
+_SMALLEST_RANGE = 1e-150
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,32 @@ class WindowPlan:
     context: int
     horizon: int
     season: int  # 1: none
+
+
+@dataclass(frozen=True)
+class Split:
+    """How much of the time is for training, validation and test."""
+
+    training: float
+    validation: float
+    test: float
+
+    @staticmethod
+    def read(text: str) -> "Split":
+        """Parts as people write them, e.g. 70/15/15. Raises InputError unless they make a whole."""
+        try:
+            parts = [float(part) for part in text.split("/")]
+        except ValueError:
+            parts = []
+        if len(parts) != 3 or not all(part > 0 for part in parts) or abs(sum(parts) - 100) > 1e-6:
+            raise InputError("--split", repr(text), "give three parts of 100, such as 70/15/15")
+        return Split(*(part / 100 for part in parts))
+
+    def __str__(self) -> str:
+        return "/".join(f"{100 * part:g}" for part in (self.training, self.validation, self.test))
+
+
+USUAL_SPLIT = Split(0.70, 0.15, 0.15)
 
 
 class Windows:
@@ -77,7 +104,11 @@ class Parts:
 
 
 def plan_windows(
-    table: Table, horizon: int | None, context: int | None, season: int | None
+    table: Table,
+    horizon: int | None,
+    context: int | None,
+    season: int | None,
+    split: Split = USUAL_SPLIT,
 ) -> tuple[WindowPlan, tuple[Choice, ...]]:
     """Settle context, horizon and season; None lets the data decide.
 
@@ -105,31 +136,41 @@ def plan_windows(
         reason = "a season and two horizons" if season > 1 else "enough for a short memory"
         choices.append(Choice("context", str(context), f"{reason}, in steps", "--context"))
     if context + horizon > longest:
-        raise _too_short(table, WindowPlan(context, horizon, season))
+        raise _too_short(table, WindowPlan(context, horizon, season), split)
     if 1 < context < season:
         reason = f"the context of {context} steps is shorter than the season of {season}"
         choices.append(Choice("seasonal naive", "left out", reason, "--context"))
+    short = [
+        f"{s.name}: {s.stop - s.start} rows"
+        for s in table.series
+        if s.stop - s.start < context + horizon
+    ]
+    if short:
+        reason = f"too short for context {context} plus horizon {horizon}"
+        choices.append(Choice("series left out", listed(short), reason, "--context"))
     return WindowPlan(context, horizon, season), tuple(choices)
 
 
-def split_by_time(table: Table, plan: WindowPlan) -> Parts:
-    """Windows for training, validation and test: 70, 15 and 15 % of the time.
+def split_by_time(table: Table, plan: WindowPlan, split: Split = USUAL_SPLIT) -> Parts:
+    """Windows for training, validation and test, each a stretch of time.
 
-    Windows that touch an unusable row are left out. What errors are measured on is observed: a
-    validation or test window begins its forecast right after an observed row and its targets are
-    observed, so no value filled in from the future is seen or scored.
+    Windows that touch an unusable row are left out. Training sees no value that was filled in by a
+    line towards a later part. What errors are measured on is observed: a validation or test window
+    begins its forecast right after an observed row and its targets are observed, so no value
+    filled in from the future is seen or scored.
 
     Raises InputError where a part would be empty or a target is constant in the training part.
     """
     length = plan.context + plan.horizon
     stamps = np.unique(table.times)
-    first = stamps[min(int(len(stamps) * FRACTIONS[0]), len(stamps) - 1)]
-    second = stamps[min(int(len(stamps) * (FRACTIONS[0] + FRACTIONS[1])), len(stamps) - 1)]
+    # 0.7 + 0.15 is a little less than 0.85: rounded, whole percents give whole rows
+    first = stamps[int(round(len(stamps) * split.training, 6))]
+    second = stamps[int(round(len(stamps) * (1 - split.test), 6))]
 
     starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
     start = np.concatenate(starts).astype(np.int64)
     if not start.size:
-        raise _too_short(table, plan)
+        raise _too_short(table, plan, split)
     unusable = np.concatenate([[0], np.cumsum(~table.usable)])
     start = start[unusable[start + length] == unusable[start]]
     if not start.size:
@@ -140,6 +181,7 @@ def split_by_time(table: Table, plan: WindowPlan) -> Parts:
         )
     first_target = table.times[start + plan.context]
     last_target = table.times[start + length - 1]
+    last_known = table.known[start + length - 1]  # of the whole window: it only grows with time
     unseen = np.concatenate([[0], np.cumsum(~table.observed)])
     scored = unseen[start + length] == unseen[start + plan.context - 1]
 
@@ -149,30 +191,35 @@ def split_by_time(table: Table, plan: WindowPlan) -> Parts:
         return Windows(values, torch.from_numpy(start[which]), plan, len(table.targets))
 
     parts = Parts(
-        training=windows(last_target < first),
+        training=windows(last_known < first),
         validation=windows((first_target >= first) & (last_target < second) & scored),
         test=windows((first_target >= second) & scored),
         borders=(int(first), int(second)),
-        training_rows=values[torch.from_numpy((table.times < first) & table.usable)],
+        training_rows=values[torch.from_numpy((table.known < first) & table.usable)],
     )
     if not (len(parts.training) and len(parts.validation) and len(parts.test)):
-        raise _too_short(table, plan)
+        raise _too_short(table, plan, split)
     seen = parts.training_rows
-    for column, name in enumerate(table.columns):
-        if name in table.targets and bool((seen[:, column] == seen[0, column]).all()):
+    for column, name in enumerate(table.targets):
+        low, high = float(seen[:, column].min()), float(seen[:, column].max())
+        if high - low < _SMALLEST_RANGE:
+            found = f"constant ({low:g})" if low == high else f"within {high - low:g}"
             raise InputError(
                 f"{table.source.path}, column {name!r}",
-                f"the target is constant ({float(seen[0, column]):g}) in its training part",
-                "choose another --target: there is nothing to learn",
+                f"the target is {found} in its training part",
+                "choose another --target: there is nothing to learn"
+                if low == high
+                else "give it in another unit: its squares vanish from float64",
             )
     return parts
 
 
-def _too_short(table: Table, plan: WindowPlan) -> InputError:
+def _too_short(table: Table, plan: WindowPlan, split: Split) -> InputError:
     longest = max(series.stop - series.start for series in table.series)
-    # the smallest part holds 15 % of the rows and needs a horizon, training 70 % a whole window
+    # validation and test each need a horizon, training a whole window
     need = max(
-        int(plan.horizon / FRACTIONS[2]) + 2, int((plan.context + plan.horizon) / FRACTIONS[0]) + 2
+        int(plan.horizon / min(split.validation, split.test)) + 2,
+        int((plan.context + plan.horizon) / split.training) + 2,
     )
     return InputError(
         table.source.path,

@@ -7,7 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.data.batches import Parts, WindowPlan, plan_windows, split_by_time
+from throughtime.data.batches import (
+    USUAL_SPLIT,
+    Parts,
+    Split,
+    WindowPlan,
+    plan_windows,
+    split_by_time,
+)
+from throughtime.data.reading import Choice
 from throughtime.data.tables import Columns, Table, read_table
 from throughtime.runs import ChoiceRecord, DataRecord
 
@@ -46,6 +54,7 @@ def read_problem(
     horizon: int | None = None,
     context: int | None = None,
     season: int | None = None,
+    split: Split = USUAL_SPLIT,
 ) -> Problem:
     """Read a table and settle windows and split; see `read_table`, `plan_windows`, `split_by_time`.
 
@@ -54,13 +63,18 @@ def read_problem(
     Raises InputError for input that cannot be learned from, naming the place.
     """
     table = read_table(path, columns, missing=missing, delimiter=delimiter)
-    plan, planned = plan_windows(table, horizon, context, season)
-    parts = split_by_time(table, plan)
+    plan, planned = plan_windows(table, horizon, context, season, split)
+    parts = split_by_time(table, plan, split)
     first, second = table.clock.stamp(np.array(parts.borders))
+    if table.time is None:
+        of = " of a series" if table.group else ""
+        first, second = f"row {first}{of}", f"row {second}{of}"
+    reason = f"% of the time: training, validation from {first}, test from {second}"
+    planned = (*planned, Choice("split", str(split), reason, "--split"))
     record = DataRecord(
         path=table.source.path,
         fingerprint=table.source.fingerprint,
-        rows=len(table.values),
+        rows=table.rows,
         targets=table.targets,
         inputs=table.columns[len(table.targets) :],
         time=table.time,

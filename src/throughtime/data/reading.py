@@ -1,7 +1,7 @@
 """A file to a table of text: CSV (any delimiter, gzip), Parquet, Arrow.
 
 Nothing is dropped, filled or converted here without a word: a row that does not fit is an error
-that names it. Rows are counted as a spreadsheet counts them, the header being row 1.
+that names it. Rows are counted as the file's lines, the header among them, from 1.
 """
 
 import csv
@@ -9,6 +9,7 @@ import gzip
 import io
 import re
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Source:
 
     path: str
     fingerprint: str  # SHA-256 of its bytes
-    first_row: int  # number of the first data row: 2 below a header, 1 where there is none
+    first_row: int  # number of the first data row: below the header, 1 where there is none
     choices: tuple[Choice, ...]
 
     def row(self, index: int) -> int:
@@ -46,29 +47,31 @@ class Source:
         return self.first_row + index
 
 
-def read_frame(path: Path, delimiter: str | None = None) -> tuple[pl.DataFrame, Source]:
+def listed(words: Sequence[str], between: str = ", ") -> str:
+    """The first few of many words, and how many there are more."""
+    more = [f"and {len(words) - 4} more"] if len(words) > 4 else []
+    return between.join([*words[:4], *more])
+
+
+def read_frame(
+    path: Path, delimiter: str | None = None, labels: str | None = None
+) -> tuple[pl.DataFrame, Source]:
     """Read a table; columns of a CSV stay text, stripped, with missing values as null.
 
     >>> frame, source = read_frame(Path("data.csv"))
+
+    ``labels``: a column of names, in which words like NA are no missing values.
 
     Raises InputError for a missing, empty, damaged, foreign or ragged file.
     """
     where = str(path)
     raw = _read_bytes(path)
     mark = fingerprint(raw)
-    if raw[:4] == b"PAR1" or raw[:6] == b"ARROW1":
-        kind = "Parquet" if raw[:4] == b"PAR1" else "Arrow"
-        try:
-            reader = pl.read_parquet if kind == "Parquet" else pl.read_ipc
-            frame = reader(io.BytesIO(raw))
-        except Exception as error:
-            raise InputError(
-                where, f"this {kind} file cannot be read ({error})", "write it again"
-            ) from error
-        if frame.is_empty():
-            raise InputError(where, f"this {kind} file has no rows", "give one that has")
-        return frame, Source(where, mark, 1, (Choice("format", kind, "by its first bytes"),))
-
+    for first_bytes, (kind, reader) in _BINARY.items():
+        if raw.startswith(first_bytes):
+            return _read_binary(raw, where, kind, reader), Source(
+                where, mark, 1, (Choice("format", kind, "by its first bytes"),)
+            )
     choices: list[Choice] = []
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -76,8 +79,36 @@ def read_frame(path: Path, delimiter: str | None = None) -> tuple[pl.DataFrame, 
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(where, f"cut or damaged gzip ({error})", "pack it again") from error
         choices.append(Choice("format", "CSV in gzip", "by its first bytes"))
-    frame, found = _read_csv(raw, where, delimiter)
-    return frame, Source(where, mark, 2, (*choices, *found))
+    frame, header, found = _read_csv(raw, where, delimiter)
+    frame = frame.select(
+        pl.when(pl.col(name).str.to_lowercase().is_in([""] if name == labels else MISSING_WORDS))
+        .then(None)
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name in frame.columns
+    )
+    return frame, Source(where, mark, header + 1, (*choices, *found))
+
+
+_BINARY: dict[bytes, tuple[str, Callable[[io.BytesIO], pl.DataFrame]]] = {
+    b"PAR1": ("Parquet", pl.read_parquet),
+    b"ARROW1": ("Arrow", pl.read_ipc),
+    b"\xff\xff\xff\xff": ("Arrow stream", pl.read_ipc_stream),
+}
+
+
+def _read_binary(
+    raw: bytes, where: str, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]
+) -> pl.DataFrame:
+    try:
+        frame = reader(io.BytesIO(raw))
+    except Exception as error:
+        raise InputError(
+            where, f"this {kind} file cannot be read ({error})", "write it again"
+        ) from error
+    if frame.is_empty():
+        raise InputError(where, f"this {kind} file has no rows", "give one that has")
+    return frame
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -90,32 +121,35 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(str(path), "this is a folder", "name one file in it") from None
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror})", "check it") from None
-    if not raw.strip():
-        raise InputError(str(path), "the file is empty", "give one with a header and rows")
     return raw
 
 
 def _read_csv(
     raw: bytes, where: str, delimiter: str | None
-) -> tuple[pl.DataFrame, tuple[Choice, ...]]:
+) -> tuple[pl.DataFrame, int, tuple[Choice, ...]]:
+    """The table as text, the line that its header stands in, and what was decided."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4096]:
         raise InputError(
             where, "not a text file in UTF-8", "save it as CSV in UTF-8, Parquet or Arrow"
         )
     raw = raw.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not raw.strip():
+        raise InputError(where, "the file is empty", "give one with a header and rows")
+    first = len(raw) - len(raw.lstrip(b"\n")) + 1  # the line of the header
+    ended = raw.endswith(b"\n")
     raw = raw.strip(b"\n") + b"\n"
     header = raw.split(b"\n", 1)[0].decode("utf-8", "replace")
-    separator, choice = _delimiter(header, where, delimiter)
-    _check_utf8(raw, where, separator)
+    separator, choices = _delimiter(header, where, delimiter)
+    _check_utf8(raw, where, separator, first)
     if b'"' in raw:
         # one reader must decide what a quote means, for the check and for the values
-        rows = _quoted_rows(raw, where, separator)
-        names = _names(rows[0], where)
-        _check_fields(np.array([len(row) for row in rows]), where, names)
+        rows = _quoted_rows(raw, where, separator, first)
+        names = _names(rows[0], where, first)
+        _check_fields(np.array([len(row) for row in rows]), where, names, first)
         frame = pl.DataFrame(rows[1:], schema=dict.fromkeys(names, pl.String), orient="row")
     else:
-        names = _names(header.split(separator), where)
-        _check_fields(_field_counts(raw, separator), where, names)
+        names = _names(header.split(separator), where, first)
+        _check_fields(_field_counts(raw, separator), where, names, first)
         frame = pl.read_csv(
             io.BytesIO(raw.split(b"\n", 1)[1]),
             has_header=False,
@@ -124,59 +158,90 @@ def _read_csv(
             quote_char=None,
             infer_schema=False,
         )
-    text = pl.all().str.strip_chars()
-    frame = frame.select(
-        pl.when(text.str.to_lowercase().is_in(MISSING_WORDS)).then(None).otherwise(text).name.keep()
-    )
-    return frame, choice
+    frame = frame.select(pl.all().fill_null("").str.strip_chars())
+    if not ended:
+        choices = (*choices, _cut_or_not(frame, where, first))
+    return frame, first, choices
+
+
+def _cut_or_not(frame: pl.DataFrame, where: str, first: int) -> Choice:
+    """What a last row without a line end may mean: a file that was cut, or one so written."""
+    row = first + len(frame)
+    if not frame.item(-1, -1):
+        raise InputError(
+            f"{where}, row {row}, column {frame.columns[-1]!r}",
+            "the file ends with an empty field and no line end: it is cut there",
+            "get the whole file, or end the row with a line end if it is whole",
+        )
+    reason = "it has no line end: if the file was cut there, its last value may be cut too"
+    return Choice("last row", f"row {row}, taken as whole", reason)
 
 
 def _delimiter(header: str, where: str, given: str | None) -> tuple[str, tuple[Choice, ...]]:
+    bare = re.sub(r'"[^"]*"', "", header)  # a delimiter inside quotes is none
+    counts = {d: bare.count(d) for d in DELIMITERS}
+    best = max(counts, key=lambda d: counts[d])
     if given is not None:
         given = {"tab": "\t", "\\t": "\t"}.get(given, given)
         if len(given.encode()) != 1:
             raise InputError(where, f"--delimiter {given!r}", "give one character, or 'tab'")
+        if given not in bare and counts[best]:
+            raise InputError(
+                where,
+                f"no {given!r} in the header {header[:60]!r}",
+                f"set --delimiter to what stands between the fields ({DELIMITERS[best]}?)",
+            )
         return given, ()
-    bare = re.sub(r'"[^"]*"', "", header)  # a delimiter inside quotes is none
-    counts = {d: bare.count(d) for d in DELIMITERS}
-    best = max(counts, key=lambda d: counts[d])
     if not counts[best]:
         return ",", (Choice("delimiter", "none", "the header has one column", "--delimiter"),)
     reason = f"{counts[best]} in the header"
     return best, (Choice("delimiter", DELIMITERS[best], reason, "--delimiter"),)
 
 
-def _names(cells: list[str], where: str) -> list[str]:
-    names = [cell.strip() or f"column_{i}" for i, cell in enumerate(cells, start=1)]
-    if all(_is_number(cell) for cell in cells):
+def _names(cells: list[str], where: str, first: int) -> list[str]:
+    cells = [cell.strip() for cell in cells]
+    names = [cell or f"column_{i}" for i, cell in enumerate(cells, start=1)]
+    values = [cell for cell in cells if _is_value(cell)]
+    # pandas names the columns of a nameless table 0, 1, ... and its index not at all
+    counted = values == [str(i) for i in range(len(values))] and len(values) < len(cells)
+    if values and not counted:
         raise InputError(
-            f"{where}, row 1", "numbers where the column names belong", "add a header row"
+            f"{where}, row {first}",
+            f"{values[0]!r} where the names of columns belong",
+            "add a header row, or begin a name that is a number or a date with a letter",
         )
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise InputError(
-            f"{where}, row 1", f"column {double[0]!r} stands there twice", "rename one of them"
+            f"{where}, row {first}",
+            f"column {double[0]!r} stands there twice",
+            "rename one of them",
         )
     return names
 
 
-def _is_number(text: str) -> bool:
+# 2020-01, 31.12.2020, 1/15/2020 9:00, 2020 Q1, 12:30
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?|\d{4}[ -]?Q[1-4]|\d\d?(:\d\d)+")
+
+
+def _is_value(cell: str) -> bool:
+    """Whether it belongs below a header: a number or a date."""
     try:
-        float(text)
+        float(cell.replace(",", "."))
     except ValueError:
-        return False
+        return _DATE.fullmatch(cell) is not None
     return True
 
 
-def _check_utf8(raw: bytes, where: str, separator: str) -> None:
+def _check_utf8(raw: bytes, where: str, separator: str, first: int) -> None:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        row = raw.count(b"\n", 0, error.start) + 1
+        row = raw.count(b"\n", 0, error.start) + first
         line_start = raw.rfind(b"\n", 0, error.start) + 1
         at = raw.count(separator.encode(), line_start, error.start)
         names = raw.split(b"\n", 1)[0].decode("utf-8", "replace").split(separator)
-        column = f", column {names[at].strip()!r}" if row > 1 and at < len(names) else ""
+        column = f", column {names[at].strip()!r}" if row > first and at < len(names) else ""
         raise InputError(
             f"{where}, row {row}{column}",
             f"byte 0x{raw[error.start]:02x} is not UTF-8",
@@ -192,30 +257,30 @@ def _field_counts(raw: bytes, separator: str) -> np.ndarray:
     return np.bincount(line_of, minlength=len(line_ends)) + 1
 
 
-def _quoted_rows(raw: bytes, where: str, separator: str) -> list[list[str]]:
+def _quoted_rows(raw: bytes, where: str, separator: str, first: int) -> list[list[str]]:
     rows: list[list[str]] = []
     try:
         lines = io.StringIO(raw.decode(), newline="")
         rows.extend(row or [""] for row in csv.reader(lines, delimiter=separator, strict=True))
     except csv.Error as error:
         raise InputError(
-            f"{where}, row {len(rows) + 1}",
+            f"{where}, row {len(rows) + first}",
             f"a quoted field that does not end ({error})",
             "the file may be cut there: get the whole file, or close the quote",
         ) from None
     return rows
 
 
-def _check_fields(fields: np.ndarray, where: str, names: list[str]) -> None:
+def _check_fields(fields: np.ndarray, where: str, names: list[str], first: int) -> None:
     """Every row has as many fields as the header, and the last one is whole."""
     if len(fields) < 2:
         raise InputError(where, "a header and no rows", "give a file with data below the header")
     wrong = np.flatnonzero(fields != len(names))
     if not wrong.size:
         return
-    row = int(wrong[0]) + 1
+    row = int(wrong[0]) + first
     count = int(fields[wrong[0]])
-    if row == len(fields) and count < len(names):
+    if wrong[0] == len(fields) - 1 and count < len(names):
         raise InputError(
             f"{where}, row {row}",
             f"the file is cut in the middle of its last row ({count} of {len(names)} fields)",

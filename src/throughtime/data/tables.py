@@ -3,28 +3,23 @@
 Everything decided on the way is a `Choice` with its reason and the option that sets it otherwise.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from throughtime.data import timeline
+from throughtime.data import stamps, timeline
+from throughtime.data.grid import MISSING, Rows, Series, lay
 from throughtime.data.reading import Choice, Source, read_frame
-from throughtime.data.timeline import Clock, Times
+from throughtime.data.stamps import Times
+from throughtime.data.timeline import Clock
 from throughtime.errors import InputError, nearest
 
-MISSING = ("error", "interpolate", "drop")
-
-
-@dataclass(frozen=True)
-class Series:
-    """One series of a table: its rows are start..stop of the table's values."""
-
-    name: str  # the group's value; empty where there is one series
-    start: int
-    stop: int
+# Beyond, squares of differences leave float64.
+_LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,7 @@ class Table:
     """Series on a regular grid of time. Columns: the targets first, then further inputs."""
 
     source: Source
+    rows: int  # of the file
     columns: tuple[str, ...]
     targets: tuple[str, ...]
     time: str | None
@@ -39,8 +35,9 @@ class Table:
     clock: Clock
     series: tuple[Series, ...]
     values: np.ndarray  # [R, C] float64; filled where missing
-    times: np.ndarray  # [R] int64, see timeline.py
+    times: np.ndarray  # [R] int64, see stamps.py
     observed: np.ndarray  # [R] bool: no used column was filled in
+    known: np.ndarray  # [R] int64: the time from which a row's values are known, filled ones too
     usable: np.ndarray  # [R] bool: may lie in a window at all
     missing: str  # what was asked to be done with missing values
     choices: tuple[Choice, ...]
@@ -62,6 +59,7 @@ def read_table(
     *,
     missing: str = "error",
     delimiter: str | None = None,
+    learned: Clock | None = None,
 ) -> Table:
     """Read series from CSV, Parquet or Arrow.
 
@@ -71,12 +69,13 @@ def read_table(
 
     ``missing``: "error"; "interpolate" (linear in time, ends cut off); "drop" (windows that touch
     a missing value are left out). Rows absent from the grid of time count as missing.
+    ``learned``: the clock of a model, for a table too short to tell its step.
 
     Raises InputError naming file, row and column.
     """
     if missing not in MISSING:
         raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
-    frame, source = read_frame(path, delimiter)
+    frame, source = read_frame(path, delimiter, labels=columns.group)
     choices = list(source.choices)
     where = source.path
     for name in (*(columns.targets or ()), *(columns.inputs or ()), columns.group, columns.time):
@@ -97,29 +96,36 @@ def read_table(
             where, f"column {twice!r} cannot be both time or group and values", "choose one part"
         )
     values = np.column_stack([_numbers(frame[name], source) for name in used])
-    _refuse_infinite(values, used, source)
+    _refuse_extreme(values, used, source)
 
     pieces = _pieces(frame, group, source)
     clock = timeline.ROWS
     if time is not None:
-        clock = timeline.find_clock(times, [rows for _, rows in pieces], source, time)
-        choices.append(Choice("time step", clock.describe(), "from the differences of the times"))
-    table = Table(
+        clock = timeline.find_clock(times, [rows for _, rows in pieces], source, time, learned)
+        alone = learned is not None and len(pieces) == len(frame)
+        reason = "as the model learned it" if alone else "from the differences of the times"
+        choices.append(Choice("time step", clock.describe(), reason))
+    if group is not None:
+        choices.append(Choice("group", group, f"{len(pieces)} series", "--group"))
+    at = times.values if time is not None else _counted(pieces, source)
+    grid = lay(Rows(source, used, values, time, at, clock, pieces), missing)
+    return Table(
         source=source,
+        rows=len(frame),
         columns=used,
         targets=targets,
         time=time,
         group=group,
         clock=clock,
-        series=(),
-        values=values,
-        times=times.values,
-        observed=np.empty(0),
-        usable=np.empty(0),
+        series=grid.series,
+        values=grid.values,
+        times=grid.times,
+        observed=grid.observed,
+        known=grid.known,
+        usable=grid.observed if missing == "drop" else np.ones_like(grid.observed),
         missing=missing,
-        choices=tuple(choices),
+        choices=(*choices, *grid.choices),
     )
-    return _on_grid(table, pieces, missing)
 
 
 # -------------------------------------------------------------------- which column is what
@@ -132,7 +138,7 @@ def _find_time(
     if columns.time == "none":
         return None, in_order, Choice("time", "none", "rows are in order", "--time")
     if columns.time is not None:
-        times = timeline.parse_times(frame[columns.time], source)
+        times = stamps.parse_times(frame[columns.time], source)
         return columns.time, times, Choice("time", columns.time, times.reading, "--time")
     chosen = (*(columns.targets or ()), *(columns.inputs or ()), columns.group)
     candidates: dict[str, Times] = {}
@@ -144,16 +150,17 @@ def _find_time(
         if not (named_so or is_date):
             continue
         try:
-            timeline.parse_times(frame[name].head(8), source)
-        except timeline.AmbiguousDatesError:
-            pass  # further rows may tell
+            first = stamps.parse_times(frame[name].head(8), source)
+        except stamps.UnclearDatesError:
+            first = None  # further rows may tell
         except InputError:
             if not named_so:
                 continue
-        times = timeline.parse_times(frame[name], source)
+            first = None
         # a column of whole numbers is taken for time by its name alone
-        if named_so or (times.kind == "date" and times.form != "%Y%m%d"):
-            candidates[name] = times
+        counts = first is not None and (first.kind == "number" or first.form == "%Y%m%d")
+        if named_so or not counts:
+            candidates[name] = stamps.parse_times(frame[name], source)
     if len(candidates) > 1:
         names = " or ".join(repr(name) for name in candidates)
         raise InputError(source.path, f"{names} may be the time", "choose with --time")
@@ -176,7 +183,9 @@ def _find_columns(
         # a numeric column with a slip in it: name the slip rather than drop the column
         _numbers(frame[nearly[0]], source)
     if targets is None:
-        if len(numeric) != 1:
+        if not numeric:
+            raise _no_numbers(frame, rest, source)
+        if len(numeric) > 1:
             found = f"{len(numeric)} numeric columns ({', '.join(numeric[:8])})"
             raise InputError(source.path, found, "choose what to forecast with --target")
         targets = (numeric[0],)
@@ -214,23 +223,49 @@ def _numbers(column: pl.Series, source: Source) -> np.ndarray:
     numbers = column.cast(pl.Float64, strict=False)
     bad = numbers.is_null() & column.is_not_null()
     if bad.any():
-        index = int(bad.arg_max() or 0)
-        comma = " (decimal comma? write a point)" if "," in str(column[index]) else ""
+        where, text = _place(column, int(bad.arg_max() or 0), source)
         raise InputError(
-            f"{source.path}, row {source.row(index)}, column {column.name!r}",
-            f"text {str(column[index])[:40]!r} in a numeric column, {int(bad.sum())} in all{comma}",
-            "write a number, leave the field empty, or choose other columns",
+            where,
+            f"text {text!r} in a numeric column, {int(bad.sum())} in all",
+            _decimal_point(text)
+            or "write a number, leave the field empty, or choose other columns",
         )
     return numbers.fill_null(np.nan).to_numpy()
 
 
-def _refuse_infinite(values: np.ndarray, names: Sequence[str], source: Source) -> None:
-    rows, at = np.nonzero(np.isinf(values))
+def _no_numbers(frame: pl.DataFrame, rest: list[str], source: Source) -> InputError:
+    """No column could be forecast: the first text that stands in the way."""
+    name = next((name for name in reversed(rest) if frame[name].null_count() < len(frame)), None)
+    if name is None:
+        return InputError(source.path, "no column of numbers", "give one to forecast")
+    where, text = _place(frame[name], int(frame[name].is_not_null().arg_max() or 0), source)
+    fix = _decimal_point(text) or "give a column of numbers to forecast"
+    if len(frame.columns) == 1:
+        fix = "if it holds several fields, name what stands between them with --delimiter"
+    return InputError(where, f"{text!r} is not a number, nor is any column numeric", fix)
+
+
+def _place(column: pl.Series, index: int, source: Source) -> tuple[str, str]:
+    where = f"{source.path}, row {source.row(index)}, column {column.name!r}"
+    return where, str(column[index])[:40]
+
+
+def _decimal_point(text: str) -> str:
+    """What to do where a text is a number with a decimal comma; nothing elsewhere."""
+    if not re.fullmatch(r"[+-]?[\d. ]*,\d+", text):
+        return ""
+    return "a decimal comma? write decimal points (with sed, or the program that wrote the file)"
+
+
+def _refuse_extreme(values: np.ndarray, names: Sequence[str], source: Source) -> None:
+    rows, at = np.nonzero(np.abs(values) > _LARGEST)
     if rows.size:
+        value = float(values[rows[0], at[0]])
+        found = "an infinite value" if np.isinf(value) else f"{value:g}, beyond {_LARGEST:g}"
         raise InputError(
             f"{source.path}, row {source.row(int(rows[0]))}, column {names[at[0]]!r}",
-            f"an infinite value, {rows.size} in all",
-            "write a number, or leave the field empty and set --missing",
+            f"{found}, {rows.size} in all",
+            "write another number, or leave the field empty and set --missing",
         )
 
 
@@ -250,84 +285,9 @@ def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tupl
     return [(name, np.flatnonzero(names == name)) for name in order]
 
 
-# -------------------------------------------------------------------- the grid, and what is missing
-
-
-def _on_grid(table: Table, pieces: list[tuple[str, np.ndarray]], missing: str) -> Table:
-    """Lay each series on its grid of time, then deal with what is missing."""
-    values, times, observed, series = [], [], [], []
-    start = 0
+def _counted(pieces: list[tuple[str, np.ndarray]], source: Source) -> np.ndarray:
+    """Rows in place of times: the file's own, or each series' from 1 where there are several."""
+    counted = np.empty(sum(len(rows) for _, rows in pieces), dtype=np.int64)
     for name, rows in pieces:
-        at = table.clock.positions(table.times[rows]) if table.time else np.arange(len(rows))
-        steps = int(at[-1]) + 1
-        if missing == "error":
-            _refuse_missing(table, rows, at)
-        grid = np.full((steps, len(table.columns)), np.nan)
-        grid[at] = table.values[rows]
-        whole = np.asarray(~np.isnan(grid).any(axis=1))
-        ends = np.flatnonzero(whole)
-        if not ends.size:
-            part = f" of group {name!r}" if name else ""
-            raise InputError(
-                table.source.path, f"no row{part} has all its values", "choose fewer columns"
-            )
-        first, last = int(ends[0]), int(ends[-1]) + 1
-        start_time = int(table.times[rows[0]]) if table.time else 0
-        stamps = [table.clock.after(start_time, k) for k in range(first, last)]
-        values.append(_interpolate(grid[first:last]))
-        times.append(np.array(stamps, dtype=np.int64))
-        observed.append(whole[first:last])
-        series.append(Series(name, start, start + last - first))
-        start += last - first
-    seen = np.concatenate(observed)
-    filled = int((~seen).sum())
-    choices = list(table.choices)
-    if table.group:
-        choices.append(Choice("group", table.group, f"{len(series)} series", "--group"))
-    if filled:
-        what = {"interpolate": "filled by straight lines", "drop": "windows with one are left out"}
-        reason = f"{filled} of {len(seen)} rows lack a value: {what[missing]}"
-        choices.append(Choice("missing", missing, reason, "--missing"))
-    return replace(
-        table,
-        series=tuple(series),
-        values=np.concatenate(values),
-        times=np.concatenate(times),
-        observed=seen,
-        usable=seen if missing == "drop" else np.ones_like(seen),
-        choices=tuple(choices),
-    )
-
-
-def _refuse_missing(table: Table, rows: np.ndarray, at: np.ndarray) -> None:
-    fix = "set --missing interpolate or --missing drop"
-    holes, column = np.nonzero(np.isnan(table.values[rows]))
-    if holes.size:
-        name = table.columns[int(column[0])]
-        lines = [table.source.row(int(rows[r])) for r in dict.fromkeys(holes.tolist())]
-        shown = ", ".join(map(str, lines[:3])) + (", ..." if len(lines) > 3 else "")
-        raise InputError(
-            f"{table.source.path}, row {lines[0]}, column {name!r}",
-            f"{len(holes)} missing values (rows {shown})",
-            fix,
-        )
-    jumps = np.flatnonzero(np.diff(at) > 1)
-    if jumps.size:
-        lost = int(at[-1]) + 1 - len(at)
-        row = table.source.row(int(rows[jumps[0]]))
-        raise InputError(
-            f"{table.source.path}, row {row}, column {table.time!r}",
-            f"{lost} row{'s' if lost > 1 else ''} missing from the grid of "
-            f"{table.clock.describe()}, the first after row {row}",
-            fix,
-        )
-
-
-def _interpolate(grid: np.ndarray) -> np.ndarray:
-    """Straight lines between neighbours in time; the ends are whole."""
-    steps = np.arange(len(grid))
-    columns = []
-    for column in grid.T:
-        known = ~np.isnan(column)
-        columns.append(column if known.all() else np.interp(steps, steps[known], column[known]))
-    return np.column_stack(columns)
+        counted[rows] = np.arange(len(rows)) + (1 if name else source.first_row)
+    return counted

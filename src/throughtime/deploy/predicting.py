@@ -1,17 +1,27 @@
 """A saved model and a new table to forecasts that line up with the table's rows."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 
+from throughtime.data.grid import Series
+from throughtime.data.reading import Choice, listed
 from throughtime.data.tables import Columns, Table, read_table
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
 from throughtime.nn.models import Forecaster
 from throughtime.nn.storage import DataSpec
+
+
+class Forecasts(NamedTuple):
+    """Forecasts, and what was found and decided on the way to them."""
+
+    rows: pl.DataFrame
+    found: str  # what the file holds, in words
+    choices: tuple[Choice, ...]
 
 
 def predict(
@@ -21,69 +31,87 @@ def predict(
     *,
     missing: str | None = None,
     delimiter: str | None = None,
-) -> pl.DataFrame:
-    """Forecast what follows the last row of every series.
+) -> Forecasts:
+    """Forecast what follows the last row of every series, and say what was decided on the way.
 
     >>> model, spec = load(Path("model"))
-    >>> predict(model, spec, Path("new.csv")).columns
+    >>> predict(model, spec, Path("new.csv")).rows.columns
     ['date', 'step', 'co2']
 
     One row a series and step ahead: the group (if there is one), the time, written as the file
-    writes it, the step (1 is the first row to come) and a column for each target.
+    writes it, the step (1 is the first row to come) and a column for each target. A series' last
+    row is the last that has all its values. Series too short to forecast from are left out.
 
     Raises InputError where the table lacks a column, has another time step than the model learned,
-    or a series is shorter than the model's context.
+    or no series is as long as the model's context.
     """
     columns = Columns(spec.targets, spec.time or "none", spec.group, spec.inputs)
-    table = read_table(path, columns, missing=missing or spec.missing, delimiter=delimiter)
     learned = Clock(*spec.clock)
-    if len(table.values) == len(table.series):  # one row each has no step of its own
-        clock = replace(learned, form=table.clock.form, day=table.clock.day)
-        table = replace(table, clock=clock)
+    table = read_table(
+        path, columns, missing=missing or spec.missing, delimiter=delimiter, learned=learned
+    )
     if (table.clock.kind, table.clock.count, table.clock.unit) != spec.clock:
         raise InputError(
             table.source.path,
             f"one row every {table.clock.describe()}, but the model learned {learned.describe()}",
             "bring the rows to that step, or fit a model on these",
         )
-    windows = np.stack([_window(table, index, model) for index in range(len(table.series))])
+    need = model.config.context
+    found = {series: _hindrance(table, series, need) for series in table.series}
+    ready = [series for series, hindrance in found.items() if not hindrance]
+    left = [f"{series.name}: {why}" for series, why in found.items() if why]
+    if not ready:
+        name = f", {table.group} {table.series[0].name!r}" if table.group else ""
+        raise InputError(
+            f"{table.source.path}{name}",
+            found[table.series[0]],
+            "set --missing interpolate"
+            if "missing" in found[table.series[0]]
+            else "give more rows",
+        )
+    windows = np.stack([table.values[series.stop - need : series.stop] for series in ready])
     with torch.no_grad():
         forecasts = model(torch.from_numpy(windows)).numpy()
-    return pl.concat([_rows(table, index, forecast) for index, forecast in enumerate(forecasts)])
+    rows = [_rows(table, series, f) for series, f in zip(ready, forecasts, strict=True)]
+    choices = [*table.choices]
+    if left:
+        choices.append(Choice("series left out", listed(left, "; "), "no forecast for them"))
+    first = sorted({int(_ahead(table, series, 1)[0]) for series in ready})
+    begin = " to ".join(table.clock.stamp(np.array([*first[:1], *first[1:][-1:]])))
+    horizon = model.config.horizon
+    steps = f"{horizon} step{'s' if horizon > 1 else ''} of {table.clock.describe()}"
+    of = f" for each of {len(ready)} series" if table.group else ""
+    row = "" if table.time else "row "
+    choices.append(Choice("forecasts", f"begin at {row}{begin}", f"{steps}{of}"))
+    count = f"{table.rows} rows, {len(table.series)} series"
+    return Forecasts(pl.concat(rows), count, tuple(choices))
 
 
-def _window(table: Table, index: int, model: Forecaster) -> np.ndarray:
-    """The last context of a series, [T, C]."""
-    series, need = table.series[index], model.config.context
-    name = f", {table.group} {series.name!r}" if table.group else ""
-    if series.stop - series.start < need:
-        raise InputError(
-            f"{table.source.path}{name}",
-            f"{series.stop - series.start} rows, but the model looks back {need}",
-            "give more rows",
-        )
-    rows = slice(series.stop - need, series.stop)
-    if not table.usable[rows].all():
-        raise InputError(
-            f"{table.source.path}{name}",
-            f"missing values among the last {need} rows",
-            "set --missing interpolate",
-        )
-    return table.values[rows]
+def _hindrance(table: Table, series: Series, need: int) -> str:
+    """Why a series cannot be forecast; empty if it can."""
+    count = series.stop - series.start
+    if count < need:
+        return f"{count} rows, but the model looks back {need}"
+    if not table.usable[series.stop - need : series.stop].all():
+        return f"missing values among the last {need} rows"
+    return ""
 
 
-def _rows(table: Table, index: int, forecast: np.ndarray) -> pl.DataFrame:
+def _ahead(table: Table, series: Series, steps: int) -> np.ndarray:
+    """The times of so many steps after a series' last row."""
+    return table.clock.after(table.times[series.start : series.stop], np.arange(1, steps + 1))
+
+
+def _rows(table: Table, series: Series, forecast: np.ndarray) -> pl.DataFrame:
     """Forecasts [horizon, K] of one series as rows."""
-    series = table.series[index]
-    last = int(table.times[series.stop - 1])
     steps = list(range(1, len(forecast) + 1))
-    times = np.array([table.clock.after(last, step) for step in steps], dtype=np.int64)
+    times = _ahead(table, series, len(forecast))
     columns: dict[str, object] = {table.group: [series.name] * len(steps)} if table.group else {}
     taken = {table.group, table.time, *table.targets}
     if table.time:
         columns[table.time] = table.clock.write(times)
     else:
-        columns["forecast_row" if "row" in taken else "row"] = (times + 1).tolist()  # from 1
+        columns["forecast_row" if "row" in taken else "row"] = times.tolist()
     columns["forecast_step" if "step" in taken else "step"] = steps
     for column, target in enumerate(table.targets):
         columns[target] = forecast[:, column]

@@ -1,0 +1,168 @@
+"""How commands end: one line and an exit code for whatever goes wrong."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from helpers import throughtime
+
+MISTAKES = {
+    "missing file": (["compare", "nowhere.csv"], r"nowhere.csv: no such file"),
+    "missing values": (
+        ["compare", "{co2}"],
+        r"row \d+, column 'co2': \d+ missing values .*--missing",
+    ),
+    "no such column": (["compare", "{co2}", "--target", "c02"], "did you mean 'co2'"),
+    "bad choice": (
+        ["compare", "{co2}", "--missing", "interpolate", "--normalize", "batch"],
+        "--normalize: 'batch'; take one of window, global, none",
+    ),
+    "bad network": (["fit", "{co2}", "--network", "cnn", "-o", "m"], "--network: 'cnn'; take one"),
+    "no networks": (["compare", "{co2}", "--networks", ","], "--networks: none named"),
+    "bad horizon": (
+        ["fit", "{co2}", "--missing", "interpolate", "--horizon", "0", "-o", "m"],
+        "--horizon: 0; give a whole number",
+    ),
+    "no model": (["predict", "nowhere", "{co2}"], "nowhere: no model here"),
+    "no target": (["compare", "{co2}", "--target", ","], "--target: names no column"),
+    "no data": (["compare"], "Missing argument 'DATA'"),
+    "no such option": (["compare", "x.csv", "--horizn", "3"], "No such option"),
+    "no number": (["compare", "x.csv", "--horizon", "abc"], "Invalid value for '--horizon'"),
+    "huge context": (["compare", "{co2}", "--missing", "drop", "--context", "9" * 25], "too short"),
+    "precious folder": (["fit", "{co2}", "-o", "{mine}"], "holds other files"),
+    "no place": (
+        ["predict", "{model}", "{co2}", "-o", "{co2}/x.csv"],
+        "co2.csv: .*; name another place",
+    ),
+    "no place for forecasts": (
+        ["predict", "{model}", "{co2}", "-o", "/proc/nowhere/x.csv"],
+        r"throughtime: /proc/nowhere(/x.csv)?: [^;]*; name another place",
+    ),
+    "bad split": (
+        ["fit", "{co2}", "--missing", "drop", "--split", "70/30", "-o", "m"],
+        "--split: '70/30'; give three parts of 100, such as 70/15/15",
+    ),
+    "no run": (["report", "nowhere"], "comparison.json: cannot be read"),
+    "another run": (
+        ["compare", "{co2}", "--missing", "interpolate", "--out", "{taken}"],
+        "holds another comparison",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "text"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_gets_one_line_and_exit_code_2(co2_cut, comparison, tmp_path, arguments, text):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "identity").write_text("another")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("x")
+    places = {"co2": co2_cut, "taken": tmp_path / "taken", "mine": tmp_path / "mine"}
+    places["model"] = comparison[1] / "model"
+    done = throughtime(*(a.format(**places) for a in arguments), "--quiet", code=2, cwd=tmp_path)
+    assert re.search(text, done.stderr)
+    assert done.stderr.startswith("throughtime: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def lines(*values, header="t,y", start=1):
+    return header + "\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values, start))
+
+
+BAD_DATA = {
+    "infinity": (lines(*range(50), "inf", 3), "row 52, column 'y': an infinite value, 1 in all"),
+    "too large": (lines(*range(50), "-5e307"), "row 52, column 'y': -5e+307, beyond 1e+150"),
+    "too small": (lines(*[f"{i % 7}e-310" for i in range(99)]), "'y': the target is within 6e-310"),
+    "unsorted": ("t,y\n1,1\n3,2\n2,3\n", "row 4, column 't': time goes back after row 3; sort"),
+    "duplicate": ("t,y\n1,1\n2,2\n2,3\n", "row 4, column 't': the time of row 3 again; remove"),
+    "irregular": ("t,y\n2,1\n4,2\n6,3\n9,1\n", "row 5, column 't': irregular times: 9 follows 6"),
+    "constant": (lines(*[7] * 99), "column 'y': the target is constant (7) in its training part"),
+    "not UTF-8": (b"t,y\n1,1\n2,\xe9\n", "row 3, column 'y': byte 0xe9 is not UTF-8; save the"),
+    "cut": ("t,y\n1,1\n2", "row 3: the file is cut in the middle of its last row (1 of 2 fields)"),
+    "cut before a field": ("t,y\n1,1\n2,", "row 3, column 'y': the file ends with an empty field"),
+    "no header": ("2020-01-01,1.5\n2020-01-02,2\n", "row 1: '2020-01-01' where the names of col"),
+    "two-digit years": ("d,y\n20-01-01,1\n20-01-02,2\n", "row 2, column 'd': the year of '20-01-"),
+    "a far date": (
+        "t,y\n2020-01-01,1\n2020-01-02,1\n2020-01-03,1\n9999-01-01,2\n",
+        "row 5, column 't': 2914267 of 2914271 steps of 1 day have no row, most of them where",
+    ),
+    "decimal commas": ("t;y\n1;1,5\n2;2,5\n", "row 2, column 'y': '1,5' is not a number"),
+    "empty": ("", "the file is empty; give one with a header and rows"),
+    "short": (lines(1, 2, 3), "the longest series has 3 rows, too short for context"),
+}
+
+
+@pytest.mark.parametrize("command", ["compare", "fit"])
+@pytest.mark.parametrize(("content", "text"), BAD_DATA.values(), ids=BAD_DATA.keys())
+def test_bad_data_gets_one_line_and_exit_code_2(tmp_path, command, content, text):
+    if command == "fit" and "row" in text:
+        pytest.skip("the same reading")
+    data = tmp_path / "data.csv"
+    data.write_bytes(content if isinstance(content, bytes) else content.encode())
+    given = ["--time", "d" if "d,y" in str(content) else "t"] if b"," in data.read_bytes() else []
+    given = [] if "no header" in text or "decimal" in text else given
+    out = ["-o", "m"] if command == "fit" else ["--jobs", "1"]
+    done = throughtime(command, data, *given, "--missing", "interpolate", *out, "-q", code=2)
+    assert text in done.stderr
+    assert done.stderr.startswith(f"throughtime: {data}")
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
+
+
+def interrupted(command, cwd, ready):
+    """What a command says to Ctrl-C, sent to it once it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "throughtime", *map(str, command)],
+        cwd=cwd,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    ready(process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    return told
+
+
+def test_an_interrupt_says_how_to_go_on(co2_cut, tmp_path):
+    command = ["compare", co2_cut, "--time", "date", "--missing", "interpolate"]
+    command += ["--epochs", "1000", "--jobs", "1", "--out", "run"]
+
+    def a_trial_is_done(_):
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("run/trials/*/record.json")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    told = interrupted(command, tmp_path, a_trial_is_done)
+    assert told.endswith(
+        "throughtime: interrupted; what is done is kept, the same command goes on from there\n"
+    )
+
+
+def test_an_interrupted_fit_does_not_claim_to_have_kept_anything(co2_cut, tmp_path):
+    command = ["fit", co2_cut, "--time", "date", "--missing", "interpolate", "-o", "model"]
+    command += ["--epochs", "1000", "--parameters", "100000"]
+
+    def it_trains(process):
+        for line in process.stderr:
+            if line.startswith("  seed "):  # the last of its choices
+                return
+
+    told = interrupted(command, tmp_path, it_trains)
+    assert told == "throughtime: interrupted; nothing was written\n"
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error(co2_cut, comparison):
+    command = (
+        f"{sys.executable} -m throughtime predict {comparison[1] / 'model'} {co2_cut} -q | true"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
