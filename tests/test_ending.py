@@ -70,47 +70,73 @@ def test_a_mistake_gets_one_line_and_exit_code_2(co2_cut, comparison, tmp_path, 
     assert done.stdout == ""
 
 
-def lines(*values, header="t,y", start=1):
-    return header + "\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values, start))
+def rows(*values):
+    return "time,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values, 1))
 
 
 BAD_DATA = {
-    "infinity": (lines(*range(50), "inf", 3), "row 52, column 'y': an infinite value, 1 in all"),
-    "too large": (lines(*range(50), "-5e307"), "row 52, column 'y': -5e+307, beyond 1e+150"),
-    "too small": (lines(*[f"{i % 7}e-310" for i in range(99)]), "'y': the target is within 6e-310"),
-    "unsorted": ("t,y\n1,1\n3,2\n2,3\n", "row 4, column 't': time goes back after row 3; sort"),
-    "duplicate": ("t,y\n1,1\n2,2\n2,3\n", "row 4, column 't': the time of row 3 again; remove"),
-    "irregular": ("t,y\n2,1\n4,2\n6,3\n9,1\n", "row 5, column 't': irregular times: 9 follows 6"),
-    "constant": (lines(*[7] * 99), "column 'y': the target is constant (7) in its training part"),
-    "not UTF-8": (b"t,y\n1,1\n2,\xe9\n", "row 3, column 'y': byte 0xe9 is not UTF-8; save the"),
-    "cut": ("t,y\n1,1\n2", "row 3: the file is cut in the middle of its last row (1 of 2 fields)"),
-    "cut before a field": ("t,y\n1,1\n2,", "row 3, column 'y': the file ends with an empty field"),
-    "no header": ("2020-01-01,1.5\n2020-01-02,2\n", "row 1: '2020-01-01' where the names of col"),
-    "two-digit years": ("d,y\n20-01-01,1\n20-01-02,2\n", "row 2, column 'd': the year of '20-01-"),
-    "a far date": (
-        "t,y\n2020-01-01,1\n2020-01-02,1\n2020-01-03,1\n9999-01-01,2\n",
-        "row 5, column 't': 2914267 of 2914271 steps of 1 day have no row, most of them where",
+    "infinity": (rows(*range(50), "inf", 3), "row 52, column 'y': an infinite value, 1 in all"),
+    "too large": (rows(*range(50), "-5e307"), "row 52, column 'y': -5e+307, beyond 1e+150"),
+    "too small": (rows(*[f"{i % 7}e-310" for i in range(99)]), "'y': the target is within 6e-310"),
+    "unsorted": (
+        "time,y\n1,1\n3,2\n2,3\n",
+        "row 4, column 'time': time goes back after row 3; sort",
     ),
-    "decimal commas": ("t;y\n1;1,5\n2;2,5\n", "row 2, column 'y': '1,5' is not a number"),
+    "duplicate": (
+        "time,y\n1,1\n2,2\n2,3\n",
+        "row 4, column 'time': the time of row 3 again; remove",
+    ),
+    "irregular": (
+        "time,y\n2,1\n4,2\n6,3\n9,1\n",
+        "row 5, column 'time': irregular times: 9 follows 6",
+    ),
+    "constant": (rows(*[7] * 99), "column 'y': the target is constant (7) in its training part"),
+    "not UTF-8": (b"time,y\n1,1\n2,\xe9\n", "row 3, column 'y': byte 0xe9 is not UTF-8; save the"),
+    "cut": (
+        "time,y\n1,1\n2",
+        "row 3: the file is cut in the middle of its last row (1 of 2 fields)",
+    ),
+    "cut before a field": (
+        "time,y\n1,1\n2,",
+        "row 3, column 'y': the file ends with an empty field",
+    ),
+    "no header": ("2020-01-01,1.5\n2020-01-02,2\n", "row 1: '2020-01-01' where the names of col"),
+    "two-digit years": (
+        "time,y\n20-01-01,1\n20-01-02,2\n",
+        "row 2, column 'time': the year of '20-01-",
+    ),
+    "a far date": (
+        "time,y\n2020-01-01,1\n2020-01-02,1\n2020-01-03,1\n9999-01-01,2\n",
+        "row 5, column 'time': 2914267 of 2914271 steps of 1 day have no row, most of them where",
+    ),
+    "decimal commas": ("time;y\n1;1,5\n2;2,5\n", "row 2, column 'y': '1,5' is not a number"),
     "empty": ("", "the file is empty; give one with a header and rows"),
-    "short": (lines(1, 2, 3), "the longest series has 3 rows, too short for context"),
+    "short": (rows(1, 2, 3), "the longest series has 3 rows, too short for context"),
 }
 
 
-@pytest.mark.parametrize("command", ["compare", "fit"])
 @pytest.mark.parametrize(("content", "text"), BAD_DATA.values(), ids=BAD_DATA.keys())
-def test_bad_data_gets_one_line_and_exit_code_2(tmp_path, command, content, text):
-    if command == "fit" and "row" in text:
-        pytest.skip("the same reading")
+def test_bad_data_gets_one_line_and_exit_code_2(tmp_path, content, text):
     data = tmp_path / "data.csv"
     data.write_bytes(content if isinstance(content, bytes) else content.encode())
-    given = ["--time", "d" if "d,y" in str(content) else "t"] if b"," in data.read_bytes() else []
-    given = [] if "no header" in text or "decimal" in text else given
-    out = ["-o", "m"] if command == "fit" else ["--jobs", "1"]
-    done = throughtime(command, data, *given, "--missing", "interpolate", *out, "-q", code=2)
+    done = throughtime("compare", data, "--missing", "interpolate", code=2, cwd=tmp_path)
     assert text in done.stderr
     assert done.stderr.startswith(f"throughtime: {data}")
     assert (done.stderr.count("\n"), done.stdout) == (1, "")
+    assert [p.name for p in tmp_path.iterdir()] == ["data.csv"]
+
+
+def test_a_fault_of_ours_gets_one_line_and_exit_code_1():
+    code = "from throughtime.ending import run_to_the_end\n"
+    code += "def app(*_, **__):\n    raise RuntimeError('first\\nsecond')\n"
+    code += "run_to_the_end(app, keeps=False)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    expected = (
+        r"throughtime: a fault in throughtime \S+: RuntimeError in \S+, line 3: first second; "
+    )
+    assert re.match(expected, done.stderr)
+    assert done.stderr.count("\n") == 1
 
 
 def interrupted(command, cwd, ready):

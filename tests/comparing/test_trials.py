@@ -17,6 +17,8 @@ from throughtime.comparing import trials
 from throughtime.comparing.sizes import config_for
 from throughtime.comparing.trials import Spec, compare, run_trial, trivial_kinds
 from throughtime.data.batches import WindowPlan
+from throughtime.data.problem import read_problem
+from throughtime.data.tables import Columns
 from throughtime.errors import InputError
 from throughtime.nn.storage import load
 from throughtime.runs import TrialRecord, read_record, write_record
@@ -122,6 +124,20 @@ def test_the_scaler_saw_the_training_part_alone(problem):
     )
     before = problem.table.times < problem.parts.borders[0]
     assert float(model.normalizer.center) == pytest.approx(problem.table.values[before].mean())
+
+
+def test_the_scaler_saw_nothing_through_a_gap_at_the_border(tmp_path):
+    """What is filled in just before the border is drawn towards values that lie behind it."""
+    frames = []
+    for later in (0, 1000):
+        path = tmp_path / f"{later}.csv"
+        values = [f"{t % 7 + (t >= 70) * later}" if not 66 <= t < 73 else "" for t in range(100)]
+        path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
+        gap = read_problem(path, Columns(("y",), "t"), missing="interpolate", context=5)
+        settings = trials.TrainingSettings(epochs=1)
+        model, _ = trials.fit(gap, config_for(gap, "gru", "global", 100), settings, seed=0)
+        frames.append((float(model.normalizer.center), float(model.normalizer.spread)))
+    assert frames[0] == frames[1]
 
 
 def test_a_finished_comparison_is_read_back_and_not_done_again(

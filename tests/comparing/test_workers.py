@@ -70,8 +70,8 @@ def test_a_worker_that_is_killed_gets_one_line_and_what_is_done_is_kept(co2_cut,
     wait_for(lambda: len(done()) > 4)  # a network too: the workers are in the midst of the others
     os.kill(workers_of(process)[0], signal.SIGKILL)
     told = ended(process)
-    assert told.startswith("throughtime: a worker process was killed (is memory short?); what is")
-    assert "run the same command again" in told
+    assert told.startswith("throughtime: a worker process ended too early (killed? memory short?)")
+    assert "what is done is kept: run the same command again" in told
     assert process.returncode == 1
     assert len(done()) > 4
     assert all(json.loads(path.read_text()) for path in done())

@@ -70,7 +70,7 @@ def test_filled_values_are_known_from_the_value_they_are_drawn_towards(tmp_path)
     assert read.values.tolist() == [[1, 1], [2, 2], [3, 3], [4, 4], [5, 5], [6, 6]]
 
 
-@pytest.mark.parametrize("missing", ["interpolate", "drop"])
+@pytest.mark.parametrize("missing", ["error", "interpolate", "drop"])
 @pytest.mark.parametrize("far", ["2101-01-10", "9999-12-31"])
 def test_a_mistyped_date_far_away_is_named_at_once(tmp_path, missing, far):
     rows = [f"{d},{i}" for i, d in enumerate(days(9))]

@@ -124,7 +124,7 @@ def test_values_whose_squares_leave_float64_are_refused(tmp_path, value):
         ("a,b\n1,2\n", Columns(targets=("a",), inputs=("x",)), "no column 'x'"),
         ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose what .* --target"),
         ("y\n1\nx\n3\n", Columns(targets=("y",)), r"row 3, column 'y': text 'x' in a numeric col"),
-        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*decimal comma\? write decimal poi"),
+        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*decimal comma\? write points"),
         ("d;y\n2000-01-01;2,5\n", Columns(), r"row 2, column 'y': '2,5' is not .*decimal comma\?"),
         ("d,y\n2000-01-01,\n2000-01-02,low\n", Columns(), r"row 3, column 'y': 'low' is not a num"),
         ("d,y\n2000-01-01,\n", Columns(), "no column of numbers"),

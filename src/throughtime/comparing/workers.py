@@ -58,8 +58,8 @@ def run_side_by_side(
             yield futures[future], future.result()
     except BrokenProcessPool:
         raise LostWorkerError(
-            "a worker process was killed (is memory short?); what is done is kept: run the same "
-            "command again, with a lower --jobs to need less memory"
+            "a worker process ended too early (killed? memory short?); what is done is kept: run "
+            "the same command again, with a lower --jobs to need less memory"
         ) from None
     except BaseException:
         # stop at once: what is half done will be done anew

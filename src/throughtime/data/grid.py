@@ -70,9 +70,9 @@ def lay(rows: Rows, missing: str) -> Grid:
     start = lacking = absent = 0
     for name, piece in rows.pieces:
         at = rows.clock.positions(rows.times[piece])
+        _refuse_wide(rows, piece, at)
         if missing == "error":
             _refuse_missing(rows, piece, at)
-        _refuse_wide(rows, piece, at)
         grid = np.full((int(at[-1]) + 1, len(rows.columns)), np.nan)
         grid[at] = rows.values[piece]
         whole = np.asarray(~np.isnan(grid).any(axis=1))

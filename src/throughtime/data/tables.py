@@ -254,7 +254,7 @@ def _decimal_point(text: str) -> str:
     """What to do where a text is a number with a decimal comma; nothing elsewhere."""
     if not re.fullmatch(r"[+-]?[\d. ]*,\d+", text):
         return ""
-    return "a decimal comma? write decimal points (with sed, or the program that wrote the file)"
+    return "a decimal comma? write points (where no other comma stands: sed 's/,/./g' FILE)"
 
 
 def _refuse_extreme(values: np.ndarray, names: Sequence[str], source: Source) -> None:
