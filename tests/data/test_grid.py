@@ -94,7 +94,7 @@ def test_half_of_a_grid_may_be_empty(tmp_path):
     some = [f"{d},{i}" for i, d in enumerate(days(30)) if i < 10 or i >= 20]
     read = table(tmp_path, some)
     assert len(read.values) == 30
-    assert told(read, "missing")[1] == "10 steps of 1 day have no row: filled by straight lines"
+    assert told(read, "missing")[1] == "10 steps of 1 day without a row: filled by straight lines"
     with pytest.raises(
         InputError, match=r"row 12, .*most of them where 2000-01-31 follows 2000-01-1"
     ):

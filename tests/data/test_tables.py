@@ -85,7 +85,9 @@ def test_missing_values_and_rows_are_filled_by_straight_lines(tmp_path):
     assert read.usable.all()
     assert read.clock.stamp(read.times)[0] == "2000-01-02"
     assert read.rows == 6
-    assert choices(read)["missing"][1].startswith("3 of 6 rows lack a value, 1 steps of 1 day have")
+    assert choices(read)["missing"][1].startswith(
+        "3 of 6 rows lack a value, 1 step of 1 day without a row: "
+    )
     assert table(tmp_path, text, missing="drop").usable.tolist() == read.observed.tolist()
 
 

@@ -97,7 +97,8 @@ def lay(rows: Rows, missing: str) -> Grid:
     choices: list[Choice] = []
     if lacking or absent:
         found = [f"{lacking} of {len(rows.values)} rows lack a value"] if lacking else []
-        found += [f"{absent} steps of {rows.clock.describe()} have no row"] if absent else []
+        step = "step" if absent == 1 else "steps"
+        found += [f"{absent} {step} of {rows.clock.describe()} without a row"] if absent else []
         what = {"interpolate": "filled by straight lines", "drop": "windows with one are left out"}
         reason = f"{', '.join(found)}: {what[missing]}"
         choices.append(Choice("missing", missing, reason, "--missing"))
