@@ -6,10 +6,10 @@ STAMP := $(VENV)/.up-to-date
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint sanitize valgrind arm bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## fill .venv; does nothing when it is up to date
 
@@ -36,6 +36,27 @@ lint: $(STAMP) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+sanitize: build/fuzz-address build/fuzz-thread ## fuzz the kernels under sanitizers
+	build/fuzz-address 400
+	build/fuzz-thread 60
+
+valgrind: build/fuzz ## fuzz the kernels under valgrind (which knows no AVX-512: the others run)
+	valgrind --quiet --error-exitcode=1 --leak-check=full build/fuzz 60
+
+# On Debian: apt install g++-aarch64-linux-gnu qemu-user
+arm: build/fuzz-arm ## build the kernels for Arm and fuzz them under emulation
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/fuzz-arm 300
+
+FUZZ := tests/native/build.sh tests/native/fuzz.cpp $(wildcard native/*)
+build/fuzz: $(FUZZ)
+	mkdir -p build && bash $< $@ g++ -O2 -g
+build/fuzz-address: $(FUZZ)
+	mkdir -p build && bash $< $@ g++ -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+build/fuzz-thread: $(FUZZ)
+	mkdir -p build && bash $< $@ g++ -O1 -g -fsanitize=thread
+build/fuzz-arm: $(FUZZ)
+	mkdir -p build && bash $< $@ aarch64-linux-gnu-g++ -O3
 
 bench: $(STAMP) ## time the layers side by side with torch.nn
 	$(BIN)/python benchmarks/layers.py

@@ -66,6 +66,12 @@ struct Sums {
       : rows(p.P + 1 + p.I + (Math::splits_last ? 1 : 0)), count(panels_of<Real>(p.H) * G * rows * W),
         gates(scratch.take<Real>(count)),
         hr(p.w_hr ? scratch.take<Real>(whole_panels<Real>(p.P) * p.H) : nullptr) {}
+
+  // By the share itself: what its thread writes first lies near it.
+  void clear(const Layer<Real>& p) const {
+    fill_zero(count, gates);
+    if (hr) fill_zero(whole_panels<Real>(p.P) * p.H, hr);
+  }
 };
 
 // A share of the batch on its way back through time.
@@ -96,8 +102,7 @@ class Backward {
     dx_ = d.dx.at ? scratch.take<Real>(cap_ * row_distance<Real>(p.I)) : nullptr;
     m_rows_ = p.w_hr ? scratch.zeros<Real>(cap_ * (std::size_t)ldc_) : nullptr;
     m_panels_ = p.w_hr ? scratch.take<Real>(panels_of<Real>(p.P) * cap_ * W) : nullptr;
-    fill_zero(sums.count, sums.gates);
-    if (p.w_hr) fill_zero(whole_panels<Real>(p.P) * p.H, sums.hr);
+    sums.clear(p);
   }
 
   void run() {

@@ -11,7 +11,11 @@ namespace throughtime {
   extern const Kernels<float> float_kernels;   \
   extern const Kernels<double> double_kernels; \
   }
+#if defined(__aarch64__)
+THROUGHTIME_DECLARE(neon)
+#else
 THROUGHTIME_DECLARE(baseline)
+#endif
 #if defined(__x86_64__)
 THROUGHTIME_DECLARE(avx2)
 THROUGHTIME_DECLARE(avx512)
@@ -38,14 +42,18 @@ const Variant variants[] = {
     {"avx2", &avx2::float_kernels, &avx2::double_kernels,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
 #endif
+#if defined(__aarch64__)
+    {"neon", &neon::float_kernels, &neon::double_kernels, [] { return true; }},
+#else
     {"baseline", &baseline::float_kernels, &baseline::double_kernels, [] { return true; }},
+#endif
 };
 
 const Variant* best() {
   for (const Variant& variant : variants) {
     if (variant.runs_here()) return &variant;
   }
-  return nullptr;  // never: the baseline runs everywhere
+  return nullptr;  // never: the last runs everywhere
 }
 
 std::atomic<const Variant*> in_use{best()};

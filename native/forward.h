@@ -97,6 +97,7 @@ class Forward {
 
  private:
   void run(std::size_t i0, std::size_t i1, Real* kept, bool again) {
+    if (!width_) kept = nullptr;
     for (std::size_t from = i0; from < i1; from += steps_) {
       const std::size_t to = smaller(from + steps_, i1);
       project(from, to);

@@ -82,6 +82,7 @@ void backward(const Layer<Real>* layers, const LayerGradient<Real>* gradients, s
       if (p.mark_every) again.emplace_back(layers[k], scratch, threads);
       for (std::size_t s = 0; s < of; ++s) {
         of_layer.push_back(&sums.emplace_back(p, scratch));
+        if (!parts) sums.back().clear(p);  // no samples, no share
       }
     }
     in_parallel(count * parts, threads, [&](std::size_t i) {

@@ -42,9 +42,9 @@ struct Array {
   Value& operator[](std::size_t i) const { return data[i]; }
 };
 template <class Value>
-Array<Value> random_array(std::size_t n) {
+Array<Value> random_array(std::size_t n, double scale = 0.7) {
   Array<Value> a(n);
-  std::normal_distribution<double> normal(0, 0.7);
+  std::normal_distribution<double> normal(0, scale);
   for (std::size_t i = 0; i < n; ++i) a[i] = (Value)normal(source);
   return a;
 }
@@ -155,7 +155,9 @@ Inputs<Real> random_inputs(const Sizes& s) {
   Inputs<Real> in;
   const bool lstm = s.cell == Cell::kLstm;
   in.x_rows = random_rows(s, s.I, in.x);
-  in.w_ih = random_array<Real>(s.G * s.H * s.I), in.w_hh = random_array<Real>(s.G * s.H * s.P);
+  // no larger than what keeps states and gradients of order 1: chaos would magnify every rounding
+  in.w_ih = random_array<Real>(s.G * s.H * s.I, 1 / std::sqrt((double)s.I));
+  in.w_hh = random_array<Real>(s.G * s.H * s.P, 1 / std::sqrt((double)s.P));
   if (s.bias) in.b_ih = random_array<Real>(s.G * s.H), in.b_hh = random_array<Real>(s.G * s.H);
   if (s.P != s.H) in.w_hr = random_array<Real>(s.P * s.H);
   in.h_0 = random_array<Real>(s.B * s.P);
