@@ -1,23 +1,39 @@
 """Our layers beside torch.nn's: verify, then time, side by side in one process.
 
-    python benchmarks/layers.py [--threads 2] [--cells GRU,LSTM,RNN] [--repeats 15]
+    python benchmarks/layers.py [--threads 1,2] [--cells GRU,LSTM,RNN] [--repeats 15] [--out FILE]
 
-For each shape both layers get the same weights, input and cotangent. First their outputs and all
+For each shape both layers get the same weights, input and cotangent. First outputs and all
 gradients must agree; then forward alone and forward with backward are timed in turns, so that both
-see the same machine. Printed: medians, the middle half of the times as spread, and the ratio
-torch's time / ours (above 1: ours is faster). The last line is JSON.
+see the same machine. Then the same for ragged batches against torch's PackedSequence, for one step
+of a stream against torch's cells and ONNX Runtime (where it is installed), and for what looking
+inside costs.
+
+Printed: medians of milliseconds, the middle half of the times as spread, and the ratio torch's time
+/ ours (above 1: ours is faster). `peak` is the largest square product that our micro-kernel or
+torch computes here in this run, in GFLOP/s; `of peak` is our multiply-adds per second as a part of
+it, and `bound` the ratio that a layer of no cost but its products at the peak would reach: none
+that does all of the arithmetic goes beyond it. The last line is JSON; --out writes it to a file.
 """
 
 import argparse
 import json
 import math
+import os
 import platform
+import subprocess
 import time
+from pathlib import Path
 from statistics import median, quantiles
 
+import numpy as np
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime
+from throughtime.nn import native
+from throughtime.nn.calls import Given
+from throughtime.nn.differentiation import How, Seen, sequence
+from throughtime.runtime import Stream
 
 GRID = [  # T, B, I, H
     (100, 1, 8, 32),
@@ -29,30 +45,30 @@ GRID = [  # T, B, I, H
     (784, 64, 1, 128),
     (1000, 16, 64, 64),
 ]
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 AGREEMENT = 2e-4  # largest difference, relative to the largest value: float32 sums of many steps
 
 
-def forward_and_backward(layer, x, cotangent):
+def gradients(layer, x, cotangent, *given, **options):
     """Output, and the gradients of the input and of every weight."""
-    output, _ = layer(x)
+    output, _ = layer(*(given or (x,)), **options)
+    output = output.data if hasattr(output, "batch_sizes") else output
     return output, torch.autograd.grad(output, (x, *layer.parameters()), cotangent)
 
 
-def verify(theirs, ours, x, cotangent):
-    """Stop unless both layers say the same."""
-    expected, expected_grads = forward_and_backward(theirs, x, cotangent)
-    actual, actual_grads = forward_and_backward(ours, x, cotangent)
-    for a, e in zip((actual, *actual_grads), (expected, *expected_grads), strict=True):
+def verify(name, actual, expected):
+    """Stop unless both say the same."""
+    for a, e in zip(actual, expected, strict=True):
         difference = float((a - e).detach().abs().max() / e.detach().abs().max())
         if not difference < AGREEMENT:
-            raise SystemExit(f"{ours} differs from torch.nn by {difference:.2g}")
+            raise SystemExit(f"{name} differs by {difference:.2g}")
 
 
-def time_in_turns(one, other, repeats):
-    """Milliseconds of both, measured alternately: [(median, spread), (median, spread)]."""
-    taken = ([], [])
+def time_in_turns(calls, repeats):
+    """Milliseconds of each, measured alternately: [(median, spread), ...]."""
+    taken = [[] for _ in calls]
     for turn in range(repeats + 2):
-        for call, times in zip((one, other), taken, strict=True):
+        for call, times in zip(calls, taken, strict=True):
             began = time.perf_counter()
             call()
             if turn >= 2:  # the first turns warm up
@@ -64,65 +80,286 @@ def time_in_turns(one, other, repeats):
     return summaries
 
 
-def run(kind, shape, repeats):
-    """One line of the table."""
-    steps, batch, inputs, hidden = shape
+def peak_of(threads, size=1536):
+    """GFLOP/s of the largest square product: our micro-kernel's, torch's."""
+    a, b, c = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
+    native.kernels.product(a, b, c, threads)
+    verify("the product", [c], [a @ b.T])
+    times = ([], [])
+    for _ in range(8):
+        for call, taken in (
+            (lambda: native.kernels.product(a, b, c, threads), times[0]),
+            (lambda: torch.mm(a, b.T, out=c), times[1]),
+        ):
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+    return [2 * size**3 / min(taken) / 1e9 for taken in times]
+
+
+def pair(kind, inputs, hidden):
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(inputs, hidden)
     ours = getattr(throughtime, kind)(inputs, hidden)
     ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def compared(torchs, mine):
+    return {
+        "torch_ms": torchs[0],
+        "torch_spread_ms": torchs[1],
+        "ours_ms": mine[0],
+        "ours_spread_ms": mine[1],
+        "ratio": torchs[0] / mine[0],
+    }
+
+
+def grid_line(kind, shape, repeats, peak):
+    steps, batch, inputs, hidden = shape
+    theirs, ours = pair(kind, inputs, hidden)
     x = torch.randn(steps, batch, inputs, requires_grad=True)
-    cotangent = torch.randn(steps, batch, hidden)
-    verify(theirs, ours, x, cotangent)
+    dy = torch.randn(steps, batch, hidden)
+    (y, dx), (expected, dx_expected) = gradients(ours, x, dy), gradients(theirs, x, dy)
+    verify(f"{kind} {shape}", (y, *dx), (expected, *dx_expected))
     line = {"cell": kind, "shape": shape, "path": throughtime.explain_path(ours, x).name}
     with torch.no_grad():
-        alone = time_in_turns(lambda: theirs(x), lambda: ours(x), repeats)
+        alone = time_in_turns([lambda: theirs(x), lambda: ours(x)], repeats)
     both = time_in_turns(
-        lambda: forward_and_backward(theirs, x, cotangent),
-        lambda: forward_and_backward(ours, x, cotangent),
-        repeats,
+        [lambda: gradients(theirs, x, dy), lambda: gradients(ours, x, dy)], repeats
     )
-    for name, (torchs, mine) in (("forward", alone), ("forward_backward", both)):
-        line[name] = {
-            "torch_ms": torchs[0],
-            "torch_spread_ms": torchs[1],
-            "ours_ms": mine[0],
-            "ours_spread_ms": mine[1],
-            "ratio": torchs[0] / mine[0],
-        }
+    products = 2e-9 * steps * batch * GATES[kind] * hidden * (inputs + hidden)  # GFLOP
+    for name, times, work in (
+        ("forward", alone, products),
+        ("forward_backward", both, 3 * products),
+    ):
+        line[name] = compared(*times)
+        rate = work / (times[1][0] / 1e3)
+        line[name] |= {"gflops": rate, "of_peak": rate / peak}
+        line[name]["bound"] = times[0][0] / 1e3 * peak / work
     return line
+
+
+def grid(kinds, repeats, peak):
+    part = f"{'torch':>8} {'ours':>8} {'spread':>6} {'ratio':>6} {'bound':>6} {'of peak':>7}"
+    print(f"{'':25} | forward: {part[9:]:>37} | forward and backward")
+    print(f"{'cell':5}{'T':>5}{'B':>4}{'I':>5}{'H':>5} | {part} | {part}")
+    lines = []
+    for kind in kinds:
+        for shape in GRID:
+            line = grid_line(kind, shape, repeats, peak)
+            lines.append(line)
+            text = f"{kind:5}" + "".join(
+                f"{n:{w}}" for n, w in zip(shape, (5, 4, 5, 5), strict=True)
+            )
+            for name in ("forward", "forward_backward"):
+                n = line[name]
+                text += (
+                    f" | {n['torch_ms']:8.2f} {n['ours_ms']:8.2f} {n['ours_spread_ms']:6.2f} "
+                    f"{n['ratio']:6.2f} {n['bound']:6.2f} {n['of_peak']:7.0%}"
+                )
+            print(text, flush=True)
+        for name in ("forward", "forward_backward"):
+            own = [line[name] for line in lines if line["cell"] == kind]
+            ratio, bound = (
+                math.exp(sum(math.log(n[key]) for n in own) / len(own))
+                for key in ("ratio", "bound")
+            )
+            print(f"{kind} {name}: geometric means: ratio {ratio:.2f}, bound {bound:.2f}")
+    return lines
+
+
+def ragged(kind, repeats, steps=1000, batch=16, hidden=64):
+    """Lengths uniform in [T/2, T], against torch's PackedSequence and our own padded batch."""
+    theirs, ours = pair(kind, hidden, hidden)
+    lengths = torch.randint(steps // 2, steps + 1, (batch,))
+    lengths[0] = steps
+    x = torch.randn(steps, batch, hidden, requires_grad=True)
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    dy = torch.randn(steps, batch, hidden)
+    dy[torch.arange(steps).unsqueeze(1) >= lengths] = 0
+    dy_packed = pack_padded_sequence(dy, lengths, enforce_sorted=False).data
+
+    def torchs():
+        packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+        return gradients(theirs, x, dy_packed, packed)
+
+    def mine():
+        return gradients(ours, x, dy, x, lengths=lengths)
+
+    y, found = mine()
+    expected = pad_packed_sequence(theirs(packed)[0])[0]
+    verify(f"ragged {kind}", (y, *found), (expected, *torchs()[1]))
+    times = time_in_turns([torchs, mine, lambda: gradients(ours, x, dy)], repeats)
+    line = {"cell": kind, "shape": (steps, batch, hidden, hidden)} | compared(*times[:2])
+    line["of_padded"] = times[1][0] / times[2][0]
+    print(
+        f"ragged {kind}: PackedSequence {line['torch_ms']:.1f} ms, ours {line['ours_ms']:.1f} ms, "
+        f"ratio {line['ratio']:.1f}; {line['of_padded']:.2f} of our padded time"
+    )
+    return line
+
+
+def onnx_step(kind, cell, inputs, hidden):
+    """The same step as a session of ONNX Runtime on one thread; None where it is not there."""
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError:
+        return None
+    from onnx import TensorProto, helper
+
+    order = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}[kind]  # iofc; zrh
+
+    def ordered(parameter):
+        parts = np.split(parameter.detach().numpy(), len(order))
+        return np.concatenate([parts[k] for k in order])
+
+    weights = {
+        "W": ordered(cell.weight_ih)[None],
+        "R": ordered(cell.weight_hh)[None],
+        "B": np.concatenate([ordered(cell.bias_ih), ordered(cell.bias_hh)])[None],
+    }
+    states = ["h", "c"] if kind == "LSTM" else ["h"]
+    node = helper.make_node(
+        kind,
+        ["x", "W", "R", "B", "", *states],
+        ["", *(s + "_next" for s in states)],
+        hidden_size=hidden,
+        **({"linear_before_reset": 1} if kind == "GRU" else {}),
+    )
+
+    def value(name, size):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, size])
+
+    graph = helper.make_graph(
+        [node],
+        "step",
+        [value("x", inputs), *(value(s, hidden) for s in states)],
+        [value(s + "_next", hidden) for s in states],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return lambda x, *state: session.run(
+        None, {"x": x[None], **{s: v[None] for s, v in zip(states, state, strict=True)}}
+    )
+
+
+def streaming(kind, hidden, inputs=32, steps=400):
+    """One step, B=1: torch's cell, ONNX Runtime, and throughtime.runtime, in microseconds."""
+    torch.manual_seed(0)
+    cell = getattr(torch.nn, f"{kind}Cell")(inputs, hidden)
+    stream = Stream(kind, {f"{n}_l0": p.detach().numpy() for n, p in cell.named_parameters()})
+    x = torch.randn(1, inputs)
+    x_row, x_array = x[0].numpy(), x.numpy()
+    zero = torch.zeros(1, hidden)
+    state = (zero, zero) if kind == "LSTM" else zero
+    session = onnx_step(kind, cell, inputs, hidden)
+    states = [zero.numpy()] * (2 if kind == "LSTM" else 1)
+    expected = cell(x, state)
+    h = expected[0] if kind == "LSTM" else expected
+    verify(f"stream {kind}", [torch.from_numpy(stream.step(x_row).copy())], [h[0]])
+    if session:
+        verify(f"ONNX {kind}", [torch.from_numpy(session(x_array, *states)[0][0])], [h])
+
+    def loop(call):
+        def run():
+            for _ in range(steps):
+                call()
+
+        return run
+
+    calls = [lambda: cell(x, state), lambda: stream.step(x_row)]
+    calls += [lambda: session(x_array, *states)] if session else []
+    with torch.no_grad():
+        times = [1e3 * t / steps for t, _ in time_in_turns([loop(c) for c in calls], 9)]
+    line = {"cell": kind, "hidden": hidden, "inputs": inputs, "torch_us": times[0],
+            "ours_us": times[1], "onnx_us": times[2] if session else None}  # fmt: skip
+    text = f"step {kind} H={hidden}: ours {times[1]:.2f} us; torch's cell {times[0]:.1f} us, "
+    text += f"ratio {times[0] / times[1]:.1f}"
+    if session:
+        text += f"; ONNX Runtime {times[2]:.1f} us, ratio {times[2] / times[1]:.1f}"
+    print(text)
+    return line
+
+
+def looking(kind, repeats, shape=(100, 32, 64, 128)):
+    """What it costs to be handed gates, cell states and dL/dh_t."""
+    steps, batch, inputs, hidden = shape
+    _, ours = pair(kind, inputs, hidden)
+    x, dy = torch.randn(steps, batch, inputs), torch.randn(steps, batch, hidden)
+    h = torch.zeros(1, batch, hidden)
+    weights = list(ours.parameters())
+    given = Given(x, h, h if kind == "LSTM" else None, *(None,) * 6, weights=weights)
+
+    def run(seen):
+        y, _, _ = sequence(How(ours.mode, seen=seen), given)
+        torch.autograd.grad(y, weights, dy)
+
+    seen = Seen()
+    run(seen)
+    assert seen.dh.shape == (1, steps, batch, hidden)
+    plain, looked = time_in_turns([lambda: run(None), lambda: run(Seen())], 3 * repeats)
+    line = {"cell": kind, "shape": shape, "plain_ms": plain[0], "seen_ms": looked[0]}
+    print(f"looking inside {kind}: {looked[0] / plain[0] - 1:+.1%} of the step")
+    return line
+
+
+def machine():
+    model = next(
+        (
+            text.split(":")[1].strip()
+            for text in Path("/proc/cpuinfo").read_text().splitlines()
+            if text.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    here = Path(__file__).parent
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "instruction_set": native.kernels.instruction_set_in_use(),
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip(),
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", default="1,2")
     parser.add_argument("--cells", default="GRU,LSTM,RNN")
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    lines = []
-    head = f"{'cell':5} {'T':>5} {'B':>3} {'I':>4} {'H':>4} {'path':7}"
-    part = f"{'torch ms':>10} {'ours ms':>10} {'spread':>8} {'ratio':>6}"
-    print(f"{head} | forward {part} | forward+backward {part}")
-    for kind in asked.cells.split(","):
-        for shape in GRID:
-            line = run(kind, shape, asked.repeats)
-            lines.append(line)
-            steps, batch, inputs, hidden = shape
-            text = f"{kind:5} {steps:5} {batch:3} {inputs:4} {hidden:4} {line['path']:7}"
-            for name, pad in (("forward", 7), ("forward_backward", 16)):
-                n = line[name]
-                text += (
-                    f" | {'':{pad}} {n['torch_ms']:10.2f} {n['ours_ms']:10.2f} "
-                    f"{n['ours_spread_ms']:8.2f} {n['ratio']:6.2f}"
-                )
-            print(text, flush=True)
-        for name in ("forward", "forward_backward"):
-            ratios = [line[name]["ratio"] for line in lines if line["cell"] == kind]
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            print(f"{kind} {name.replace('_', '+')}: geometric mean of the ratios {mean:.2f}")
-    machine = {"cpu": platform.processor() or platform.machine(), "threads": asked.threads}
-    print(json.dumps({"machine": machine, "torch": torch.__version__, "lines": lines}))
+    kinds = asked.cells.split(",")
+    record = {"machine": machine(), "runs": []}
+    print(json.dumps(record["machine"]))
+    for threads in map(int, asked.threads.split(",")):
+        torch.set_num_threads(threads)
+        peaks = peak_of(threads)
+        print(f"\n{threads} thread(s); peak: ours {peaks[0]:.0f}, torch {peaks[1]:.0f} GFLOP/s")
+        run = {"threads": threads, "peak_ours": peaks[0], "peak_torch": peaks[1]}
+        run["grid"] = grid(kinds, asked.repeats, peaks[0])
+        gated = [kind for kind in kinds if kind != "RNN"]
+        run["ragged"] = [ragged(kind, max(3, asked.repeats // 3)) for kind in gated]
+        run["looking"] = [looking(kind, asked.repeats) for kind in gated]
+        record["runs"].append(run)
+    torch.set_num_threads(1)
+    print()
+    record["streams"] = [streaming(kind, h) for kind in ("LSTM", "GRU") for h in (32, 64, 128)]
+    if asked.out:
+        asked.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record))
 
 
 if __name__ == "__main__":

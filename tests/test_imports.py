@@ -20,6 +20,7 @@ ALLOWED = {
     "comparing": {*BASE, "training", "nn", "data", "runs", "__version__"},
     "report": {"runs"},
     "deploy": {*BASE, "nn", "data"},
+    "runtime": {"_native"},
     "printing": {"comparing", "runs"},
     "ending": {*BASE, "__version__"},
     "cli": {
