@@ -1,5 +1,6 @@
 #include "threads.h"
 
+#include <dlfcn.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -9,37 +10,17 @@
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <utility>
 #include <vector>
 
 namespace throughtime {
 namespace {
 
-// Its threads sleep between calls: no spinning, so a busy neighbour stalls nobody.
-class Pool {
+// Work that threads take piece by piece, so that a thread which comes late finds less to do.
+class Work {
  public:
-  void run(std::size_t count, std::size_t threads, void (*work)(void*, std::size_t),
-           void* context) {
-    {
-      std::unique_lock lock(mutex_);
-      while (workers_.size() + 1 < threads) workers_.emplace_back(&Pool::serve, this);
-      work_ = work;
-      context_ = context;
-      count_ = count;
-      next_ = 0;
-      wanted_ = threads - 1;
-      ++round_;
-    }
-    wake_.notify_all();
-    take();
-    // Workers that did not wake in time have nothing left to take: only those inside are awaited.
-    std::unique_lock lock(mutex_);
-    wanted_ = 0;
-    idle_.wait(lock, [&] { return inside_ == 0; });
-    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
-  }
+  Work(std::size_t count, void (*work)(void*, std::size_t), void* context)
+      : count_(count), work_(work), context_(context) {}
 
- private:
   void take() {
     try {
       for (std::size_t i; (i = next_.fetch_add(1)) < count_;) work_(context_, i);
@@ -49,7 +30,39 @@ class Pool {
       error_ = std::current_exception();
     }
   }
+  void rethrow() {
+    if (error_) std::rethrow_exception(error_);
+  }
 
+ private:
+  const std::size_t count_;
+  void (*const work_)(void*, std::size_t);
+  void* const context_;
+  std::atomic<std::size_t> next_{0};
+  std::mutex mutex_;
+  std::exception_ptr error_;
+};
+
+// Threads of our own, which sleep between calls.
+class Pool {
+ public:
+  void run(Work& work, std::size_t threads) {
+    {
+      std::unique_lock lock(mutex_);
+      while (workers_.size() + 1 < threads) workers_.emplace_back(&Pool::serve, this);
+      work_ = &work;
+      wanted_ = threads - 1;
+      ++round_;
+    }
+    wake_.notify_all();
+    work.take();
+    // Workers that did not wake in time have nothing left to take: only those inside are awaited.
+    std::unique_lock lock(mutex_);
+    wanted_ = 0;
+    idle_.wait(lock, [&] { return inside_ == 0; });
+  }
+
+ private:
   void serve() {
     std::size_t seen = 0;
     std::unique_lock lock(mutex_);
@@ -58,8 +71,9 @@ class Pool {
       seen = round_;
       --wanted_;
       ++inside_;
+      Work* work = work_;
       lock.unlock();
-      take();
+      work->take();
       lock.lock();
       if (--inside_ == 0) idle_.notify_one();
     }
@@ -68,33 +82,49 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::vector<std::thread> workers_;
-  void (*work_)(void*, std::size_t) = nullptr;
-  void* context_ = nullptr;
-  std::exception_ptr error_;
-  std::size_t count_ = 0, wanted_ = 0, inside_ = 0, round_ = 0;
-  std::atomic<std::size_t> next_{0};
+  Work* work_ = nullptr;
+  std::size_t wanted_ = 0, inside_ = 0, round_ = 0;
 };
+
+// OpenMP's entry as torch has loaded it, or null. Its threads are awake between torch's operators and
+// would keep a second pool from the processors.
+using OpenMp = void (*)(void (*)(void*), void*, unsigned, unsigned);
+OpenMp open_mp() {
+  static const auto entry = reinterpret_cast<OpenMp>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  return entry;
+}
 
 }  // namespace
 
 void parallel(std::size_t count, std::size_t threads, void (*work)(void*, std::size_t),
               void* context) {
   if (threads > count) threads = count;
-  // One pool a process, never destroyed: its threads end with the process. A forked child has none
-  // of its parent's threads, so it makes a pool of its own.
+  if (threads < 2) {
+    for (std::size_t i = 0; i < count; ++i) work(context, i);
+    return;
+  }
+  Work pieces(count, work, context);
+  // A forked child has none of its parent's threads, and OpenMP would wait for them for ever.
+  static const pid_t first_process = getpid();
+  if (open_mp() && getpid() == first_process) {
+    open_mp()([](void* all) { static_cast<Work*>(all)->take(); }, &pieces, (unsigned)threads, 0);
+    return pieces.rethrow();
+  }
+  // One pool a process, never destroyed: its threads end with the process.
   static std::mutex owner;
   static Pool* pool = nullptr;
   static pid_t pool_process = 0;
   std::unique_lock lock(owner, std::try_to_lock);
-  if (threads < 2 || !lock.owns_lock()) {  // busy with another caller's work: do it here
-    for (std::size_t i = 0; i < count; ++i) work(context, i);
-    return;
+  if (!lock.owns_lock()) {  // busy with another caller's work: do it here
+    pieces.take();
+    return pieces.rethrow();
   }
   if (pool_process != getpid()) {
     pool = new Pool;
     pool_process = getpid();
   }
-  pool->run(count, threads, work, context);
+  pool->run(pieces, threads);
+  pieces.rethrow();
 }
 
 void ask_for_large_pages(void* at, std::size_t bytes) {
