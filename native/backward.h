@@ -204,7 +204,7 @@ class Backward {
     Real* dh = p.w_hr ? inner_ + m * (std::size_t)ldc_ : dh_ + m * (std::size_t)ldh_;
     Real* dc = S == 2 ? dc_ + m * (std::size_t)ldc_ : nullptr;
     Real* d_row = d_rows_ + at * (std::size_t)ldd_;
-    by_vectors<Real>(H, [&](std::size_t u, auto n) {
+    by_vectors<Real>(H, [&](std::size_t u, auto n) __attribute__((always_inline)) {
       V r = {}, gate[G], state[S], dnew[S], da[G], dr = {}, dstate[S];
       for (std::size_t g = 0; g < G; ++g) gate[g] = read(gates + g * H + u, n);
       if constexpr (Math::splits_last) r = read(gates + G * H + u, n);

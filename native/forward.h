@@ -115,12 +115,7 @@ class Forward {
         for (std::size_t u = 0; u < p.H; u += W) {
           Real* sums = sums_ + (u * cap_ + offset_[i - from] * W) * G;
           recur(rows, u, operand, sums);
-          for (std::size_t m = 0; m < rows; ++m) {
-            const std::size_t b = share.sample[m];
-            const std::size_t at = again ? (i - i0) * share.rows + m : where.index(t, b);
-            Real* keep = kept ? kept + at * width_ * p.H : nullptr;
-            point(t, m, b, u, sums + m * G * W, keep, again);
-          }
+          point(t, rows, u, sums, kept, again ? (i - i0) * share.rows : kAsY);
         }
         if (p.w_hr) project_back(t, rows, again);
         Real* swap = h_;
@@ -165,12 +160,22 @@ class Forward {
     }
   }
 
-  // The cell's mathematics for one sample and a block of units.
-  void point(std::size_t t, std::size_t m, std::size_t b, std::size_t u, const Real* sums, Real* keep,
-             bool again) {
+  // The cell's mathematics for a block of units. What is kept goes to the rows from `at` on, or where
+  // y's rows are; y is written the first time alone.
+  static constexpr std::size_t kAsY = ~std::size_t(0);
+  void point(std::size_t t, std::size_t rows, std::size_t u, const Real* sums, Real* kept,
+             std::size_t at) {
+    for (std::size_t m = 0; m < rows; ++m, sums += G * W) {
+      const std::size_t b = share.sample[m], index = at == kAsY ? where.index(t, b) : at + m;
+      Real* keep = kept ? kept + index * width_ * p.H : nullptr;
+      Real* y = at != kAsY || p.w_hr ? nullptr : where.row(p.y, t, b) + u;
+      point_row(t, m, b, u, sums, keep, y);
+    }
+  }
+  [[gnu::always_inline]] inline void point_row(std::size_t t, std::size_t m, std::size_t b,
+                                               std::size_t u, const Real* sums, Real* keep, Real* y) {
     const std::size_t row = m * (std::size_t)ldh_, H = p.H, units = units_in(u);
-    Real* y = again || p.w_hr ? nullptr : where.row(p.y, t, b) + u;
-    by_vectors<Real>(units, [&](std::size_t v, auto n) {
+    by_vectors<Real>(units, [&](std::size_t v, auto n) __attribute__((always_inline)) {
       V a[G], r = V{}, state[S], gate[G], next[S];
       for (std::size_t g = 0; g < G; ++g) a[g] = load(sums + g * W + v);
       if constexpr (Math::splits_last) r = load(r_ + m * W + v);

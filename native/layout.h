@@ -112,7 +112,7 @@ struct Whole {
   constexpr operator std::size_t() const { return kLanes<Real>; }
 };
 template <class Real, class Use>
-void by_vectors(std::size_t count, Use use) {
+[[gnu::always_inline]] inline void by_vectors(std::size_t count, Use use) {
   constexpr std::size_t L = kLanes<Real>;
   std::size_t u = 0;
   for (; u + L <= count; u += L) use(u, Whole<Real>{});
