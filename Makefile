@@ -1,27 +1,36 @@
-# Everything happens in .venv, with the versions of constraints.txt.
+# Everything happens in .venv, with the versions of constraints.txt; other people's libraries, which
+# ask for versions of their own, in .venv-third-party with those of benchmarks/third_party.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
+OTHERS := .venv-third-party
+OTHERS_STAMP := $(OTHERS)/.up-to-date
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sanitize valgrind arm bench clean
+.PHONY: help setup demo test lint sanitize valgrind arm bench bench-third-party clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## fill .venv; does nothing when it is up to date
 
-$(BIN)/python:
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "throughtime needs Python 3.11 or later; name one with make PYTHON=..."; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "could not make .venv; on Debian: apt install python3-venv python3-dev g++"; exit 1; }
+	@$(PYTHON) -m venv $* || { rm -rf $*; \
+	  echo "could not make $*; on Debian: apt install python3-venv python3-dev g++"; exit 1; }
 
 $(STAMP): $(BIN)/python $(SOURCES)
 	@echo "setting up .venv (minutes the first time) ..."
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(OTHERS_STAMP): $(OTHERS)/bin/python $(SOURCES) benchmarks/third_party.txt
+	@echo "setting up $(OTHERS) (minutes the first time) ..."
+	PIP_CONSTRAINT=benchmarks/third_party.txt $(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable . darts neuralforecast pytorch-lightning statsmodels
 	@touch $@
 
 demo: $(STAMP) ## compare networks on the weekly CO2 record of Mauna Loa; at most 3 minutes
@@ -58,8 +67,11 @@ build/fuzz-thread: $(FUZZ)
 build/fuzz-arm: $(FUZZ)
 	mkdir -p build && bash $< $@ aarch64-linux-gnu-g++ -O3
 
-bench: $(STAMP) ## time the layers side by side with torch.nn
-	$(BIN)/python benchmarks/layers.py
+bench: $(STAMP) ## time the layers side by side with torch.nn (and ONNX Runtime, if it is in .venv)
+	$(BIN)/python benchmarks/layers.py --out benchmarks/results/layers.json
+
+bench-third-party: $(OTHERS_STAMP) ## whole trainings of darts' and neuralforecast's models, on theirs and on ours
+	$(OTHERS)/bin/python benchmarks/third_party.py
 
 clean: ## remove .venv and build products
-	rm -rf $(VENV) build
+	rm -rf $(VENV) $(OTHERS) build

@@ -1,5 +1,7 @@
 """The tour: what throughtime is for, in the order one would try it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -50,3 +52,10 @@ def test_the_readmes_ten_lines_run():
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     code = readme.split("```python\n")[1].split("```")[0]
     exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_readmes_table_is_the_benchmark_on_record():
+    root = Path(__file__).parents[1]
+    command = [sys.executable, str(root / "benchmarks" / "table.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout in (root / "README.md").read_text()
