@@ -11,7 +11,7 @@ import numpy as np
 
 from throughtime import _native  # pyright: ignore[reportMissingModuleSource]
 
-_GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+_KINDS = ("RNN", "LSTM", "GRU")
 
 
 class Stream:
@@ -32,8 +32,8 @@ class Stream:
     def __init__(
         self, kind: str, weights: Mapping[str, np.ndarray], nonlinearity: str = "tanh"
     ) -> None:
-        if kind not in _GATES:
-            raise ValueError(f"kind is one of {', '.join(_GATES)}; got {kind!r}")
+        if kind not in _KINDS:
+            raise ValueError(f"kind is one of {', '.join(_KINDS)}; got {kind!r}")
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity is tanh or relu; got {nonlinearity!r}")
         cell = getattr(_native.Cell, f"ELMAN_{nonlinearity.upper()}" if kind == "RNN" else kind)

@@ -88,3 +88,33 @@ def test_a_layer_is_its_cell_repeated():
         h = cell(x_t, h)
         outputs.append(h)
     assert_same(torch.stack(outputs), layer(x)[0])
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("form", ["tensor", "pair", "list", "triple", "3D", "double"])
+def test_states_of_every_form_are_taken_or_refused_as_torch_does(kind, form):
+    torch.manual_seed(0)
+    h = torch.randn(2, 4)
+    hx = {
+        "tensor": h,
+        "pair": (h, h),
+        "list": [h, h],
+        "triple": (h, h, h),
+        "3D": h.unsqueeze(0) if kind != "LSTM" else (h.unsqueeze(0), h),
+        "double": h.double() if kind != "LSTM" else (h.double(), h.double()),
+    }[form]
+    cells = [getattr(home, f"{kind}Cell")(3, 4) for home in (torch.nn, throughtime)]
+    cells[1].load_state_dict(cells[0].state_dict())
+    outcomes = []
+    for cell in cells:
+        try:
+            outcomes.append(cell(torch.ones(2, 3), hx))
+        except Exception as error:
+            outcomes.append(type(error))
+    if isinstance(outcomes[0], type):
+        assert outcomes[1] is outcomes[0]
+    else:
+        assert_same(outcomes[1], outcomes[0])
+    for wrong in ("LSTMCell", "GRUCell"):
+        with pytest.raises(TypeError):
+            getattr(throughtime, wrong)(3, 4, nonlinearity="relu")

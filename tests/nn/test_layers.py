@@ -280,9 +280,32 @@ def test_error_texts_say_what_was_expected():
         layer(torch.zeros(5, 2, 3), (torch.zeros(1, 2, 4), torch.zeros(1, 2, 5)))
 
 
-def test_dropout_with_one_layer_warns_as_torch_does():
-    with pytest.warns(UserWarning, match="num_layers greater than 1"):
-        throughtime.GRU(3, 4, dropout=0.5)
+@every_kind
+def test_dropout_with_one_layer_warns_where_the_layer_is_made(kind):
+    with pytest.warns(UserWarning, match="num_layers greater than 1") as caught:
+        getattr(throughtime, kind)(3, 4, dropout=0.5)
+    assert caught[0].filename == __file__
+
+
+@every_kind
+@pytest.mark.parametrize("form", ["list", "pair", "tensor", "one", "double", "2D"])
+def test_states_of_every_form_are_taken_or_refused_as_torch_does(kind, form):
+    h = torch.randn(1, 2, 4)
+    hx = {"list": [h, h], "pair": (h, h), "tensor": h, "one": (h,)}.get(form)
+    if form in ("double", "2D"):
+        wrong = h.double() if form == "double" else h[0]
+        hx = (wrong, wrong) if kind == "LSTM" else wrong
+    theirs, ours = pair(kind, 3, 4)
+    outcomes = []
+    for layer in (theirs, ours):
+        try:
+            outcomes.append(layer(torch.ones(5, 2, 3), hx))
+        except Exception as error:
+            outcomes.append(type(error))
+    if isinstance(outcomes[0], type):
+        assert outcomes[1] is outcomes[0]
+    else:
+        assert_same(outcomes[1], outcomes[0])
 
 
 def test_autocast_is_allowed_mixed_dtypes():

@@ -16,6 +16,7 @@ class _Cell(nn.Module):
     """One step of one layer, with torch.nn's parameter names."""
 
     kind: ClassVar[str]
+    nonlinearity: str = "tanh"
     bias_ih: nn.Parameter | None
     bias_hh: nn.Parameter | None
 
@@ -26,14 +27,11 @@ class _Cell(nn.Module):
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        *,
-        nonlinearity: str = "tanh",
     ) -> None:
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
-        self.nonlinearity = nonlinearity
         gate_size = cells.GATES[self.kind] * hidden_size
 
         def parameter(*shape: int) -> nn.Parameter:
@@ -53,7 +51,11 @@ class _Cell(nn.Module):
 
     def forward(self, input: Tensor, hx: Hidden | None = None) -> Any:
         """One step: input [B,I] or [I], state [B,H] or [H]."""
-        states = None if hx is None else (hx if isinstance(hx, tuple) else (hx,))
+        states: tuple[Any, ...] | None = None
+        if hx is not None:
+            if self.kind == "LSTM" and isinstance(hx, Tensor):
+                raise TypeError("LSTMCell: hx is a pair (h, c); got a tensor")
+            states = tuple(hx) if self.kind == "LSTM" else (hx,)
         for name, tensor in (("input", input), *(("hx", s) for s in states or ())):
             if tensor.dim() not in (1, 2):
                 raise ValueError(
@@ -109,7 +111,8 @@ class RNNCell(_Cell):
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {nonlinearity}")
-        super().__init__(input_size, hidden_size, bias, device, dtype, nonlinearity=nonlinearity)
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+        self.nonlinearity = nonlinearity
 
 
 class LSTMCell(_Cell):
