@@ -1,0 +1,67 @@
+"""The definition itself, on numbers that can be worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from throughtime.nn import cells
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def row(*values):
+    return torch.tensor([values], dtype=torch.float64)
+
+
+def test_elman_is_the_function_of_the_sum():
+    (h,) = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "tanh")
+    torch.testing.assert_close(h, row(math.tanh(0.75), math.tanh(-1.0)))
+    (h,) = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "relu")
+    assert h.tolist() == [[0.75, 0.0]]
+
+
+def test_lstm_takes_input_forget_cell_output_in_this_order():
+    i, f, g, o, c = 0.1, 0.2, 0.3, 0.4, 0.5
+    h, new_c = cells.lstm(row(i, f, g, 0.0), row(0.0, 0.0, 0.0, o), (row(9.0), row(c)))
+    expected = sigmoid(f) * c + sigmoid(i) * math.tanh(g)
+    torch.testing.assert_close(new_c, row(expected))
+    torch.testing.assert_close(h, row(sigmoid(o) * math.tanh(expected)))
+
+
+def test_gru_takes_reset_update_new_and_resets_after_the_product():
+    r, z, x_n, h_n, h = 0.1, 0.2, 0.3, 0.4, 0.5
+    (new,) = cells.gru(row(r, 0.0, x_n), row(0.0, z, h_n), (row(h),))
+    n = math.tanh(x_n + sigmoid(r) * h_n)
+    torch.testing.assert_close(new, row((1 - sigmoid(z)) * n + sigmoid(z) * h))
+
+
+def test_a_linear_network_counts_its_steps_in_both_directions():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    weights = cells.Weights(one, 2 * one)
+    x = torch.zeros(4, 1, 1, dtype=torch.float64)
+    for backwards, expected in ((False, [2, 4, 8, 16]), (True, [16, 8, 4, 2])):
+        y, (last,) = cells.sequence(
+            "RNN", x, (one,), weights, nonlinearity="relu", backwards=backwards
+        )
+        assert y.flatten().tolist() == expected
+        assert last.item() == 16
+
+
+def test_a_clipped_gradient_keeps_its_direction():
+    h = torch.zeros(2, 2, requires_grad=True)
+    (dh,) = torch.autograd.grad(
+        cells.clip_gradient(h, 1.0), h, torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    )
+    torch.testing.assert_close(dh, torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_every_kind_has_as_many_gates_as_its_weights(kind):
+    gates = cells.GATES[kind]
+    weights = cells.Weights(torch.randn(gates * 3, 2), torch.randn(gates * 3, 3))
+    state = (torch.zeros(4, 3),) * (2 if kind == "LSTM" else 1)
+    new = cells.step(kind, torch.randn(4, gates * 3), state, weights)
+    assert [s.shape for s in new] == [s.shape for s in state]
