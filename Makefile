@@ -73,5 +73,5 @@ bench: $(STAMP) ## time the layers side by side with torch.nn (and ONNX Runtime,
 bench-third-party: $(OTHERS_STAMP) ## whole trainings of darts' and neuralforecast's models, on theirs and on ours
 	$(OTHERS)/bin/python benchmarks/third_party.py
 
-clean: ## remove .venv and build products
+clean: ## remove .venv, .venv-third-party and build products
 	rm -rf $(VENV) $(OTHERS) build
