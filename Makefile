@@ -51,7 +51,7 @@ sanitize: build/fuzz-address build/fuzz-thread ## fuzz the kernels under sanitiz
 	build/fuzz-thread 60
 
 valgrind: build/fuzz ## fuzz the kernels under valgrind (which knows no AVX-512: the others run)
-	valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite build/fuzz 60
+	valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite build/fuzz 60
 
 # On Debian: apt install g++-aarch64-linux-gnu qemu-user
 arm: build/fuzz-arm ## build the kernels for Arm and fuzz them under emulation
