@@ -94,6 +94,10 @@ OpenMp open_mp() {
   return entry;
 }
 
+// A forked child has none of its parent's threads, and OpenMP would wait for them for ever. Asked at
+// load, not at the first call: that may be the child's.
+const pid_t first_process = getpid();
+
 }  // namespace
 
 void parallel(std::size_t count, std::size_t threads, void (*work)(void*, std::size_t),
@@ -104,8 +108,6 @@ void parallel(std::size_t count, std::size_t threads, void (*work)(void*, std::s
     return;
   }
   Work pieces(count, work, context);
-  // A forked child has none of its parent's threads, and OpenMP would wait for them for ever.
-  static const pid_t first_process = getpid();
   if (open_mp() && getpid() == first_process) {
     open_mp()([](void* all) { static_cast<Work*>(all)->take(); }, &pieces, (unsigned)threads, 0);
     return pieces.rethrow();

@@ -6,7 +6,7 @@ test_helpers.py shows that both fail on wrong answers.
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,10 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
 def assert_same(actual: Any, expected: Any, where: str = "result") -> None:
-    """Compare tensors, however nested, in structure, shape, dtype and value."""
-    if isinstance(expected, Tensor):
+    """Compare tensors, however nested, in structure, shape, dtype and value; types by identity."""
+    if isinstance(expected, type):
+        assert actual is expected, f"{where}: expected {expected.__name__}, got {actual!r}"
+    elif isinstance(expected, Tensor):
         _assert_same_tensor(actual, expected, where)
     elif expected is None:
         assert actual is None, f"{where}: expected None, got {type(actual).__name__}"
@@ -66,6 +68,14 @@ def gradients(
     # kept, because both layers of a comparison may share the graph of a packed input
     found = torch.autograd.grad(total, wanted, allow_unused=True, retain_graph=True)
     return dict(zip(inputs, found, strict=True))
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What a call returns, or the type of what it raises."""
+    try:
+        return call()
+    except Exception as error:
+        return type(error)
 
 
 def flat(tree: Any) -> list[Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers import assert_same, flat, gradients, throughtime
+from helpers import assert_same, flat, gradients, outcome, throughtime
 
 
 def lstm_gates() -> torch.Tensor:
@@ -85,3 +85,13 @@ def test_a_command_must_end_as_expected():
     for code in (0, 1):
         with pytest.raises(AssertionError):
             throughtime("nothing", code=code)
+
+
+def test_an_outcome_is_a_result_or_the_very_type_of_an_error():
+    assert outcome(lambda: 3) == 3
+    assert_same(outcome([].pop), IndexError)
+    for wrong in (LookupError, torch.zeros(1)):
+        with pytest.raises(AssertionError):
+            assert_same(IndexError, wrong)
+    with pytest.raises(AssertionError):
+        assert_same(torch.zeros(1), IndexError)

@@ -50,6 +50,9 @@ Parameters = Annotated[
     int, typer.Option(min=1, max=10**8, help="Size that every network is matched to.")
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="The (first) seed.")]
+NoSeed = Annotated[
+    int, typer.Option("--seed", min=0, help="Taken as by the others; nothing is drawn here.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")]
 
@@ -220,6 +223,7 @@ def predict(
         str | None, typer.Option(help="Missing values; default: as in training.")
     ] = None,
     delimiter: Delimiter = None,
+    seed: NoSeed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -253,6 +257,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Page to write; default: RUN/report.html.")
     ] = None,
+    seed: NoSeed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -274,7 +279,7 @@ def report(
 
 
 @app.command()
-def info(as_json: AsJson = False, quiet: Quiet = False) -> None:
+def info(seed: NoSeed = 0, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Show versions, the processor, and which path computes a layer, and why.
 
     Example: throughtime info --json

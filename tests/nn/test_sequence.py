@@ -1,6 +1,8 @@
 """The kernels through whole sequences: exact repetition, hard numbers, threads, forks, refusals."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -292,6 +294,30 @@ def test_a_forked_child_computes_too():
     child.join(timeout=60)
     assert child.exitcode == 0
     assert_bitwise(found, expected)
+
+
+FIRST_IN_CHILD = """
+import multiprocessing, torch, throughtime
+from throughtime.nn import native
+torch.set_num_threads(2)
+torch.mm(torch.ones(500, 500), torch.ones(500, 500))  # torch's threads are awake, ours never ran
+layer, x = throughtime.GRU(16, 64), torch.randn(40, 16, 16)
+def work(queue):
+    with torch.no_grad():
+        queue.put(layer(x)[0].numpy())  # torch's own threads would hang in there
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=work, args=(queue,))
+child.start()
+found = queue.get(timeout=60)
+child.join(timeout=60)
+with torch.no_grad():
+    assert (found == layer(x)[0].numpy()).all()
+"""
+
+
+def test_the_first_to_compute_may_be_a_forked_child():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_IN_CHILD], check=True, timeout=120)
 
 
 # ------------------------------------------------------------------ the raw calls
