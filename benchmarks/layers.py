@@ -97,6 +97,17 @@ def peak_of(threads, size=1536):
     return [2 * size**3 / min(taken) / 1e9 for taken in times]
 
 
+def bandwidth():
+    """GB/s read and written by a copy too large for any cache."""
+    a, b = torch.ones(2**26), torch.empty(2**26)
+    taken = []
+    for _ in range(8):
+        began = time.perf_counter()
+        b.copy_(a)
+        taken.append(time.perf_counter() - began)
+    return 2 * 4 * 2**26 / min(taken) / 1e9
+
+
 def pair(kind, inputs, hidden):
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(inputs, hidden)
@@ -349,6 +360,8 @@ def main():
         peaks = peak_of(threads)
         print(f"\n{threads} thread(s); peak: ours {peaks[0]:.0f}, torch {peaks[1]:.0f} GFLOP/s")
         run = {"threads": threads, "peak_ours": peaks[0], "peak_torch": peaks[1]}
+        run["bandwidth"] = bandwidth()
+        print(f"memory: {run['bandwidth']:.1f} GB/s")
         run["grid"] = grid(kinds, asked.repeats, peaks[0])
         gated = [kind for kind in kinds if kind != "RNN"]
         run["ragged"] = [ragged(kind, max(3, asked.repeats // 3)) for kind in gated]

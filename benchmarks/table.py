@@ -47,6 +47,35 @@ def table(record):
     return "\n".join(line.rstrip() for line in lines)
 
 
+KEPT = {"RNN": 0, "GRU": 4, "LSTM": 5}  # values a unit and step
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
+def roofline(record):
+    """What each shape must compute and move, forward and backward, and how near we come."""
+    run = record["runs"][-1]
+    peak, memory = run["peak_ours"], run["bandwidth"]
+    lines = [
+        f"{run['threads']} threads: {peak:.0f} GFLOP/s, {memory:.1f} GB/s to memory",
+        f"{'':5}{'T, B, I, H':19}{'GFLOP':>7}{'MB':>7}{'products':>10}{'memory':>9}{'ours':>9}",
+    ]
+    for line in run["grid"]:
+        cell, (steps, batch, inputs, hidden) = line["cell"], line["shape"]
+        work = 6e-9 * steps * batch * GATES[cell] * hidden * (inputs + hidden)
+        # x twice and dx; y written and read, dy; what is kept written and read
+        values = 3 * inputs + (3 + 2 * KEPT[cell]) * hidden
+        size = 4e-6 * steps * batch * values
+        times = (1e3 * work / peak, size / memory, line["forward_backward"]["ours_ms"])
+        shape = f"{steps}, {batch}, {inputs}, {hidden}"
+        lines.append(
+            f"{cell:5}{shape:19}{work:7.2f}{size:7.1f}"
+            + "".join(f"{t:{w}.2f}" for t, w in zip(times, (10, 9, 9), strict=True))
+        )
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
+    files = [word for word in sys.argv[1:] if word != "--roofline"]
     default = Path(__file__).parent / "results" / "layers.json"
-    print(table(json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else default).read_text())))
+    record = json.loads(Path(files[0] if files else default).read_text())
+    print(roofline(record) if "--roofline" in sys.argv else table(record))
