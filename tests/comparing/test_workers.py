@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from throughtime.comparing.workers import deaf_to_interrupts
+
 
 def start(co2_cut, folder, *arguments, **options):
     """A comparison that takes long, in a session of its own, so that signals reach all of it."""
@@ -59,6 +61,26 @@ def test_ctrl_c_at_any_time_gets_one_line(co2_cut, tmp_path, delay):
     os.killpg(process.pid, signal.SIGINT)
     assert ended(process).startswith("throughtime: interrupted; what is done is kept, the same")
     assert process.returncode == 130
+
+
+def test_ctrl_c_while_workers_start_waits_until_they_have_what_they_need():
+    """Another thread may hear it in the place of this one: the mask alone would not do."""
+    done, stop = [], threading.Event()
+    older = threading.Thread(target=stop.wait)
+    older.start()
+    try:
+        with pytest.raises(KeyboardInterrupt), deaf_to_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # time enough for this thread to be interrupted
+            done.append("started")
+    finally:
+        stop.set()
+        older.join()
+    assert done == ["started"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
 
 
 def test_a_worker_that_is_killed_gets_one_line_and_what_is_done_is_kept(co2_cut, tmp_path):

@@ -51,7 +51,7 @@ def run_side_by_side(
     pool = ProcessPoolExecutor(jobs, context, _begin, (shared,))
     try:
         futures: dict[Future[Any], Any] = {}
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             for spec in specs:
                 futures[pool.submit(_work, spec)] = spec
         for future in as_completed(futures):
@@ -75,17 +75,26 @@ def run_side_by_side(
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Generator[None]:
+def deaf_to_interrupts() -> Generator[None]:
     """Processes and threads started here never hear Ctrl-C, from their first instruction on.
 
     A terminal sends it to every process; the parent alone ends the workers and says what there is
-    to say. This process gets what came meanwhile at the end.
+    to say. This process gets what came meanwhile at the end: not in the midst of telling a worker
+    what it needs to start.
     """
+    came: list[int] = []
+    mine = threading.current_thread() is threading.main_thread()
+    # the mask is inherited; but a thread that is older may still hear it for this process
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if mine else None
     try:
         yield
     finally:
+        if mine:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _begin(shared: dict[str, Any]) -> None:
