@@ -1,6 +1,6 @@
-"""The README's table, from the last benchmark on record.
+"""The README's table, from the last benchmark on record; with --roofline, what bounds each shape.
 
-python benchmarks/table.py [benchmarks/results/layers.json]
+python benchmarks/table.py [--roofline] [benchmarks/results/layers.json]
 """
 
 import json
@@ -49,6 +49,7 @@ def table(record):
 
 KEPT = {"RNN": 0, "GRU": 4, "LSTM": 5}  # values a unit and step
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+FLOORS = {"GRU": 7, "RNN": 5, "LSTM": 2}  # of the geometric means
 
 
 def roofline(record):
@@ -70,6 +71,17 @@ def roofline(record):
         lines.append(
             f"{cell:5}{shape:19}{work:7.2f}{size:7.1f}"
             + "".join(f"{t:{w}.2f}" for t, w in zip(times, (10, 9, 9), strict=True))
+        )
+    lines.append("")
+    for cell, floor in FLOORS.items():
+        own = [line for line in run["grid"] if line["cell"] == cell]
+        small = [n["forward_backward"]["ratio"] for n in own if n["shape"][3] < 64]
+        bounds = [n["forward_backward"]["bound"] for n in own if n["shape"][3] >= 64]
+        needed = (floor ** len(own) / math.prod(bounds)) ** (1 / len(small))
+        reached = math.prod(small) ** (1 / len(small))
+        lines.append(
+            f"{cell}, mean {floor}: were the {len(bounds)} shapes from H=64 on at the peak, the "
+            f"{len(small)} smallest would need {needed:.1f}; they reach {reached:.1f}"
         )
     return "\n".join(lines)
 
