@@ -3,9 +3,9 @@
     python benchmarks/neighbours.py [--threads 2] [--repeats 40]
 
 A loop that meets the other threads at every time step, spinning, stalls when one of them is not
-running: a step then costs a scheduler's slice. Ours meet once a sequence. For each shape the time of
-forward and backward alone and beside one busy process a core is printed (median, and the slowest of
-all), and how often longer it takes. Two of two cores being busy, a fair share is half of the time: 2.
+running: a step then costs a scheduler's slice. Ours meet a few times a sequence. For each shape the
+time of forward and backward alone and beside one busy process a core is printed (median, and the
+slowest of all), and how many times longer it takes. A fair share of busy cores is half of them: 2.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import json
 import multiprocessing
 import os
 import time
+from functools import partial
 from statistics import median
 
 import torch
+
 from layers import gradients, pair, verify
 
 SHAPES = [(100, 1, 8, 32), (100, 32, 32, 64), (100, 64, 128, 256)]  # T, B, I, H
@@ -49,7 +51,7 @@ def measure(repeats, lines, key):
             verify(f"{kind} {shape}", (y, *found), (expected, *wanted))
             line = lines.setdefault((kind, shape), {"cell": kind, "shape": shape})
             for name, layer in (("ours", ours), ("torch", theirs)):
-                line[f"{name}_{key}"] = timed(lambda m=layer: gradients(m, x, dy), repeats)
+                line[f"{name}_{key}"] = timed(partial(gradients, layer, x, dy), repeats)
 
 
 def main():
