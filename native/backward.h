@@ -210,17 +210,19 @@ class Backward {
       if constexpr (Math::splits_last) r = read(gates + G * H + u, n);
       if constexpr (S == 1) state[0] = read(h + u, n);
       dnew[0] = load(dh + u);
-      V stays[S] = {};
+      V stays[S] = {}, later = {};
       if (p.zone_h.at) zone(p.zone_h, t, b, u, dnew[0], stays[0]);
       if constexpr (S == 2) {
         state[0] = V{};  // the Lstm's h reaches h' through the recurrent part alone
         state[1] = read(c + u, n);
-        dnew[1] = load(dc + u);
+        later = dnew[1] = load(dc + u);
         if (p.zone_c.at) zone(p.zone_c, t, b, u, dnew[1], stays[1]);
       }
       Math::backward(r, gate, state, dnew, da, &dr, dstate);
       if constexpr (S == 2) {
-        if (d.dc_seen) write(d.dc_seen + where.index(t, b) * H + u, dnew[1] + stays[1], n);
+        if (d.dc_seen) {  // h takes what was there before zoneout, so c_t has what comes later alone
+          write(d.dc_seen + where.index(t, b) * H + u, p.zone_c.at ? later : dnew[1], n);
+        }
         store(dc + u, dstate[1] + stays[1]);
         if (p.w_hr) {
           const V m_t = gate[G - 1] * tanh(Math::cell(gate, state));

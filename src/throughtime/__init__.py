@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from throughtime.insight.observation import observe
     from throughtime.nn.cell_layers import GRUCell, LSTMCell, RNNCell
     from throughtime.nn.convert import convert, patched, revert
     from throughtime.nn.layers import GRU, LSTM, RNN, explain_path
@@ -24,6 +25,7 @@ _HOMES = {
     "convert": "throughtime.nn.convert",
     "explain_path": "throughtime.nn.layers",
     "forced_path": "throughtime.nn.native",
+    "observe": "throughtime.insight.observation",
     "patched": "throughtime.nn.convert",
     "revert": "throughtime.nn.convert",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "convert",
     "explain_path",
     "forced_path",
+    "observe",
     "patched",
     "revert",
 ]

@@ -17,25 +17,29 @@ def row(*values):
 
 
 def test_elman_is_the_function_of_the_sum():
-    (h,) = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "tanh")
+    (h,), _ = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "tanh")
     torch.testing.assert_close(h, row(math.tanh(0.75), math.tanh(-1.0)))
-    (h,) = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "relu")
+    (h,), _ = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "relu")
     assert h.tolist() == [[0.75, 0.0]]
 
 
 def test_lstm_takes_input_forget_cell_output_in_this_order():
     i, f, g, o, c = 0.1, 0.2, 0.3, 0.4, 0.5
-    h, new_c = cells.lstm(row(i, f, g, 0.0), row(0.0, 0.0, 0.0, o), (row(9.0), row(c)))
+    (h, new_c), gates = cells.lstm(row(i, f, g, 0.0), row(0.0, 0.0, 0.0, o), (row(9.0), row(c)))
     expected = sigmoid(f) * c + sigmoid(i) * math.tanh(g)
     torch.testing.assert_close(new_c, row(expected))
     torch.testing.assert_close(h, row(sigmoid(o) * math.tanh(expected)))
+    told = (sigmoid(i), sigmoid(f), math.tanh(g), sigmoid(o))
+    torch.testing.assert_close(torch.cat(gates), torch.tensor(told, dtype=h.dtype).view(4, 1))
 
 
 def test_gru_takes_reset_update_new_and_resets_after_the_product():
     r, z, x_n, h_n, h = 0.1, 0.2, 0.3, 0.4, 0.5
-    (new,) = cells.gru(row(r, 0.0, x_n), row(0.0, z, h_n), (row(h),))
+    (new,), gates = cells.gru(row(r, 0.0, x_n), row(0.0, z, h_n), (row(h),))
     n = math.tanh(x_n + sigmoid(r) * h_n)
     torch.testing.assert_close(new, row((1 - sigmoid(z)) * n + sigmoid(z) * h))
+    told = (sigmoid(r), sigmoid(z), n, h_n)
+    torch.testing.assert_close(torch.cat(gates), torch.tensor(told, dtype=new.dtype).view(4, 1))
 
 
 def test_a_linear_network_counts_its_steps_in_both_directions():
@@ -63,5 +67,5 @@ def test_every_kind_has_as_many_gates_as_its_weights(kind):
     gates = cells.GATES[kind]
     weights = cells.Weights(torch.randn(gates * 3, 2), torch.randn(gates * 3, 3))
     state = (torch.zeros(4, 3),) * (2 if kind == "LSTM" else 1)
-    new = cells.step(kind, torch.randn(4, gates * 3), state, weights)
+    new, _ = cells.step(kind, torch.randn(4, gates * 3), state, weights)
     assert [s.shape for s in new] == [s.shape for s in state]

@@ -1,7 +1,9 @@
-"""A call of a layer in the one form that every path takes, and the checks torch.nn makes."""
+"""A call of a layer in the one form that every path takes, the checks torch.nn makes, and what a
+call leaves behind."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -39,8 +41,37 @@ class Given(NamedTuple):
         return steps, directions, hidden
 
 
+class Kept(NamedTuple):
+    """What forward leaves. Tensors that a cell or a call does without are empty."""
+
+    y: Tensor  # [T', B', D*P]
+    h_n: Tensor  # [D, B, P]
+    c_n: Tensor  # [D, B, H]
+    gates: Tensor  # [D, T', B', K, H]: the gates, then the LSTM's cell state or the GRU's W_hn h
+    marks: Tensor  # [D, ceil(T / every), B, H]: with a checkpoint, in the place of `gates`
+
+
+@dataclass
+class Seen:
+    """What a layer's forward and backward passes leave to look at; rows beyond a sample's length
+    hold anything. With `norms`, lengths of the vectors in place of the vectors."""
+
+    kept: Kept | None = None
+    dh: Tensor | None = None  # [D, T', B', P]: dL/dh_t; with `norms` [D, T', B']
+    dc: Tensor | None = None  # [D, T', B', H]: dL/dc_t
+    norms: bool = False
+
+    def reduced(self, values: Tensor) -> Tensor:
+        """[..., N] as it is, or its length."""
+        return values.norm(dim=-1) if self.norms else values
+
+
 def by_equations(
-    mode: str, given: Given, clip: float = 0.0, norms: Sequence[cells.Norms] = ()
+    mode: str,
+    given: Given,
+    clip: float = 0.0,
+    norms: Sequence[cells.Norms] = (),
+    seen: Seen | None = None,
 ) -> tuple[Tensor, ...]:
     """One layer by the plain equations: y [T',B',D*P], h_n and, for the LSTM, c_n [D,B,.].
 
@@ -56,6 +87,7 @@ def by_equations(
         x = x[0][spread]
     outputs: list[Tensor] = []
     states: list[cells.State] = []
+    steps: list[list[Any]] = [[None] * x.shape[0] if seen else [] for _ in range(directions)]
     for d in range(directions):
         own = given.weights[per * d : per * (d + 1)]
         zones = [None if z is None else z[d] for z in (given.zone_h, given.zone_c)]
@@ -83,14 +115,70 @@ def by_equations(
                 clip=clip,
                 norms=norms[d] if norms else None,
             ),
+            seen=steps[d] if seen else None,
         )
         outputs.append(output)
         states.append(state)
     y = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+    inside = None
     if spread is not None and lengths is not None:
         inside = torch.arange(x.shape[0], device=x.device).unsqueeze(1) < lengths
         y = y[inside].unsqueeze(0)
-    return (y, *(torch.stack(parts) for parts in zip(*states, strict=True)))
+    last = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+    if seen is not None:
+        _look(seen, steps, inside, y, last)
+    return (y, *last)
+
+
+def _look(
+    seen: Seen,
+    steps: list[list[tuple[cells.State, cells.Gates]]],  # [D][T]
+    inside: Tensor | None,  # [T, B], where y is packed
+    y: Tensor,
+    last: cells.State,
+) -> None:
+    """Fill `seen` now, and its gradients when a backward pass comes by."""
+
+    def placed(values: list[Tensor]) -> Tensor:  # T of [B, ...] to [T', B', ...]
+        whole = torch.stack(values)
+        return whole if inside is None else whole[inside].unsqueeze(0)
+
+    nothing = y.new_empty(0)
+    gates = nothing
+    if steps[0] and (steps[0][0][1] or len(last) == 2):
+        gates = torch.stack(
+            [placed([torch.stack((*g, *s[1:]), dim=1).detach() for s, g in d]) for d in steps]
+        )
+    c_n = last[1].detach() if len(last) == 2 else nothing
+    seen.kept = Kept(y.detach(), last[0].detach(), c_n, gates, nothing)
+
+    def begin() -> None:
+        shapes = [(len(steps), *y.shape[:2], s.shape[-1]) for s in last]
+        if seen.norms:
+            shapes = [shape[:3] for shape in shapes]
+        seen.dh, *dc = (y.new_zeros(shape) for shape in shapes)
+        seen.dc = dc[0] if dc else None
+
+    def watch(part: int, d: int, t: int) -> Callable[[Tensor], None]:
+        def store(gradient: Tensor) -> None:
+            if seen.dh is None:
+                begin()
+            whole = (seen.dh, seen.dc)[part]
+            assert whole is not None
+            gradient = seen.reduced(gradient.detach())
+            if inside is None:
+                whole[d, t].copy_(gradient)
+            else:
+                first, count = int(inside[:t].sum()), int(inside[t].sum())
+                whole[d, 0, first : first + count].copy_(gradient[:count])
+
+        return store
+
+    for d, states in enumerate(steps):
+        for t, (state, _) in enumerate(states):
+            for part, tensor in enumerate(state):
+                if tensor.requires_grad:
+                    tensor.register_hook(watch(part, d, t))  # pyright: ignore
 
 
 def _spread(batch_sizes: Tensor, batch: int) -> tuple[Tensor, Tensor]:
@@ -109,6 +197,7 @@ class Call(NamedTuple):
     batch_sizes: Tensor | None  # [T], of a PackedSequence
     lengths: Tensor | None  # [B]
     reset: Tensor | None  # [T, B]
+    order: Tensor | None = None  # [B]: where a PackedSequence's sorted batch has each sample
 
 
 def check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
@@ -200,14 +289,14 @@ def read(
 
 
 def _read_packed(layer: Facts, input: PackedSequence, states: tuple[Any, ...] | None) -> Call:
-    data, batch_sizes, order, _ = input
+    data, batch_sizes, order, back = input
     if data.dim() != 2:
         raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
     if states is not None and order is not None:
         states = tuple(s.index_select(1, order) for s in states)
     _check_input(layer, data)
     state = _check_state(layer, states, int(batch_sizes[0]), data)
-    return Call(data.unsqueeze(0), state, batch_sizes, None, None)
+    return Call(data.unsqueeze(0), state, batch_sizes, None, None, back)
 
 
 def _check_input(layer: Facts, x: Tensor) -> None:

@@ -72,7 +72,7 @@ class _Cell(nn.Module):
         else:
             weights = cells.Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
             x_part = functional.linear(x, weights.ih, weights.bias_ih)
-            new = cells.step(self.kind, x_part, states, weights, self.nonlinearity)
+            new, _ = cells.step(self.kind, x_part, states, weights, self.nonlinearity)
         if input.dim() == 1:
             new = tuple(s.squeeze(0) for s in new)
         return new if self.kind == "LSTM" else new[0]

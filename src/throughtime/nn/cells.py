@@ -2,7 +2,8 @@
 
 This file is the definition: every faster path is tested against it. A cell is a pointwise function
 of three things: the input part ``x_part = W_ih x_t + b_ih``, the recurrent part
-``h_part = W_hh h_{t-1} + b_hh``, and the previous state. Letters and gate order: docs/design.md.
+``h_part = W_hh h_{t-1} + b_hh``, and the previous state. It gives the new state, and the gates on
+the way to it for those who look. Letters and gate order: docs/design.md.
 """
 
 from collections.abc import Mapping
@@ -14,37 +15,43 @@ from torch import Tensor
 from torch.nn import functional
 
 State = tuple[Tensor, ...]  # (h,) or, for the LSTM, (h, c); each [B, H]
+Gates = tuple[Tensor, ...]  # in torch's order, each [B, H]
 
 
-def elman(x_part: Tensor, h_part: Tensor, state: State, nonlinearity: str) -> State:
+def elman(x_part: Tensor, h_part: Tensor, state: State, nonlinearity: str) -> tuple[State, Gates]:
     """h' = f(x + r), f = tanh or relu.  All [B, H].  Elman 1990."""
     f = torch.tanh if nonlinearity == "tanh" else torch.relu
-    return (f(x_part + h_part),)
+    return (f(x_part + h_part),), ()
 
 
-def lstm(x_part: Tensor, h_part: Tensor, state: State, norms: "Norms | None" = None) -> State:
+def lstm(
+    x_part: Tensor, h_part: Tensor, state: State, norms: "Norms | None" = None
+) -> tuple[State, Gates]:
     """Parts [B, 4H] in the order input, forget, cell, output; state (h, c).
 
     Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
-    i, f, g, o = (x_part + h_part).chunk(4, dim=-1)
-    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    parts = (x_part + h_part).chunk(4, dim=-1)
+    i, f, o = (torch.sigmoid(parts[k]) for k in (0, 1, 3))
+    g = torch.tanh(parts[2])
+    c = f * state[1] + i * g
     shown = c if norms is None or norms.c is None else normalized(c, norms.c, norms.bias_c)
-    h = torch.sigmoid(o) * torch.tanh(shown)
-    return h, c
+    h = o * torch.tanh(shown)
+    return (h, c), (i, f, g, o)
 
 
-def gru(x_part: Tensor, h_part: Tensor, state: State) -> State:
+def gru(x_part: Tensor, h_part: Tensor, state: State) -> tuple[State, Gates]:
     """Parts [B, 3H] in the order reset, update, new; state (h,).
 
-    Cho et al. 2014, in the form of torch and cuDNN: reset is applied after the recurrent product.
+    Cho et al. 2014, in the form of torch and cuDNN: reset is applied after the recurrent product,
+    which comes after the gates.
     """
     x_r, x_z, x_n = x_part.chunk(3, dim=-1)
     h_r, h_z, h_n = h_part.chunk(3, dim=-1)
     r = torch.sigmoid(x_r + h_r)
     z = torch.sigmoid(x_z + h_z)
     n = torch.tanh(x_n + r * h_n)
-    return ((1 - z) * n + z * state[0],)
+    return ((1 - z) * n + z * state[0],), (r, z, n, h_n)
 
 
 GATES: Mapping[str, int] = MappingProxyType({"RNN": 1, "GRU": 3, "LSTM": 4})
@@ -89,7 +96,8 @@ def step(
     nonlinearity: str = "tanh",
     h_mask: Tensor | None = None,
     norms: Norms | None = None,
-) -> State:
+    zones: tuple[Tensor | None, ...] = (None, None),
+) -> tuple[State, Gates]:
     """One time step of a cell.  x_part [B, G*H], state each [B, H] (h: [B, P] with projection)."""
     h = state[0] if h_mask is None else state[0] * h_mask
     if norms is None:
@@ -97,11 +105,14 @@ def step(
     else:
         h_part = normalized(functional.linear(h, weights.hh), norms.hh, weights.bias_hh)
     if kind == "LSTM":
-        new_h, c = lstm(x_part, h_part, state, norms)
-        return (new_h if weights.hr is None else functional.linear(new_h, weights.hr)), c
-    if kind == "GRU":
-        return gru(x_part, h_part, state)
-    return elman(x_part, h_part, state, nonlinearity)
+        (new_h, c), gates = lstm(x_part, h_part, state, norms)
+        new = (new_h if weights.hr is None else functional.linear(new_h, weights.hr), c)
+    elif kind == "GRU":
+        new, gates = gru(x_part, h_part, state)
+    else:
+        new, gates = elman(x_part, h_part, state, nonlinearity)
+    zoned = zip(new, state, zones, strict=False)
+    return tuple(n if z is None else z * s + (1 - z) * n for n, s, z in zoned), gates
 
 
 def normalized(part: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
@@ -118,12 +129,13 @@ def sequence(
     nonlinearity: str = "tanh",
     backwards: bool = False,
     extras: Extras | None = None,
+    seen: list[tuple[State, Gates]] | None = None,
 ) -> tuple[Tensor, State]:
     """One layer in one direction through all of time.
 
     ``x [T, B, I]`` to ``output [T, B, H]`` and the last state. Past a sample's length its state
     stands still and its output is 0. ``reset [T, B]`` is True where a new sequence begins: no state
-    crosses from t-1 to t, in either direction.
+    crosses from t-1 to t, in either direction. ``seen`` gets each step's state and gates.
     """
     lengths, reset, h_mask, zone_h, zone_c, clip, norms = extras or Extras()
     steps = x.shape[0]
@@ -141,12 +153,10 @@ def sequence(
                 if lengths is not None:  # marks beyond a sample's length say nothing
                     cleared = cleared & (border < lengths)
                 state = tuple(s.masked_fill(cleared.unsqueeze(-1), 0) for s in state)
-        new = step(kind, x_parts[t], state, weights, nonlinearity, h_mask, norms)
-        zones = (zone_h, zone_c)[: len(new)]
-        new = tuple(
-            n if z is None else z[t] * s + (1 - z[t]) * n
-            for n, s, z in zip(new, state, zones, strict=True)
-        )
+        zones = tuple(z if z is None else z[t] for z in (zone_h, zone_c))
+        new, gates = step(kind, x_parts[t], state, weights, nonlinearity, h_mask, norms, zones)
+        if seen is not None:
+            seen[t] = new, gates  # gradients come here as they were clipped
         if clip:
             new = (clip_gradient(new[0], clip), *new[1:])
         if lengths is None:

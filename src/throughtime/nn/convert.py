@@ -61,7 +61,7 @@ def convert(model: nn.Module) -> Conversion:
     def plan(module: nn.Module) -> type[nn.Module] | str | None:
         for name, theirs in THEIRS.items():
             if type(module) is theirs:
-                return _obstacle(module) or OURS[name]
+                return obstacle(module) or OURS[name]
             if isinstance(module, theirs):
                 kind = type(module).__name__
                 return f"a subclass of {name} ({kind}), which may compute something else"
@@ -85,7 +85,7 @@ def revert(model: nn.Module) -> Conversion:
         beyond = [n for n in layers.BEYOND_TORCH if getattr(module, n, False)]
         if beyond:
             return f"it uses {', '.join(beyond)}, which torch.nn lacks"
-        return _obstacle(module) or THEIRS[type(module).__name__]
+        return obstacle(module) or THEIRS[type(module).__name__]
 
     return _swap(model, plan, mark=False)
 
@@ -111,7 +111,7 @@ def patched() -> Generator[None]:
             setattr(home, name, original)
 
 
-def _obstacle(module: nn.Module) -> str:
+def obstacle(module: nn.Module) -> str:
     """Why a layer's weights cannot simply be shared, or nothing."""
     expected = {n for n, _ in _built(type(module), module, "meta").named_parameters()}
     strange = set(dict(module.named_parameters())) ^ expected
@@ -145,7 +145,7 @@ def _swap(model: nn.Module, plan: Any, mark: bool) -> Conversion:
         if isinstance(found, str):
             left[path] = found
         elif found is not None:
-            new = made.setdefault(id(module), _twin(found, module, mark))
+            new = made.setdefault(id(module), twin(found, module, mark))
             swapped[path] = found.__name__
             if not path:
                 model = new
@@ -155,7 +155,7 @@ def _swap(model: nn.Module, plan: Any, mark: bool) -> Conversion:
     return Conversion(model, MappingProxyType(swapped), MappingProxyType(left))
 
 
-def _twin(kind: type[nn.Module], module: nn.Module, mark: bool) -> nn.Module:
+def twin(kind: type[nn.Module], module: nn.Module, mark: bool) -> nn.Module:
     """A layer of another class with the same weights, hooks and mode."""
     new = _built(kind, module, "meta")
     for name, parameter in module.named_parameters():

@@ -12,19 +12,10 @@ import torch
 from torch import Tensor
 
 from throughtime.nn import native
-from throughtime.nn.calls import Given, by_equations
-from throughtime.nn.native import Gradients, Kept
+from throughtime.nn.calls import Given, Kept, Seen, by_equations
+from throughtime.nn.native import Gradients
 
 _OPTIONS = 9  # Given's tensors before its weights
-
-
-@dataclass
-class Seen:
-    """What a layer's forward and backward passes leave to look at."""
-
-    kept: Kept | None = None
-    dh: Tensor | None = None  # [D, T', B', P]: dL/dh_t
-    dc: Tensor | None = None  # [D, T', B', H]: dL/dc_t
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ def sequence(how: How, given: Given) -> tuple[Tensor, Tensor, Tensor | None]:
     wanted = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (given.x, given.h_0, given.c_0, *given.weights)
     )
-    if wanted or (_transformed() and not torch.compiler.is_compiling()):
+    if wanted or (transformed() and not torch.compiler.is_compiling()):
         found: Any = _Sequence.apply(how.cell, how.clip, how.checkpoint, how.seen, *tensors)
     elif _watched(tensors):
         found = torch.ops.throughtime.forward(how.cell, False, False, *given)
@@ -55,7 +46,7 @@ def sequence(how: How, given: Given) -> tuple[Tensor, Tensor, Tensor | None]:
     return y, h_n, c_n if how.cell == "LSTM" else None
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether torch.func transforms this call."""
     return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
 
@@ -64,7 +55,7 @@ def _watched(tensors: Any) -> bool:
     """Whether a compiler, a transform or a mode must see the operators."""
     return (
         torch.compiler.is_compiling()
-        or _transformed()
+        or transformed()
         or torch._C._len_torch_dispatch_stack() > 0  # pyright: ignore
         or any(t is not None and type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
     )
@@ -113,17 +104,20 @@ class _Sequence(torch.autograd.Function):
                 *kept,
             )
         elif torch.is_grad_enabled() or _watched((*tensors, *cotangents)):
-            how = (ctx.cell, ctx.clip, ctx.checkpoint, wants_dx)
+            how = (ctx.cell, ctx.clip, ctx.checkpoint, wants_dx, ctx.seen)
             found: Any = _Gradients.apply(*how, *cotangents[:3], *kept, *tensors)
             dx, dh_0, dc_0, *weights = found
         else:
-            wants = (wants_dx, ctx.seen is not None)
-            gradients = native.backward(
-                ctx.cell, ctx.checkpoint, ctx.clip, wants, cotangents[:3], _given(tensors), kept
-            )
-            dx, dh_0, dc_0, weights = gradients[:4]
-            if ctx.seen is not None:
-                ctx.seen.dh, ctx.seen.dc = gradients.dh_seen, gradients.dc_seen
+            dx, dh_0, dc_0, weights = _backward(
+                ctx.cell,
+                ctx.checkpoint,
+                ctx.clip,
+                wants_dx,
+                ctx.seen,
+                cotangents[:3],
+                _given(tensors),
+                kept,
+            )[:4]
         first = (dx if wants_dx else None, dh_0, None if tensors[2] is None else dc_0)
         return (None,) * 4 + first + (None,) * (_OPTIONS - 3) + tuple(weights)
 
@@ -155,15 +149,34 @@ class _Sequence(torch.autograd.Function):
         return _one_by_one(_Sequence, info.batch_size, in_dims, args)
 
 
+def _backward(
+    cell: str,
+    checkpoint: bool,
+    clip: float,
+    wants_dx: bool,
+    seen: Seen | None,
+    cotangents: tuple[Any, Any, Any],
+    given: Given,
+    kept: Kept,
+) -> Gradients:
+    """By the kernels, and for those who look."""
+    wants = (wants_dx, seen is not None)
+    found = native.backward(cell, checkpoint, clip, wants, cotangents, given, kept)
+    if seen is not None:
+        seen.dh = seen.reduced(found.dh_seen)
+        seen.dc = None if given.c_0 is None else seen.reduced(found.dc_seen)
+    return found
+
+
 class _Gradients(torch.autograd.Function):
-    """forward(cell, clip, checkpoint, wants_dx, dy, dh_n, dc_n, *kept, *tensors): the gradients.
+    """forward(cell, clip, checkpoint, wants_dx, seen, dy, dh_n, dc_n, *kept, *tensors): gradients.
 
     Of x, h_0, c_0 and the weights. Their own derivative goes through the plain equations.
     """
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cell: str, clip: float, checkpoint: bool, wants_dx: bool, *rest: Any
+        cell: str, clip: float, checkpoint: bool, wants_dx: bool, seen: Seen | None, *rest: Any
     ) -> Any:
         cotangents, kept, tensors = rest[:3], rest[3:8], rest[8:]
         given = _given(tensors)
@@ -172,15 +185,14 @@ class _Gradients(torch.autograd.Function):
                 cell, checkpoint, clip, wants_dx, *cotangents, *given, *kept
             )
         else:
-            found: Gradients = native.backward(
-                cell, checkpoint, clip, (wants_dx, False), cotangents, given, Kept(*kept)
-            )
-            dx, dh_0, dc_0, weights = found[:4]
+            dx, dh_0, dc_0, weights = _backward(
+                cell, checkpoint, clip, wants_dx, seen, cotangents, given, Kept(*kept)
+            )[:4]
         return (dx, dh_0, dc_0, *weights)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.cell, ctx.clip, _, ctx.wants_dx, *rest = inputs
+        ctx.cell, ctx.clip, _, ctx.wants_dx, _, *rest = inputs
         ctx.save_for_backward(*rest[:3], *rest[8:])
         ctx.set_materialize_grads(False)
 
@@ -224,7 +236,7 @@ class _Gradients(torch.autograd.Function):
         c_0, weights = (rest[0], rest[1:]) if lstm else (None, rest)
         middle = (None,) * 5
         return (
-            *(None,) * 4,
+            *(None,) * 5,
             *of_cotangents,
             *middle,
             x,

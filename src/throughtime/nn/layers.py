@@ -6,7 +6,7 @@ loads both ways. Own modules rather than subclasses: torch.compile refuses torch
 
 import math
 import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.nn import calls, cells, native
-from throughtime.nn.calls import Call, Given, Hidden
+from throughtime.nn.calls import Call, Given, Hidden, Seen
 from throughtime.nn.differentiation import How, sequence
 from throughtime.nn.native import Path
 
@@ -22,9 +22,20 @@ from throughtime.nn.native import Path
 BEYOND_TORCH = ("recurrent_dropout", "zoneout", "layer_norm", "clip_hidden_grad", "checkpoint")
 
 
-class _Layer(nn.Module):
+class Observer(Protocol):
+    """Who looks into a layer: `throughtime.observe`."""
+
+    def look(
+        self, layer: int, given: Given, order: Tensor | None, norms: list[cells.Norms]
+    ) -> Seen | None:
+        """Where one layer's call leaves what there is to see; None: not this time."""
+        ...
+
+
+class Layer(nn.Module):
     """What the three layers share: parameters and the stack of layers."""
 
+    observer: Observer | None = None  # set while `throughtime.observe` looks
     kind: ClassVar[str]
     nonlinearity: str = "tanh"
     weight_ih_l0: Tensor
@@ -207,7 +218,7 @@ class _Layer(nn.Module):
         extra = next((n for n in BEYOND_TORCH if getattr(self, n)), "")
         given = next((n for n in ("lengths", "reset") if getattr(call, n) is not None), "")
         empty = "" if call.x.shape[0] else "empty sequences"
-        return extra or given or empty
+        return extra or given or empty or ("" if self.observer is None else "observation")
 
     def _by_torch(self, call: Call, weights: list[Tensor]) -> tuple[Tensor, cells.State]:
         operators = {
@@ -229,7 +240,7 @@ class _Layer(nn.Module):
     def _by_layer(
         self, call: Call, weights: list[Tensor], compute: Any
     ) -> tuple[Tensor, cells.State]:
-        """The stack of layers, each computed by `compute` (its `Given`, its index)."""
+        """The stack of layers, each computed by `compute`."""
         x, directions = call.x, self._directions
         per = len(weights) // self.num_layers
         states: list[cells.State] = []
@@ -246,7 +257,13 @@ class _Layer(nn.Module):
                 *self._masks(x, h_0, c_0),
                 weights=weights[per * layer : per * (layer + 1)],
             )
-            x, *state = compute(given, layer)
+            norms: list[cells.Norms] = []
+            if self.layer_norm:
+                norms = [self._norms(layer, d) for d in range(directions)]
+            seen = None
+            if self.observer is not None:
+                seen = self.observer.look(layer, given, call.order, norms)
+            x, *state = compute(given, norms, seen)
             states.append(tuple(state))
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = functional.dropout(x, self.dropout)
@@ -254,14 +271,18 @@ class _Layer(nn.Module):
             return x, states[0]
         return x, tuple(torch.cat(parts) for parts in zip(*states, strict=True))
 
-    def _natively(self, given: Given, layer: int) -> tuple[Tensor, ...]:
-        how = How(self.mode, self.clip_hidden_grad, self.checkpoint)
-        y, h_n, c_n = sequence(how, given)
+    def _natively(
+        self, given: Given, norms: list[cells.Norms], seen: Seen | None
+    ) -> tuple[Tensor, ...]:
+        del norms  # the kernels have none
+        checkpoint = self.checkpoint and seen is None  # who looks wants all of it
+        y, h_n, c_n = sequence(How(self.mode, self.clip_hidden_grad, checkpoint, seen), given)
         return (y, h_n) if c_n is None else (y, h_n, c_n)
 
-    def _by_equations(self, given: Given, layer: int) -> tuple[Tensor, ...]:
-        norms = [self._norms(layer, d) for d in range(self._directions)] if self.layer_norm else []
-        return calls.by_equations(self.mode, given, self.clip_hidden_grad, norms)
+    def _by_equations(
+        self, given: Given, norms: list[cells.Norms], seen: Seen | None
+    ) -> tuple[Tensor, ...]:
+        return calls.by_equations(self.mode, given, self.clip_hidden_grad, norms, seen)
 
     def _masks(self, x: Tensor, h_0: Tensor, c_0: list[Tensor]) -> tuple[Tensor | None, ...]:
         """h_mask, zone_h and zone_c of `Given`, drawn anew at each call in training."""
@@ -291,7 +312,7 @@ class _Layer(nn.Module):
         return cells.Norms(*(getattr(self, n + _suffix(layer, direction)) for n in names))
 
 
-class RNN(_Layer):
+class RNN(Layer):
     """Elman's recurrent network (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
 
     >>> layer = RNN(8, 32, num_layers=2, nonlinearity="relu")
@@ -330,7 +351,7 @@ class RNN(_Layer):
         self.nonlinearity = nonlinearity
 
 
-class LSTM(_Layer):
+class LSTM(Layer):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000).
 
     >>> layer = LSTM(8, 32, batch_first=True)
@@ -345,7 +366,7 @@ class LSTM(_Layer):
     kind: ClassVar[str] = "LSTM"
 
 
-class GRU(_Layer):
+class GRU(Layer):
     """Gated recurrent unit (Cho et al. 2014, reset after the product as in torch and cuDNN).
 
     >>> layer = GRU(8, 32, bidirectional=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from throughtime.nn.calls import Given
+from throughtime.nn.calls import Given, Kept
 
 try:
     from throughtime import _native as kernels  # pyright: ignore[reportMissingModuleSource]
@@ -114,16 +114,6 @@ def forward_mode() -> bool:
         return False
     stack = functorch.get_interpreter_stack()
     return any(level.key() == functorch.TransformType.Jvp for level in stack)
-
-
-class Kept(NamedTuple):
-    """What forward wrote. Tensors that a cell or a call does without are empty."""
-
-    y: Tensor  # [T', B', D*P]
-    h_n: Tensor  # [D, B, P]
-    c_n: Tensor  # [D, B, H]
-    gates: Tensor  # [D, T', B', K, H]: the gates, then the LSTM's cell state or the GRU's W_hn h
-    marks: Tensor  # [D, ceil(T / every), B, H]: with a checkpoint, in the place of `gates`
 
 
 def empty_kept(cell: str, keep: bool, checkpoint: bool, given: Given, marked: int) -> Kept:

@@ -1,0 +1,1 @@
+"""Seeing through recurrent networks."""

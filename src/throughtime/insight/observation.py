@@ -1,0 +1,226 @@
+"""Looking inside: every state and gate at every time step, and the gradient that reaches it.
+
+The kernels compute all of it anyway; `observe` has them hand it out. Nothing is hooked to outputs
+(a hook on a fused layer's output sees the gradient of the output alone, not that of the state).
+"""
+
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.insight.views import Call, View
+from throughtime.nn import cells
+from throughtime.nn.calls import Given, Seen
+from throughtime.nn.cell_layers import GRUCell, LSTMCell, RNNCell
+from throughtime.nn.convert import OURS, THEIRS, obstacle, twin
+from throughtime.nn.differentiation import transformed
+from throughtime.nn.layers import Layer
+
+KEEP = ("all", "norms")
+
+
+class Observation(Mapping[str, View]):
+    """What was seen, by name: the module's path in the model, then the layer and direction.
+
+    ``seen["encoder.l0"]``, ``seen["encoder.l0_reverse"]``, ``seen["encoder.l1"]``; of a bare layer
+    ``seen["l0"]``. Each is the `View` of its last forward pass; `passes` has all.
+    """
+
+    def __init__(self) -> None:
+        self._passes: dict[str, list[View]] = {}
+        self.unseen: dict[str, str] = {}  # what cannot be looked into, and why
+
+    def passes(self, name: str) -> list[View]:
+        """Every pass of a layer in the block, in order. KeyError as for ``seen[name]``."""
+        if name not in self._passes:
+            raise KeyError(self._explain(name))
+        return list(self._passes[name])
+
+    def clear(self) -> None:
+        """Forget what was seen so far."""
+        self._passes.clear()
+
+    def __getitem__(self, name: str) -> View:
+        return self.passes(name)[-1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._passes)
+
+    def __len__(self) -> int:
+        return len(self._passes)
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [*(f"{n}: {p[-1]!r}" for n, p in self._passes.items()),
+             *(f"{n}: unseen, {why}" for n, why in self.unseen.items())]
+        ) or "nothing seen"  # fmt: skip
+
+    def _explain(self, name: str) -> str:
+        why = [why for path, why in self.unseen.items() if name.startswith(path)]
+        if why:
+            return f"{name!r} cannot be seen: {why[0]}"
+        if self._passes:
+            return f"{name!r} was not seen; seen: {', '.join(self._passes)}"
+        return (
+            f"{name!r} was not seen: no forward pass in the block, or one compiled in it for the "
+            "first time (compile before, or run uncompiled)"
+        )
+
+    def add(self, name: str, view: View) -> None:
+        """One more pass."""
+        self._passes.setdefault(name, []).append(view)
+
+
+class _Observer:
+    """What a layer calls while it is looked into."""
+
+    def __init__(self, path: str, layer: Layer, observation: Observation, norms: bool) -> None:
+        self._path = path
+        self._layer = layer
+        self._observation = observation
+        self._norms = norms
+        self._last: Call | None = None
+        self.active = True
+
+    def look(
+        self, layer: int, given: Given, order: Tensor | None, norms: list[cells.Norms]
+    ) -> Seen | None:
+        """Where one layer's call leaves what there is to see; None: not this time."""
+        if not self.active or torch.compiler.is_compiling():
+            return None
+        self.settle()
+        if transformed():
+            self._observation.unseen[self._path] = "it was called under torch.func or vmap"
+            return None
+        call = Call(given, order, norms, self._norms)
+        self._last = call
+        for direction in range(given.h_0.shape[0]):
+            name = f"{self._path}.l{layer}" if self._path else f"l{layer}"
+            view = View(self._layer, direction, call)
+            self._observation.add(name + ("_reverse" if direction else ""), view)
+        return call.seen
+
+    def settle(self) -> None:
+        """Let go of what will not be looked at."""
+        if self._norms and self._last is not None:
+            self._last.reduce(self._layer.kind)
+
+
+@contextmanager
+def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator[Observation]:
+    """Look into every recurrent layer of a model, ours and torch.nn's, while it computes.
+
+    >>> with throughtime.observe(model) as seen:
+    ...     loss = criterion(model(x), y)
+    ...     loss.backward()
+    >>> seen["encoder.l0"].gates["forget"]  # [T,B,H]
+    >>> seen["encoder.l0"].hidden_grad.norm(dim=-1)  # the gradient that reaches each step, [T,B]
+
+    Values need a forward pass in the block, gradients a backward pass in the block or after it.
+    ``every``: of so many calls of the model, the first is looked at. ``keep="norms"`` keeps the
+    lengths of the vectors alone. Layers of torch.nn are computed by ours with the same weights
+    within the block. A compiled model runs uncompiled within the block.
+
+    Raises ValueError where there is nothing to see, naming what was found, and RuntimeError where
+    somebody looks already.
+    """
+    if keep not in KEEP:
+        raise ValueError(f"keep is one of {', '.join(KEEP)}; got {keep!r}")
+    if every < 1:
+        raise ValueError(f"every must be 1 or more; got {every}")
+    observation = Observation()
+    observers: list[_Observer] = []
+    undo: list[Callable[[], None]] = []
+    try:
+        for full, module in model.named_modules():
+            path = ".".join(part for part in full.split(".") if part != "_orig_mod")
+            layer, why = _layer_of(module)
+            if why:
+                observation.unseen[path] = why
+            if layer is None:
+                continue
+            if module.__dict__.get("observer") is not None or "forward" in module.__dict__:
+                raise RuntimeError(
+                    f"{path or 'the model'} is being observed already, or its forward is replaced"
+                )
+            observer = _Observer(path, layer, observation, keep == "norms")
+            observers.append(observer)
+            undo.append(_attach(module, layer, observer))
+        if not observers:
+            found = "".join(f"; {path}: {why}" for path, why in observation.unseen.items())
+            raise ValueError(
+                f"no recurrent layer to look into in {type(model).__name__}: "
+                f"expected RNN, LSTM or GRU, throughtime's or torch.nn's{found}"
+            )
+        if every > 1:
+            undo.append(_sample(model, observers, every))
+        with _uncompiled():
+            yield observation
+    finally:
+        for step in undo:
+            step()
+        for observer in observers:
+            observer.settle()
+
+
+def _layer_of(module: nn.Module) -> tuple[Layer | None, str]:
+    """The layer that shows what a module computes, or why there is none."""
+    if isinstance(module, Layer):
+        return module, ""
+    kind = type(module).__name__
+    if isinstance(module, (RNNCell, LSTMCell, GRUCell, nn.RNNCellBase)):
+        return None, f"a {kind} computes one step, and the loop over time is the model's own"
+    if isinstance(module, torch.jit.ScriptModule) and module.original_name in OURS:
+        return None, "it is compiled by torch.jit"
+    for name, theirs in THEIRS.items():
+        if type(module) is theirs:
+            why = obstacle(module)
+            return (None, why) if why else (twin(OURS[name], module, mark=False), "")  # pyright: ignore
+        if isinstance(module, theirs):
+            return None, f"a subclass of {name} ({kind}), which may compute something else"
+    return None, ""
+
+
+def _attach(module: nn.Module, layer: Layer, observer: _Observer) -> Callable[[], None]:
+    """Have a layer call the observer; gives what undoes it."""
+    layer.observer = observer
+    if layer is module:
+        return lambda: delattr(layer, "observer")
+    original: Any = module.forward
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        if not observer.active:
+            return original(*arguments, **options)
+        layer.train(module.training)
+        return layer.forward(*arguments, **options)
+
+    module.forward = forward
+    return lambda: delattr(module, "forward")
+
+
+def _sample(model: nn.Module, observers: list[_Observer], every: int) -> Callable[[], None]:
+    """Look at the first of so many calls of the model."""
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        for observer in observers:
+            observer.settle()
+            observer.active = calls % every == 0
+        calls += 1
+
+    return model.register_forward_pre_hook(count).remove
+
+
+@contextmanager
+def _uncompiled() -> Generator[None]:
+    """What torch.compile made runs as it was written: a compiled graph has nobody looking in."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

@@ -1,0 +1,412 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import throughtime
+from helpers import assert_same
+from throughtime import forced_path, observe
+
+KINDS = ["RNN", "LSTM", "GRU"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def quantities(view):
+    """Everything a view shows, by name."""
+    found = {"hidden": view.hidden, "hidden_grad": view.hidden_grad, "input": view.input}
+    found |= {f"{name} gate": values for name, values in view.gates.items()}
+    if view.kind == "LSTM":
+        found |= {"cell": view.cell, "cell_grad": view.cell_grad}
+    return found
+
+
+def without_padding(view, values):
+    """Values with 0 for the padding, which must be NaN and nothing else."""
+    assert torch.equal(values.isnan().any(dim=-1), ~view.inside)
+    return values.nan_to_num(0.0)
+
+
+@st.composite
+def cases(draw):
+    kind = draw(st.sampled_from(KINDS))
+    hidden = draw(st.integers(2, 20))
+    options = {
+        "num_layers": draw(st.integers(1, 2)),
+        "bidirectional": draw(st.booleans()),
+        "bias": draw(st.booleans()),
+        "recurrent_dropout": draw(st.sampled_from([0.0, 0.4])),
+        "zoneout": draw(st.sampled_from([0.0, 0.3])),
+        "clip_hidden_grad": draw(st.sampled_from([0.0, 0.5])),
+        "checkpoint": draw(st.booleans()),
+    }
+    if kind == "RNN":
+        options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
+    if kind == "LSTM" and draw(st.booleans()):
+        options |= {"proj_size": draw(st.integers(1, hidden - 1)), "zoneout": 0.0}
+    sizes = draw(st.tuples(st.integers(1, 9), st.integers(1, 7), st.integers(1, 5)))
+    steps = draw(st.sampled_from(["all", "lengths", "reset", "both", "packed"]))
+    return kind, hidden, options, sizes, steps, draw(st.integers(0, 10**6))
+
+
+@settings(max_examples=150)
+@given(case=cases())
+def test_the_kernels_show_what_the_equations_show(case):
+    """The equations' gradients are those of the tensors h_t and c_t themselves, by autograd."""
+    kind, hidden, options, (steps, batch, inputs), which, seed = case
+    torch.manual_seed(seed)
+    layer = getattr(throughtime, kind)(inputs, hidden, dtype=torch.float64, **options)
+    x = torch.randn(steps, batch, inputs, dtype=torch.float64)
+    given, call = x, {}
+    if which in ("lengths", "both"):
+        call["lengths"] = torch.randint(0, steps + 1, (batch,))
+    if which in ("reset", "both"):
+        call["reset"] = torch.rand(steps, batch) < 0.3
+    if which == "packed":
+        lengths = torch.randint(1, steps + 1, (batch,))
+        given = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    cotangent = torch.randn(1000, dtype=torch.float64)
+    found = {}
+    for path in ("oracle", "native"):
+        torch.manual_seed(seed)  # the same masks
+        with forced_path(path), observe(layer) as seen:
+            output, last = layer(given, **call)
+            output = output.data if which == "packed" else output
+            last = last[0] if kind == "LSTM" else last
+            loss = (output.flatten() * cotangent.repeat(100)[: output.numel()]).sum()
+            (loss + last.square().sum()).backward()
+        found[path] = {
+            name: {n: without_padding(view, v) for n, v in quantities(view).items()}
+            for name, view in seen.items()
+        }
+    assert len(found["native"]) == options["num_layers"] * (2 if options["bidirectional"] else 1)
+    assert_same(found["native"], found["oracle"])
+
+
+@every_kind
+def test_looking_changes_no_bit(kind):
+    torch.manual_seed(0)
+    layer = getattr(throughtime, kind)(5, 9, 2, bidirectional=True)
+    x = torch.randn(11, 6, 5, requires_grad=True)
+
+    def run():
+        output = layer(x)[0]
+        gradients = torch.autograd.grad(output.square().sum(), (x, *layer.parameters()))
+        return (output, *gradients)
+
+    plain = run()
+    with observe(layer):
+        looked = run()
+    assert all(torch.equal(a, b) for a, b in zip(plain, looked, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain, run(), strict=True))
+    assert "observer" not in vars(layer)
+
+
+def test_the_gradient_of_a_linear_network_is_a_power_of_its_weight():
+    """A hook on the output reads 0 at every step but the last; the gradient of h_t is w^k."""
+    layer = throughtime.RNN(1, 1, nonlinearity="relu", bias=False)
+    with torch.no_grad():
+        layer.weight_hh_l0.fill_(0.5), layer.weight_ih_l0.fill_(1.0)
+    with observe(layer) as seen:
+        output, _ = layer(torch.ones(6, 1, 1))
+        output.retain_grad()
+        output[-1].sum().backward()
+    assert output.grad.flatten().tolist() == [0, 0, 0, 0, 0, 1]
+    assert seen["l0"].hidden_grad.flatten().tolist() == [0.5**k for k in (5, 4, 3, 2, 1, 0)]
+
+
+@every_kind
+def test_a_ragged_batch_shows_each_sample_as_it_is_alone(kind):
+    torch.manual_seed(0)
+    layer = getattr(throughtime, kind)(3, 4, batch_first=True, dtype=torch.float64)
+    x, lengths = torch.randn(4, 7, 3, dtype=torch.float64), torch.tensor([7, 2, 0, 5])
+    with observe(layer) as seen:
+        layer(x, lengths=lengths)[0].square().sum().backward()
+    ragged = quantities(seen["l0"])
+    for b, length in enumerate(lengths.tolist()):
+        assert all(v[length:, b].isnan().all() for v in ragged.values())
+        if length == 0:
+            continue
+        with observe(layer) as seen:
+            layer(x[b, :length])[0].square().sum().backward()  # [T, I], without a batch
+        alone = quantities(seen["l0"])
+        assert_same({n: v[:length, b : b + 1] for n, v in ragged.items()}, alone)
+
+
+@every_kind
+@pytest.mark.parametrize("packed", [False, True])
+def test_torchs_layers_are_shown_too(kind, packed):
+    torch.manual_seed(0)
+    theirs = getattr(nn, kind)(3, 4, 2, bidirectional=True, dtype=torch.float64)
+    model = nn.ModuleDict({"encoder": nn.ModuleDict({"rnn": theirs})})
+    ours = getattr(throughtime, kind)(3, 4, 2, bidirectional=True, dtype=torch.float64)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(5, 3, 3, dtype=torch.float64)
+    given = pack_padded_sequence(x, [2, 5, 3], enforce_sorted=False) if packed else x
+
+    def run(layer):
+        output, _ = layer(given)
+        output = output.data if packed else output
+        (output * torch.arange(output.numel()).view(output.shape)).sum().backward()
+        return output
+
+    plain = run(theirs)
+    expected = {n: p.grad.clone() for n, p in theirs.named_parameters()}
+    theirs.zero_grad()
+    with observe(model) as seen:
+        looked = run(theirs)
+    assert_same(looked, plain)
+    assert_same({n: p.grad for n, p in theirs.named_parameters()}, expected)
+    assert list(seen) == [f"encoder.rnn.l{n}{way}" for n in (0, 1) for way in ("", "_reverse")]
+    with observe(ours) as reference:
+        run(ours)
+    for name in reference:
+        for n, value in quantities(reference[name]).items():
+            shown = quantities(seen[f"encoder.rnn.{name}"])[n]
+            assert_same(without_padding(reference[name], shown), value.nan_to_num(0.0))
+    assert "forward" not in vars(theirs)
+    assert type(theirs) is getattr(nn, kind)
+    assert [n for n, _ in model.named_modules()] == ["", "encoder", "encoder.rnn"]
+
+
+def test_dropout_in_torchs_layers_follows_their_mode():
+    torch.manual_seed(0)
+    theirs = nn.GRU(3, 4, 2, dropout=0.5)
+    x = torch.randn(5, 2, 3)
+    with observe(theirs):
+        assert not torch.equal(theirs(x)[0], theirs(x)[0])
+        theirs.eval()
+        assert torch.equal(theirs(x)[0], theirs(x)[0])
+
+
+@every_kind
+def test_states_and_gates_obey_the_equations(kind):
+    torch.manual_seed(0)
+    layer = getattr(throughtime, kind)(3, 4, dtype=torch.float64)
+    x = torch.randn(6, 2, 3, dtype=torch.float64)
+    with observe(layer) as seen, torch.no_grad():
+        output, _ = layer(x)
+    view = seen["l0"]
+    assert torch.equal(view.hidden, output)
+    assert torch.equal(view.input, x)
+    before = torch.cat([torch.zeros(1, 2, 4, dtype=torch.float64), view.hidden[:-1]])
+    gates = view.gates
+    if kind == "LSTM":
+        assert_same(view.hidden, gates["output"] * view.cell.tanh())
+        cell_before = torch.cat([torch.zeros(1, 2, 4, dtype=torch.float64), view.cell[:-1]])
+        assert_same(view.cell, gates["forget"] * cell_before + gates["input"] * gates["cell"])
+    elif kind == "GRU":
+        z = gates["update"]
+        assert_same(view.hidden, (1 - z) * gates["new"] + z * before)
+        w_ih, w_hh, b_ih, b_hh, _ = view.weights
+        r_part = x @ w_ih[:4].T + b_ih[:4] + before @ w_hh[:4].T + b_hh[:4]
+        assert_same(gates["reset"], r_part.sigmoid())
+    else:
+        assert dict(gates) == {}
+    state = (before[3], cell_before[3]) if kind == "LSTM" else (before[3],)
+    assert_same(view.step(3, x[3], state)[0], view.hidden[3])
+
+
+def test_a_step_has_the_masks_of_its_pass():
+    torch.manual_seed(0)
+    options = {"recurrent_dropout": 0.4, "layer_norm": True, "dtype": torch.float64}
+    layer = throughtime.LSTM(3, 4, zoneout=0.4, **options)
+    x = torch.randn(6, 3, 3, dtype=torch.float64)
+    packed = pack_padded_sequence(x, [3, 6, 4], enforce_sorted=False)
+    with observe(layer) as seen, torch.no_grad():
+        layer(packed)
+    view = seen["l0"]
+    h, c = view.step(2, view.input[2], (view.hidden[1], view.cell[1]))
+    assert_same((h, c), (view.hidden[2], view.cell[2]))
+
+
+def test_norms_are_the_lengths_of_what_is_shown():
+    torch.manual_seed(0)
+    layer = throughtime.LSTM(3, 4, 2, bidirectional=True, dtype=torch.float64)
+    x, lengths = torch.randn(6, 3, 3, dtype=torch.float64), torch.tensor([6, 0, 4])
+    for path in ("native", "oracle"):
+        views = {}
+        for keep in ("all", "norms"):
+            with forced_path(path), observe(layer, keep=keep) as seen:
+                layer(x, lengths=lengths)[0].square().sum().backward()
+            views[keep] = dict(seen)
+        for name, view in views["all"].items():
+            expected = {n: v.norm(dim=-1) for n, v in quantities(view).items() if n != "input"}
+            for found in (view.norms, views["norms"][name].norms):
+                assert set(found) == set(expected)
+                for n, norm in found.items():
+                    assert_same(norm.nan_to_num(0.0), expected[n].nan_to_num(0.0))
+                    assert torch.equal(norm.isnan(), ~view.inside)
+        lean = views["norms"]["l0"]
+        assert lean._call.seen.kept is None  # nothing but lengths is held
+        with pytest.raises(RuntimeError, match="norms alone were kept"):
+            _ = lean.hidden
+
+
+class Two(nn.Module):
+    """Two layers of ours, one shared, one of torch's, and what cannot be seen."""
+
+    def __init__(self, last=nn.RNN):
+        super().__init__()
+        self.encoder = throughtime.GRU(3, 3)
+        self.again = self.encoder
+        self.layers = nn.ModuleList([throughtime.LSTM(3, 3), last(3, 3)])
+        self.cell = throughtime.GRUCell(3, 3)
+
+    def forward(self, x):
+        for layer in (self.encoder, self.again, *self.layers):
+            x = layer(x)[0]
+        return x
+
+
+def test_names_are_paths_and_every_pass_is_there():
+    torch.manual_seed(0)
+    model, x = Two(), torch.randn(4, 2, 3)
+    with observe(model) as seen:
+        first, second = model(x), model(2 * x)
+        (first.sum() + second.sum()).backward()
+    assert list(seen) == ["encoder.l0", "layers.0.l0", "layers.1.l0"]
+    assert len(seen) == 3 and "cell.l0" not in seen
+    passes = seen.passes("encoder.l0")
+    assert len(passes) == 4 and seen["encoder.l0"] is passes[-1]
+    assert torch.equal(passes[0].input, x) and torch.equal(passes[2].input, 2 * x)
+    assert all(p.has_gradients for p in passes)
+    assert seen.unseen == {
+        "cell": "a GRUCell computes one step, and the loop over time is the model's own"
+    }
+    with pytest.raises(KeyError, match=r"'cell\.l0' cannot be seen: a GRUCell"):
+        _ = seen["cell.l0"]
+    with pytest.raises(KeyError, match=r"'l0' was not seen; seen: encoder\.l0, layers"):
+        _ = seen["l0"]
+    assert "encoder.l0: View(GRU, T=4, B=2, H=3, with gradients)" in repr(seen)
+    assert "cell: unseen, a GRUCell" in repr(seen)
+    seen.clear()
+    assert repr(seen).startswith("cell: unseen") and not list(seen)
+
+
+def test_of_every_few_calls_one_is_looked_at():
+    model = Two()
+    with observe(model, every=3) as seen:
+        for n in range(7):
+            model(torch.full((4, 2, 3), float(n)))
+    shown = [int(view.input[0, 0, 0]) for view in seen.passes("encoder.l0")[::2]]
+    assert shown == [0, 3, 6]
+    assert len(seen.passes("layers.1.l0")) == 3
+    assert not model._forward_pre_hooks
+
+
+def test_eval_mode_has_gradients_and_no_grad_says_that_there_are_none():
+    layer = throughtime.GRU(3, 4).eval()
+    with observe(layer) as seen:
+        layer(torch.randn(5, 2, 3))[0].sum().backward()
+    assert seen["l0"].hidden_grad.isfinite().all()
+    with observe(layer) as seen, torch.inference_mode():
+        layer(torch.randn(5, 2, 3))
+    assert seen["l0"].hidden.isfinite().all()
+    assert not seen["l0"].has_gradients
+    with pytest.raises(RuntimeError, match="no hidden_grad yet: no backward pass has come by"):
+        _ = seen["l0"].hidden_grad
+    with pytest.raises(AttributeError, match="a GRU has no cell state"):
+        _ = seen["l0"].cell
+
+
+def test_gradients_that_are_differentiated_again_are_seen():
+    torch.manual_seed(0)
+    layer = throughtime.GRU(3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    found = []
+    for create_graph in (False, True):
+        with observe(layer) as seen:
+            torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=create_graph)
+        found.append(seen["l0"].hidden_grad.detach())
+    assert_same(found[1], found[0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its own, while it compiles
+def test_a_compiled_model_is_looked_into():
+    torch.manual_seed(0)
+    model = Two(throughtime.RNN)  # the compiler refuses torch.nn's
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    x = torch.randn(4, 2, 3)
+    plain = compiled(x)
+    for every in (1, 2):
+        with observe(compiled, every=every) as seen:
+            looked = compiled(x)
+            looked.sum().backward()
+        assert list(seen) == ["encoder.l0", "layers.0.l0", "layers.1.l0"]
+        assert seen["layers.0.l0"].hidden_grad.isfinite().all()
+        assert_same(looked, plain)
+    torch._dynamo.reset()
+    compiled(x)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compiled(x)
+        with observe(compiled):
+            compiled(x)
+        compiled(x)  # the graph of before still holds
+
+
+def test_what_is_transformed_is_not_seen_and_is_right():
+    layer = throughtime.GRU(3, 4)
+    x = torch.randn(6, 5, 2, 3)
+    expected = torch.stack([layer(part)[0] for part in x])
+    with observe(layer) as seen, torch.no_grad():
+        found = torch.func.vmap(lambda part: layer(part)[0])(x)
+    assert_same(found, expected.detach())
+    assert not list(seen)
+    assert seen.unseen == {"": "it was called under torch.func or vmap"}
+
+
+def test_what_was_changed_afterwards_is_not_shown():
+    layer = throughtime.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    with observe(layer) as seen, torch.no_grad():
+        output, _ = layer(x)
+        output += 1
+        x += 1
+    with pytest.raises(RuntimeError, match="output was changed in place"):
+        _ = seen["l0"].hidden
+    with pytest.raises(RuntimeError, match="input was changed in place"):
+        _ = seen["l0"].input
+    assert seen["l0"].gates["update"].isfinite().all()
+
+
+def test_whatever_happens_in_the_block_the_model_is_as_before():
+    model = Two()
+    before = {n: dict(vars(m)) for n, m in model.named_modules()}
+    with pytest.raises(KeyError, match="no forward pass in the block"), observe(model) as seen:
+        _ = seen["encoder.l0"]
+    with pytest.raises(ZeroDivisionError), observe(model):
+        _ = 1 / 0
+    with observe(model), pytest.raises(RuntimeError, match="must be equal to input_size"):
+        model(torch.randn(4, 2, 5))
+    after = {n: dict(vars(m)) for n, m in model.named_modules()}
+    assert before == after
+    assert copy.deepcopy(model).encoder.observer is None
+
+
+def test_what_cannot_be_observed_is_told():
+    normed = nn.utils.parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0")
+    layer = throughtime.GRU(2, 3)
+    for model, options, told in (
+        (nn.Linear(2, 2), {}, "no recurrent layer to look into in Linear: expected"),
+        (nn.ModuleDict({"rnn": nn.LSTMCell(2, 2)}), {}, "rnn: a LSTMCell computes one step"),
+        (normed, {}, "a subclass of LSTM"),
+        (layer, {"keep": "some"}, "keep is one of all, norms; got 'some'"),
+        (layer, {"every": 0}, "every must be 1 or more; got 0"),
+    ):
+        with pytest.raises(ValueError, match=told), observe(model, **options):
+            pass
+    with observe(layer), pytest.raises(RuntimeError, match="observed already"), observe(layer):
+        pass
+    assert "observer" not in vars(layer)
+
+
+def test_the_path_of_an_observed_layer_is_told():
+    layer = throughtime.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    assert throughtime.explain_path(layer, x).name == "native"
+    with observe(layer), forced_path("torch"), pytest.raises(ValueError, match="observation"):
+        layer(x)
