@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 
 import torch
@@ -176,17 +177,18 @@ class Call:
         norms: bool,
     ) -> None:
         self._version = _version(given.x)
-        first = (None if t is None else t.detach() for t in given[:-1])
-        self.given = Given(*first, weights=given.weights)  # pyright: ignore[reportArgumentType]
+        states = (None if s is None else s.detach() for s in given[1:3])
+        self.given = Given(given.x.detach(), *states, *given[3:])  # pyright: ignore
         self.order = order
         self.layer_norms = layer_norms
         self.norms = norms
         self.seen = Seen(norms=norms)
         self._reduced: dict[str, Tensor] = {}  # [D, T', B'] each
         self._rows: Tensor | None = None  # [T, B]: where a packed batch has each step
-        self.inside = self._find_inside()
 
-    def _find_inside(self) -> Tensor:
+    @cached_property
+    def inside(self) -> Tensor:
+        """Which steps a sample has, [T, B]."""
         given = self.given
         steps, batch, device = given.sizes[0], given.h_0.shape[1], given.x.device
         if given.batch_sizes is not None:
@@ -202,13 +204,12 @@ class Call:
 
     def placed(self, values: Tensor, beyond: float = math.nan) -> Tensor:
         """[T', B', ...] as [T, B, ...], with `beyond` beyond a sample's length."""
-        if self._rows is not None:
-            values = values[0][self._rows]
-        elif self.given.lengths is None:
+        if self.given.lengths is None and self.given.batch_sizes is None:
             return values
-        return values.masked_fill(
-            ~self.inside.view(*self.inside.shape, *(1,) * (values.dim() - 2)), beyond
-        )
+        outside = ~self.inside.reshape(*self.inside.shape, *(1,) * (values.dim() - 2))
+        if self._rows is not None:  # found with `inside`
+            values = values[0][self._rows]
+        return values.masked_fill(outside, beyond)
 
     def values(self, name: str, kind: str, direction: int) -> Tensor:
         """One quantity, [T, B, N], or with norms [T, B]."""

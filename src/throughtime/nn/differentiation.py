@@ -5,6 +5,7 @@ differentiated again (by the plain equations). Both know what `torch.vmap` asks 
 `torch.func` works: `torch.library.register_autograd` would give it wrong or no derivatives.
 """
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,6 +251,11 @@ class _Gradients(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         """Weights' gradients for each: one call each."""
         return _one_by_one(_Gradients, info.batch_size, in_dims, args)
+
+
+for _function in (_Sequence, _Gradients):
+    # torch binds the arguments of every call to this, and to find it out anew takes 20 us
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # pyright: ignore
 
 
 def _one_by_one(function: Any, size: int, in_dims: Any, args: Any) -> Any:
