@@ -5,10 +5,12 @@
 The loop keeps every h_t (and c_t) and asks autograd for their gradients. First both must say the
 same, states and gradients; then a step (forward and backward with all gradients) is timed in turns:
 torch.nn's layer and the loop, ours and ours observed, the block's entering and leaving included.
+Then what the two measures that take time take, and how much of a Lyapunov spectrum is the QR.
 """
 
 import argparse
 import json
+import time
 
 import torch
 
@@ -70,6 +72,36 @@ def line_of(kind, shape, repeats):
     return line
 
 
+def measures():
+    """Seconds of the gradient by lag, and of the Lyapunov spectrum and its QR decompositions."""
+
+    def seconds(call):
+        call()
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+    found = {}
+    x = torch.randn(200, 32, 64)
+    with throughtime.observe(layer := throughtime.LSTM(64, 128)) as seen, torch.no_grad():
+        layer(x)
+    found["gradient_by_lag"] = seconds(lambda: throughtime.gradient_by_lag(seen["l0"]))
+    print(f"gradient by lag, LSTM T=200, B=32, H=128: {found['gradient_by_lag']:.2f} s")
+    for kind in ("RNN", "GRU", "LSTM"):
+        layer = getattr(throughtime, kind)(8, 64)
+        with throughtime.observe(layer) as seen, torch.no_grad():
+            layer(torch.randn(2000, 1, 8))
+        whole = seconds(lambda seen=seen: throughtime.lyapunov_spectrum(seen["l0"]))
+        size = 128 if kind == "LSTM" else 64
+        matrix = torch.randn(1, size, size, dtype=torch.float64)
+        qr = seconds(lambda matrix=matrix: [torch.linalg.qr(matrix) for _ in range(2000)])
+        found[f"lyapunov_{kind}"] = (whole, qr)
+        print(
+            f"Lyapunov spectrum, {kind} T=2000, H=64: {whole:.2f} s; its 2000 QR alone {qr:.2f} s"
+        )
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -80,7 +112,7 @@ def main():
     print(f"{'':5}{'T, B, I, H':20}{'torch.nn':>10}{'loop':>10}{'ours':>10}{'observed':>10}"
           f"{'cost':>9}{'loop/obs.':>9}")  # fmt: skip
     lines = [line_of(kind, s, asked.repeats) for kind in ("LSTM", "GRU") for s in SHAPES]
-    print(json.dumps(lines))
+    print(json.dumps({"steps": lines, "measures": measures()}))
 
 
 if __name__ == "__main__":

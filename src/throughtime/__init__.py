@@ -7,9 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from throughtime.insight.memory import (
+        context_curve,
+        gradient_by_lag,
+        jacobian_spectrum,
+        lyapunov_spectrum,
+        memory_horizon,
+        time_scales,
+    )
     from throughtime.insight.observation import observe
     from throughtime.nn.cell_layers import GRUCell, LSTMCell, RNNCell
     from throughtime.nn.convert import convert, patched, revert
+    from throughtime.nn.initialization import initialize
     from throughtime.nn.layers import GRU, LSTM, RNN, explain_path
     from throughtime.nn.native import forced_path
 
@@ -22,12 +31,19 @@ _HOMES = {
     "LSTMCell": "throughtime.nn.cell_layers",
     "RNN": "throughtime.nn.layers",
     "RNNCell": "throughtime.nn.cell_layers",
+    "context_curve": "throughtime.insight.memory",
     "convert": "throughtime.nn.convert",
     "explain_path": "throughtime.nn.layers",
     "forced_path": "throughtime.nn.native",
+    "gradient_by_lag": "throughtime.insight.memory",
+    "initialize": "throughtime.nn.initialization",
+    "jacobian_spectrum": "throughtime.insight.memory",
+    "lyapunov_spectrum": "throughtime.insight.memory",
+    "memory_horizon": "throughtime.insight.memory",
     "observe": "throughtime.insight.observation",
     "patched": "throughtime.nn.convert",
     "revert": "throughtime.nn.convert",
+    "time_scales": "throughtime.insight.memory",
 }
 
 __all__ = [
@@ -37,12 +53,19 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "context_curve",
     "convert",
     "explain_path",
     "forced_path",
+    "gradient_by_lag",
+    "initialize",
+    "jacobian_spectrum",
+    "lyapunov_spectrum",
+    "memory_horizon",
     "observe",
     "patched",
     "revert",
+    "time_scales",
 ]
 
 

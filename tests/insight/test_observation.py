@@ -206,21 +206,36 @@ def test_states_and_gates_obey_the_equations(kind):
         assert_same(gates["reset"], r_part.sigmoid())
     else:
         assert dict(gates) == {}
-    state = (before[3], cell_before[3]) if kind == "LSTM" else (before[3],)
-    assert_same(view.step(3, x[3], state)[0], view.hidden[3])
 
 
-def test_a_step_has_the_masks_of_its_pass():
+@every_kind
+@pytest.mark.parametrize("which", ["lengths", "reset", "packed"])
+def test_steps_done_again_from_the_states_before_give_the_states(kind, which):
+    """With every mask of the pass, in both directions."""
     torch.manual_seed(0)
-    options = {"recurrent_dropout": 0.4, "layer_norm": True, "dtype": torch.float64}
-    layer = throughtime.LSTM(3, 4, zoneout=0.4, **options)
-    x = torch.randn(6, 3, 3, dtype=torch.float64)
-    packed = pack_padded_sequence(x, [3, 6, 4], enforce_sorted=False)
+    layer = getattr(throughtime, kind)(
+        3, 4, 2, bidirectional=True, recurrent_dropout=0.4, layer_norm=True, zoneout=0.4,
+        dtype=torch.float64
+    )  # fmt: skip
+    x, lengths = torch.randn(6, 4, 3, dtype=torch.float64), torch.tensor([3, 6, 0, 4])
+    options, state = {}, (torch.randn(4, 4, 4, dtype=torch.float64),) * 2
+    if which == "packed":
+        lengths[2] = 5
+        x = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    else:
+        options["lengths"] = lengths
+    if which == "reset":
+        options["reset"] = torch.rand(6, 4) < 0.4
     with observe(layer) as seen, torch.no_grad():
-        layer(packed)
-    view = seen["l0"]
-    h, c = view.step(2, view.input[2], (view.hidden[1], view.cell[1]))
-    assert_same((h, c), (view.hidden[2], view.cell[2]))
+        layer(x, state if kind == "LSTM" else state[0], **options)
+    for view in seen.values():
+        times, samples = view.inside.nonzero().T
+        before = tuple(s[times, samples] for s in view.state_before)
+        found = view.steps(times, samples, before)
+        assert_same(found, tuple(s[times, samples] for s in view.state))
+        if not view.backwards:
+            assert all(s[~view.inside].isnan().all() for s in view.state_before)
+    assert seen["l1_reverse"].begins.any() == (which == "reset")
 
 
 def test_norms_are_the_lengths_of_what_is_shown():

@@ -1,15 +1,17 @@
 """What one pass through a layer showed: states, gates and gradients, step by step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn import cells
-from throughtime.nn.calls import Given, Seen
+from throughtime.nn import cells, native
+from throughtime.nn.calls import Given, Seen, by_equations
+from throughtime.nn.differentiation import How, sequence
 from throughtime.nn.layers import Layer
 
 GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -19,6 +21,14 @@ GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "GRU": ("reset", "update", "new"),
     }
 )
+
+
+class Pulled(NamedTuple):
+    """Gradients that reached a layer, each in total; NaN beyond a sample's length."""
+
+    dh: Tensor  # [T,B,P]
+    dc: Tensor | None  # [T,B,H], LSTM alone
+    dx: Tensor  # [T,B,I]
 
 
 class View:
@@ -120,25 +130,96 @@ class View:
         biases = own[2:4] if per >= 4 else (None, None)
         return cells.Weights(own[0], own[1], *biases, hr=own[-1] if per % 2 else None)
 
-    def step(self, t: int, x_t: Tensor, state: cells.State) -> cells.State:
-        """Step t of the pass once more, with its masks, by the plain equations.
+    @property
+    def state(self) -> cells.State:
+        """h_t, or h_t and c_t, ``[T,B,N]`` each."""
+        return (self.hidden, self.cell) if self.kind == "LSTM" else (self.hidden,)
 
-        ``x_t [B,I]`` and the state before, each ``[B,N]``, to the state after. Differentiable.
+    @property
+    def state_before(self) -> cells.State:
+        """The state that each step began with, ``[T,B,N]`` each: that of the step before (of the
+        step after, in the reverse direction), the first state, or 0 after a reset."""
+        steps, found = self.inside.shape[0], []
+        last = self.inside.sum(dim=0) - 1
+        for whole, first in zip(self.state, self.first_state, strict=True):
+            if self.backwards:
+                before = torch.cat([whole[1:], first.unsqueeze(0)]) if steps else whole
+                samples = torch.arange(whole.shape[1], device=whole.device)[last >= 0]
+                before[last[samples], samples] = first[samples]
+            else:
+                before = torch.cat([first.unsqueeze(0), whole[:-1]]) if steps else whole
+                before = before.masked_fill(~self.inside.unsqueeze(-1), math.nan)
+            found.append(before.masked_fill(self.begins.unsqueeze(-1), 0.0))
+        return tuple(found)
+
+    @property
+    def begins(self) -> Tensor:
+        """Steps that a reset lets begin anew: bool ``[T,B]``, in the direction of the layer."""
+        if self.reset is None:
+            return torch.zeros_like(self.inside)
+        if not self.backwards:
+            return self.reset & self.inside
+        # read backwards, the border that is marked at t+1 lies between t+1 and t
+        after = torch.zeros_like(self.inside)
+        after[:-1] = (self.reset & self.inside)[1:]
+        return after
+
+    def steps(self, times: Tensor, samples: Tensor, state: cells.State) -> cells.State:
+        """Some steps of the pass once more, with its inputs and masks, from other states.
+
+        ``times [N]`` and ``samples [N]`` say which; the states before, each ``[N,H]``, to those
+        after. By the plain equations, so in every way differentiable.
         """
         call, d, weights = self._call, self._direction, self.weights
-        given = call.given
+        given, order = call.given, call.order
         norms = call.layer_norms[d] if call.layer_norms else None
-        x_part = nn.functional.linear(x_t, weights.ih, weights.bias_ih if norms is None else None)
+        x_part = nn.functional.linear(
+            self.input[times, samples], weights.ih, weights.bias_ih if norms is None else None
+        )
         if norms is not None:
             x_part = cells.normalized(x_part, norms.ih, weights.bias_ih)
         zones = tuple(
-            None if z is None else call.placed(z[d], 0.0)[t] for z in (given.zone_h, given.zone_c)
+            None if z is None else call.placed(z[d])[times, samples]
+            for z in (given.zone_h, given.zone_c)
         )
-        h_mask = None if given.h_mask is None else given.h_mask[d]
-        if h_mask is not None and call.order is not None:
-            h_mask = h_mask[call.order]
+        h_mask = None
+        if given.h_mask is not None:
+            h_mask = given.h_mask[d][samples if order is None else order[samples]]
         how = (self.nonlinearity, h_mask, norms, zones)
         return cells.step(self.kind, x_part, state, weights, *how)[0]
+
+    def pull(self) -> Callable[[Tensor], Pulled]:
+        """The pass once more, and the function that takes a gradient of its output back.
+
+        From ``dy [T,B,P]``, what a loss says of each h_t directly, to what reaches the states and
+        the inputs. Without `clip_hidden_grad`: the gradient itself.
+        """
+        call, d = self._call, self._direction
+        x, *first = (None if t is None else t.detach().clone() for t in call.given[:3])
+        given = call.given._replace(x=x, h_0=first[0], c_0=first[1])  # pyright: ignore
+        seen, mode = Seen(), self.kind
+        if self.kind == "RNN":
+            mode = f"RNN_{self.nonlinearity.upper()}"
+        states = [s for s in given[1:3] if isinstance(s, Tensor)]
+        beyond = native.beyond_native((given.x, *states, *given.weights))
+        zoned = given.zone_h is not None and self.weights.hr is not None
+        with torch.enable_grad():
+            x = given.x.requires_grad_()
+            if beyond or zoned or call.layer_norms:
+                y = by_equations(mode, given, norms=call.layer_norms, seen=seen)[0]
+            else:
+                y = sequence(How(mode, seen=seen), given)[0]
+        size = given.h_0.shape[-1]
+
+        def back(dy: Tensor) -> Pulled:
+            cotangent = torch.zeros_like(y)
+            cotangent[..., d * size : (d + 1) * size] = call.spread(dy)
+            (dx,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
+            assert seen.dh is not None
+            dc = None if seen.dc is None else call.placed(seen.dc[d])
+            return Pulled(call.placed(seen.dh[d]), dc, call.placed(dx))
+
+        return back
 
     def _values(self, name: str) -> Tensor:
         if name in ("cell", "cell_grad") and self.kind != "LSTM":
@@ -202,14 +283,23 @@ class Call:
             return torch.ones(1, 1, dtype=torch.bool, device=device).expand(steps, batch)
         return torch.arange(steps, device=device).unsqueeze(1) < given.lengths
 
-    def placed(self, values: Tensor, beyond: float = math.nan) -> Tensor:
-        """[T', B', ...] as [T, B, ...], with `beyond` beyond a sample's length."""
+    def placed(self, values: Tensor) -> Tensor:
+        """[T', B', ...] as [T, B, ...], NaN beyond a sample's length."""
         if self.given.lengths is None and self.given.batch_sizes is None:
             return values
         outside = ~self.inside.reshape(*self.inside.shape, *(1,) * (values.dim() - 2))
         if self._rows is not None:  # found with `inside`
             values = values[0][self._rows]
-        return values.masked_fill(outside, beyond)
+        return values.masked_fill(outside, math.nan)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """[T, B, ...] as [T', B', ...]: what `placed` undoes; 0 beyond a sample's length."""
+        inside = self.inside
+        if self._rows is None:
+            return values.masked_fill(~inside.reshape(*inside.shape, *(1,) * (values.dim() - 2)), 0)
+        packed = values.new_empty(1, int(inside.sum()), *values.shape[2:])
+        packed[0, self._rows[inside]] = values[inside]
+        return packed
 
     def values(self, name: str, kind: str, direction: int) -> Tensor:
         """One quantity, [T, B, N], or with norms [T, B]."""

@@ -4,7 +4,6 @@ Same arguments, parameter names, gate order, inputs, outputs and error types, so
 loads both ways. Own modules rather than subclasses: torch.compile refuses torch.nn's by class.
 """
 
-import math
 import warnings
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.nn import calls, cells, native
+from throughtime.nn import calls, cells, initialization, native
 from throughtime.nn.calls import Call, Given, Hidden, Seen
 from throughtime.nn.differentiation import How, sequence
 from throughtime.nn.native import Path
@@ -58,6 +57,7 @@ class Layer(nn.Module):
         layer_norm: bool = False,
         clip_hidden_grad: float = 0.0,
         checkpoint: bool = False,
+        init: str = "torch",
     ) -> None:
         super().__init__()
         if proj_size is not None and self.kind != "LSTM":
@@ -89,6 +89,7 @@ class Layer(nn.Module):
         self.layer_norm = layer_norm
         self.clip_hidden_grad = float(clip_hidden_grad)
         self.checkpoint = checkpoint
+        self.init = init
 
         self._names: list[str] = []  # of the weights, as `_flat_weights` gives them
         gate_size = cells.GATES[self.kind] * hidden_size
@@ -132,13 +133,8 @@ class Layer(nn.Module):
         return [flat[i : i + per] for i in range(0, len(flat), per)]
 
     def reset_parameters(self) -> None:
-        """torch's default: uniform in +-1/sqrt(H), every parameter, drawn in torch's order."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for name, parameter in self.named_parameters():
-            if name.startswith("norm_"):
-                nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
-            else:
-                nn.init.uniform_(parameter, -bound, bound)
+        """Draw all weights anew, as ``init`` says; by default as torch does."""
+        initialization.by_name(self.init)(self)
 
     def flatten_parameters(self) -> None:
         """Nothing to do; here because code written for torch.nn calls it."""
@@ -195,6 +191,7 @@ class Layer(nn.Module):
             "layer_norm": False,
             "clip_hidden_grad": 0.0,
             "checkpoint": False,
+            "init": "torch",
         }
         for name, default in defaults.items():
             value = getattr(self, name)

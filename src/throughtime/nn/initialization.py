@@ -1,0 +1,195 @@
+"""Where the weights of a recurrent layer begin, and with them how far back it remembers at first.
+
+Each function draws the parameters of one layer in place, ours or torch.nn's, every layer and
+direction of it. `initialize` does so in a whole model, by name. docs/memory.md shows what they do.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.nn.cells import GATES
+
+_KEEPS = 1  # place of the gate that keeps the state: the LSTM's forget, the GRU's update gate
+
+
+def torch_default_(layer: nn.Module) -> None:
+    """Uniform in +-1/sqrt(H), every parameter, in torch's order: the default.
+
+    The spectral radius of W_hh is about 0.58, so an RNN forgets within a few steps, and gates begin
+    about half open: a time scale of 1.44 steps.
+    """
+    bound = 1.0 / math.sqrt(_hidden_size(layer))
+    for name, parameter in layer.named_parameters():
+        if name.startswith("norm_"):
+            nn.init.constant_(parameter, 0.0 if "bias" in name else 1.0)
+        else:
+            nn.init.uniform_(parameter, -bound, bound)
+
+
+def orthogonal_(layer: nn.Module) -> None:
+    """W_hh of each gate orthogonal (Saxe et al. 2014), W_ih by Glorot and Bengio (2010), biases 0.
+
+    A linear RNN then keeps the length of every gradient; tanh makes it shorter, never longer.
+    """
+    torch_default_(layer)
+    gates = GATES[_kind(layer)]
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if name.startswith("bias_"):
+                parameter.zero_()
+            elif name.startswith("weight_"):
+                draw = nn.init.xavier_uniform_ if name[7:9] == "ih" else nn.init.orthogonal_
+                for block in [parameter] if name[7:9] == "hr" else parameter.chunk(gates):
+                    draw(block)
+
+
+def identity_(layer: nn.Module) -> None:
+    """W_hh the identity, W_ih normal with deviation 0.001, biases 0: IRNN (Le et al. 2015).
+
+    For RNN, with ``nonlinearity="relu"`` in the paper. Raises ValueError for the others.
+    """
+    if _kind(layer) != "RNN":
+        raise ValueError(f"identity is for an RNN (Le et al. 2015); got {_kind(layer)}")
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if name.startswith("weight_hh"):
+                nn.init.eye_(parameter)
+            elif name.startswith("weight_ih"):
+                nn.init.normal_(parameter, std=0.001)
+            else:
+                nn.init.constant_(parameter, float(name.startswith("norm_")))
+
+
+def forget_bias_(layer: nn.Module, value: float = 1.0) -> None:
+    """torch's default, and the gate that keeps the state opened: a bias of `value` in all.
+
+    The LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015), or in the same way the GRU's
+    update gate. torch has two biases that are added: one gets `value`, the other 0. Raises
+    ValueError for an RNN, which has no gate, and without biases.
+    """
+    torch_default_(layer)
+    for bias in _biases_that_keep(layer):
+        bias.fill_(value)
+
+
+def chrono_(layer: nn.Module, longest: float) -> None:
+    """torch's default, and units that keep for 1 to `longest` steps (Tallec and Ollivier 2018).
+
+    The bias of the gate that keeps is ln u, u uniform in [1, longest - 1]; the LSTM's input gate
+    gets its negative. Raises ValueError for an RNN, without biases, and for `longest` below 2.
+    """
+    if not longest >= 2:
+        raise ValueError(f"chrono takes the longest time to keep, 2 steps or more; got {longest}")
+    torch_default_(layer)
+    for bias in _biases_that_keep(layer):
+        bias.uniform_(1.0, longest - 1.0).log_()
+    if _kind(layer) == "LSTM":
+        size = _hidden_size(layer)
+        for bias_ih, bias_hh in _bias_pairs(layer):
+            bias_ih[:size] = -bias_ih[size : 2 * size]
+            bias_hh[:size] = 0.0
+
+
+class Initialization(NamedTuple):
+    """One way to begin."""
+
+    draw: Callable[..., None]
+    takes: str  # what stands behind the colon, or nothing
+    needed: bool = False
+
+
+INITIALIZATIONS: Mapping[str, Initialization] = MappingProxyType(
+    {
+        "torch": Initialization(torch_default_, ""),
+        "orthogonal": Initialization(orthogonal_, ""),
+        "identity": Initialization(identity_, ""),
+        "forget-bias": Initialization(forget_bias_, "the bias, e.g. forget-bias:2"),
+        "chrono": Initialization(chrono_, "the longest time to keep, e.g. chrono:784", needed=True),
+    }
+)
+
+
+def by_name(text: str) -> Callable[[nn.Module], None]:
+    """The function that a name such as ``orthogonal`` or ``chrono:784`` stands for.
+
+    Raises ValueError for an unknown name and for a number that is missing, wrong or out of place.
+    """
+    name, colon, number = text.partition(":")
+    if name not in INITIALIZATIONS:
+        raise ValueError(f"initialization is one of {', '.join(INITIALIZATIONS)}; got {text!r}")
+    draw, takes, needed = INITIALIZATIONS[name]
+    if not colon:
+        if needed:
+            raise ValueError(f"{name} takes {takes}")
+        return draw
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not takes or not math.isfinite(value):
+        expected = f"a number: {takes}" if takes else "nothing behind it"
+        raise ValueError(f"{name} takes {expected}; got {text!r}")
+    return lambda layer: draw(layer, value)
+
+
+def initialize(model: nn.Module, how: str) -> list[str]:
+    """Draw the recurrent layers of a model anew, ours and torch.nn's; their paths in the model.
+
+    >>> throughtime.initialize(model, "chrono:784")
+    ['encoder.rnn']
+
+    ``how``: torch, orthogonal, identity, forget-bias (or forget-bias:2), or chrono:LONGEST. For one
+    layer of ours also ``LSTM(8, 32, init="chrono:784")``. Raises ValueError where the model has no
+    such layer, and what the initialization raises.
+    """
+    draw = by_name(how)
+    layers = {path: m for path, m in model.named_modules() if _is_stack(m)}
+    if not layers:
+        raise ValueError(f"no recurrent layer in {type(model).__name__} to initialize")
+    for layer in layers.values():
+        draw(layer)
+    return list(layers)
+
+
+def _is_stack(module: nn.Module) -> bool:
+    return isinstance(module, nn.RNNBase) or (
+        getattr(module, "kind", None) in GATES and hasattr(module, "weight_hh_l0")
+    )
+
+
+def _kind(layer: nn.Module) -> str:
+    kind = getattr(layer, "kind", None) or str(getattr(layer, "mode", "")).partition("_")[0]
+    if kind not in GATES or not hasattr(layer, "weight_hh_l0"):
+        raise ValueError(f"expected an RNN, LSTM or GRU; got {type(layer).__name__}")
+    return kind
+
+
+def _hidden_size(layer: nn.Module) -> int:
+    _kind(layer)
+    size: int = layer.hidden_size  # pyright: ignore[reportAssignmentType]
+    return size
+
+
+def _bias_pairs(layer: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """torch's two biases of every layer and direction, as numbers."""
+    named = {n: p.detach() for n, p in layer.named_parameters()}
+    return [(named[n], named[n.replace("_ih", "_hh")]) for n in named if n.startswith("bias_ih")]
+
+
+def _biases_that_keep(layer: nn.Module) -> list[Tensor]:
+    """A view of the one bias of the gate that keeps the state; the other is set to 0."""
+    kind, size = _kind(layer), _hidden_size(layer)
+    if kind == "RNN":
+        raise ValueError("an RNN has no gate whose bias could keep the state; use LSTM or GRU")
+    pairs = _bias_pairs(layer)
+    if not pairs:
+        raise ValueError("the layer has no biases (bias=False), so none can keep a gate open")
+    own = slice(_KEEPS * size, (_KEEPS + 1) * size)
+    for _, bias_hh in pairs:
+        bias_hh[own] = 0.0
+    return [bias_ih[own] for bias_ih, _ in pairs]
