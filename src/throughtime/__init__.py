@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from throughtime.insight.diagnosis import diagnose
     from throughtime.insight.memory import (
         context_curve,
         gradient_by_lag,
@@ -33,6 +34,7 @@ _HOMES = {
     "RNNCell": "throughtime.nn.cell_layers",
     "context_curve": "throughtime.insight.memory",
     "convert": "throughtime.nn.convert",
+    "diagnose": "throughtime.insight.diagnosis",
     "explain_path": "throughtime.nn.layers",
     "forced_path": "throughtime.nn.native",
     "gradient_by_lag": "throughtime.insight.memory",
@@ -55,6 +57,7 @@ __all__ = [
     "RNNCell",
     "context_curve",
     "convert",
+    "diagnose",
     "explain_path",
     "forced_path",
     "gradient_by_lag",

@@ -184,6 +184,53 @@ class ComparisonRecord:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a layer: what was measured, and what to do."""
+
+    illness: str  # of insight.diagnosis.ILLNESSES
+    evidence: str  # in words, with the numbers
+    value: float | None  # what was measured; None where it is not finite
+    threshold: float | None  # from which on it is an illness
+    source: str  # of the threshold
+    where: str  # layer and direction; lag, step, sample or gate
+    advice: tuple[str, ...]  # most promising first
+
+
+@dataclass(frozen=True)
+class LayerDiagnosis:
+    """One layer in one direction."""
+
+    name: str
+    verdict: str  # "healthy", or the illness of the first finding
+    findings: tuple[Finding, ...]  # worst first
+    measures: dict[str, float | None]  # by name; None where it is not finite
+    gradient_by_lag: tuple[float | None, ...]  # relative to lag 0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A whole model on one batch."""
+
+    verdict: str  # "healthy", or the illness of the worst layer
+    layers: tuple[LayerDiagnosis, ...]
+    others: tuple[Finding, ...]  # of no recurrent layer: weights, output, loss
+    notes: tuple[str, ...]  # what could not be seen
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for layer in self.layers:
+            lines.append(f"{layer.name}: {layer.verdict}")
+            found = [(f.evidence, f.advice) for f in layer.findings]
+            for evidence, advice in found:
+                lines.append(f"  {evidence}")
+                lines += [f"  - {line}" for line in advice]
+        for finding in self.others:
+            lines.append(f"{finding.where}: {finding.illness}")
+            lines += [f"  {finding.evidence}", *(f"  - {line}" for line in finding.advice)]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
 def write_record(path: Path, record: object) -> None:
     """Write a record as JSON, whole."""
     write_whole(path, to_json(record))

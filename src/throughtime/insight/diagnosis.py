@@ -1,0 +1,384 @@
+"""Is a recurrent network healthy? Evidence first, then a verdict, and what to do.
+
+Thresholds stand in one table, `THRESHOLDS`, each with its source; docs/diagnosis.md shows how often
+the verdicts are right on networks built to have each illness, and on healthy ones.
+"""
+
+import math
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.insight.finiteness import first_not_finite
+from throughtime.insight.memory import gradient_by_lag, time_scales
+from throughtime.insight.observation import Observation, observe
+from throughtime.insight.views import View
+from throughtime.runs import Diagnosis, Finding, LayerDiagnosis
+
+HEALTHY = "healthy"
+# worst first: an illness hides those behind it
+ILLNESSES = (
+    "not finite",
+    "exploding",
+    "saturated",
+    "dead units",
+    "flat output",
+    "unused memory",
+    "vanishing",
+)
+
+
+class Threshold(NamedTuple):
+    """From where on it is an illness, and who says so."""
+
+    value: float
+    source: str
+
+
+_CALIBRATED = "set on the networks of docs/diagnosis.md"
+THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
+    {
+        # gradient at any lag, relative to lag 0
+        "exploding": Threshold(1e3, f"growth by powers: Pascanu et al. 2013; {_CALIBRATED}"),
+        # share of a gate's units of which the slope is next to nothing (see _STUCK_SLOPE)
+        "saturated": Threshold(0.5, _CALIBRATED),
+        # share of units whose state never moves
+        "dead units": Threshold(0.25, _CALIBRATED),
+        # deviation over samples, relative to the values
+        "flat output": Threshold(1e-3, _CALIBRATED),
+        # gradient at lag 1, relative to lag 0
+        "unused memory": Threshold(1e-2, _CALIBRATED),
+    }
+)  # that of "vanishing" is the machine epsilon of the weights: see there
+_STUCK_SLOPE = 1e-3  # of a sigmoid, g (1 - g): a 250th of its most
+_STUCK_SHARE = 0.99  # of steps
+_STILL = 1e-6  # range of a state that does not move, relative to its size
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What was measured of one layer."""
+
+    name: str
+    view: View
+    lag: int  # as far back as it should remember
+    relative: Tensor  # [K]: gradient by lag relative to lag 0
+    stuck: dict[str, float]  # gate: share of units that are stuck
+    dead: float  # share of units
+    variation: float | None  # over samples; None where it says nothing
+
+
+def diagnose(
+    model: nn.Module,
+    *batch: Any,
+    loss: Callable[..., Tensor] | None = None,
+    lag: int | None = None,
+) -> Diagnosis:
+    """Examine every recurrent layer of a model on one batch.
+
+    >>> print(throughtime.diagnose(model, x))
+    encoder.l0: vanishing
+      of the gradient at h_t 6e-09 arrives 40 steps back; ...
+      - initialize with init="chrono:41" ...
+    >>> throughtime.diagnose(model, x, y, loss=lambda model, x, y: criterion(model(x), y))
+
+    The model is called as ``model(*batch)``, or by ``loss(model, *batch)``, which gives one number;
+    then its gradients are examined too. ``lag``: how many steps back the task needs, by default as
+    many as the batch has. Verdicts: healthy, or not finite, exploding, saturated, dead units, flat
+    output, unused memory, vanishing, each with what was measured, the threshold, where, and advice.
+    A NaN or an infinity is followed to the first layer, step and quantity that has one.
+
+    Leaves no trace: gradients, random states and buffers are as before. Raises what `observe` and
+    the model raise.
+    """
+    with _no_trace(model), observe(model) as seen, torch.enable_grad():
+        value, gradients = None, {}
+        if loss is None:
+            model(*batch)
+        else:
+            value = loss(model, *batch)
+            _check_loss(value)
+            wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
+            if value.requires_grad:
+                found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
+                gradients = dict(zip(wanted, found, strict=True))
+        bad = first_not_finite(model, batch, seen, value, gradients)
+        return _judged(seen, bad, lag)
+
+
+def _check_loss(value: Any) -> None:
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss must give one number, a tensor of shape []; got {found}")
+
+
+@contextmanager
+def _no_trace(model: nn.Module) -> Generator[None]:
+    """Random states and buffers as before. Gradients are asked for, never accumulated."""
+    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+
+def _judged(seen: Observation, bad: Finding | None, lag: int | None) -> Diagnosis:
+    layers: list[LayerDiagnosis] = []
+    others: list[Finding] = []
+    if bad is not None and bad.where.partition(",")[0] not in seen:
+        others.append(bad)
+    for name, view in seen.items():
+        if bad is not None:
+            # what a NaN went through says nothing of anything else
+            own = (bad,) if bad.where.partition(",")[0] == name else ()
+            layers.append(LayerDiagnosis(name, own[0].illness if own else "unknown", own, {}, ()))
+        elif view.inside.any():
+            layers.append(_examined(name, view, lag))
+    notes = tuple(f"{path or 'the model'}: {why}" for path, why in seen.unseen.items())
+    found = [f.illness for layer in layers for f in layer.findings] + [f.illness for f in others]
+    worst = min(found, key=ILLNESSES.index, default=HEALTHY)
+    return Diagnosis(worst, tuple(layers), tuple(others), notes)
+
+
+def _examined(name: str, view: View, lag: int | None) -> LayerDiagnosis:
+    evidence = _measured(name, view, lag)
+    findings = [f for examine in _EXAMINATIONS for f in [examine(evidence)] if f is not None]
+    findings.sort(key=lambda f: ILLNESSES.index(f.illness))
+    measures: dict[str, float | None] = {
+        "dead units": evidence.dead,
+        "largest gradient by lag": _largest(evidence.relative)[0],
+        **{f"{gate} stuck": share for gate, share in evidence.stuck.items()},
+    }
+    if evidence.variation is not None:
+        measures["variation over samples"] = evidence.variation
+    if len(evidence.relative) > 1:
+        measures["gradient at lag 1"] = float(evidence.relative[1])
+        measures[f"gradient at lag {len(evidence.relative) - 1}"] = float(evidence.relative[-1])
+    if view.kind != "RNN":
+        scales = time_scales(view)
+        measures[f"time scale of the {scales.gate} gate"] = scales.median
+    return LayerDiagnosis(
+        name,
+        findings[0].illness if findings else HEALTHY,
+        tuple(findings),
+        {n: _finite(v) for n, v in measures.items()},
+        tuple(_finite(v) for v in evidence.relative.tolist()),
+    )
+
+
+def _measured(name: str, view: View, lag: int | None) -> _Evidence:
+    longest = int(view.inside.sum(dim=0).max()) - 1
+    asked = longest if lag is None else min(lag, longest)
+    norms = gradient_by_lag(view, lags=asked + 1).norms
+    known = norms[: int((~norms.isnan()).nonzero()[-1]) + 1]  # NaN behind: no sample is so long
+    gates = dict(view.gates)
+    if view.kind == "RNN" and view.nonlinearity == "tanh":
+        gates["state"] = view.hidden
+    hidden = view.hidden[view.inside]  # [N, H]
+    spread = hidden.amax(dim=0) - hidden.amin(dim=0)
+    still = spread <= _STILL * hidden.abs().amax(dim=0).clamp(min=1.0)
+    enough = len(hidden) > 1 and _variation(view.input, view.inside) != 0
+    return _Evidence(
+        name,
+        view,
+        asked,
+        known / known[0],
+        {gate: _stuck(gate, values[view.inside]) for gate, values in gates.items()},
+        float(still.double().mean()) if enough else 0.0,
+        _variation(view.hidden, view.inside) if _variation(view.input, view.inside) else None,
+    )
+
+
+def _stuck(gate: str, values: Tensor) -> float:
+    """Share of units whose slope is next to nothing at nearly every step, of values [N, H]."""
+    slope = values * (1 - values)
+    if gate in ("cell", "new", "state"):  # a tanh
+        slope = (1 - values * values) / 4
+    return float(((slope < _STUCK_SLOPE).double().mean(dim=0) >= _STUCK_SHARE).double().mean())
+
+
+def _variation(values: Tensor, inside: Tensor) -> float | None:
+    """Deviation over samples at the same step, relative to the size of the values; None where
+    there are not two samples to compare."""
+    steps = inside.sum(dim=1) > 1
+    if not steps.any():
+        return None
+    here = torch.where(inside.unsqueeze(-1), values, math.nan)[steps].double()
+    mean = here.nanmean(dim=1, keepdim=True)
+    deviation = (here - mean).square().nanmean().sqrt()
+    return float(deviation / here.square().nanmean().sqrt().clamp(min=1e-30))
+
+
+def _largest(relative: Tensor) -> tuple[float, int]:
+    """The largest of the gradients by lag, and its lag."""
+    place = int(relative.nan_to_num(nan=math.inf).argmax())
+    return float(relative[place]), place
+
+
+# ------------------------------------------------------------------ examinations, one an illness
+
+
+def _exploding(evidence: _Evidence) -> Finding | None:
+    threshold, source = THRESHOLDS["exploding"]
+    value, lag = _largest(evidence.relative)
+    if value <= threshold:
+        return None
+    first = int((evidence.relative > threshold).nonzero()[0])
+    rate = value ** (1 / lag)
+    return Finding(
+        "exploding",
+        f"the gradient at h_t is {value:.2g} times as large {lag} steps back, "
+        f"{rate:.3g} times a step; more than {threshold:g} from lag {first} on",
+        _finite(value),
+        threshold,
+        source,
+        f"{evidence.name}, lag {lag}",
+        (
+            "clip the gradient by its global norm (Pascanu et al. 2013): "
+            "torch.nn.utils.clip_grad_norm_(parameters, 1.0)",
+            "bound it at every step instead: clip_hidden_grad=1.0",
+            'begin with init="orthogonal": no gradient grows through a linear step'
+            if evidence.view.kind == "RNN"
+            else "lower the learning rate: gated cells explode when their weights have grown",
+        ),
+    )
+
+
+def _saturated(evidence: _Evidence) -> Finding | None:
+    threshold, source = THRESHOLDS["saturated"]
+    if not evidence.stuck:
+        return None
+    gate, share = max(evidence.stuck.items(), key=lambda item: item[1])
+    if share <= threshold:
+        return None
+    view = evidence.view
+    values = (view.hidden if gate == "state" else view.gates[gate])[view.inside]
+    what = "the state" if gate == "state" else f"the {gate} gate"
+    return Finding(
+        "saturated",
+        f"{share:.0%} of the units of {what} are stuck (mean {float(values.mean()):.3g}): in "
+        f"{_STUCK_SHARE:.0%} of the steps its slope is below {_STUCK_SLOPE:g}, and no gradient "
+        "passes",
+        share,
+        threshold,
+        source,
+        f"{evidence.name}, {what}",
+        (
+            "scale the inputs to about 1: large inputs drive the gates to their ends",
+            "lower the learning rate and draw the weights anew; add weight decay",
+            "layer_norm=True keeps what enters the gates near 0 (Ba et al. 2016)",
+        ),
+    )
+
+
+def _dead(evidence: _Evidence) -> Finding | None:
+    threshold, source = THRESHOLDS["dead units"]
+    if evidence.dead <= threshold:
+        return None
+    relu = evidence.view.nonlinearity == "relu"
+    return Finding(
+        "dead units",
+        f"{evidence.dead:.0%} of the units have the same state at every step of every sample",
+        evidence.dead,
+        threshold,
+        source,
+        evidence.name,
+        (
+            "lower the learning rate: a large step can push a ReLU below 0 for good"
+            if relu
+            else "lower the learning rate and draw the weights anew",
+            'use nonlinearity="tanh", a GRU or an LSTM' if relu else "use fewer units",
+        ),
+    )
+
+
+def _flat(evidence: _Evidence) -> Finding | None:
+    threshold, source = THRESHOLDS["flat output"]
+    if evidence.variation is None or evidence.variation >= threshold:
+        return None
+    return Finding(
+        "flat output",
+        f"the output is the same whatever the input: over samples it varies by "
+        f"{evidence.variation:.2g} of its size",
+        evidence.variation,
+        threshold,
+        source,
+        evidence.name,
+        (
+            "scale the inputs to about 1: next to the biases they count for nothing",
+            "raise the learning rate or train longer: the mean is what is learned first",
+        ),
+    )
+
+
+def _unused(evidence: _Evidence) -> Finding | None:
+    threshold, source = THRESHOLDS["unused memory"]
+    if len(evidence.relative) < 2 or evidence.relative[1] >= threshold:
+        return None
+    value = float(evidence.relative[1])
+    return Finding(
+        "unused memory",
+        f"of the gradient at h_t {value:.2g} arrives one step back: each step is for itself",
+        value,
+        threshold,
+        source,
+        f"{evidence.name}, lag 1",
+        (
+            "if the task needs no past, use a dense network: it does the same for less",
+            *_how_to_remember(evidence),
+        ),
+    )
+
+
+def _vanishing(evidence: _Evidence) -> Finding | None:
+    dtype = evidence.view.hidden.dtype
+    threshold = torch.finfo(dtype).eps
+    lost = (evidence.relative < threshold).nonzero()
+    if not len(lost) or evidence.relative[-1] >= threshold:
+        return None
+    first, lag = int(lost[0]), len(evidence.relative) - 1
+    value = float(evidence.relative[-1])
+    rate = float(evidence.relative[first]) ** (1 / first)
+    return Finding(
+        "vanishing",
+        f"of the gradient at h_t {value:.2g} arrives {lag} steps back, {rate:.3g} times a step; "
+        f"from lag {first} on less than {threshold:.2g}",
+        value,
+        threshold,
+        f"machine epsilon of {str(dtype).removeprefix('torch.')}: added to what comes from lag 0 "
+        "it changes no bit (Pascanu et al. 2013 on why it shrinks by powers)",
+        f"{evidence.name}, lag {first}",
+        (
+            *_how_to_remember(evidence),
+            f"if the task needs no more than {first - 1} steps, say so (lag={first - 1}): "
+            "then this is no illness",
+        ),
+    )
+
+
+def _how_to_remember(evidence: _Evidence) -> tuple[str, ...]:
+    if evidence.view.kind == "RNN":
+        return (
+            "use a GRU or an LSTM, whose gates can keep the state",
+            'begin with init="orthogonal", or "identity" with nonlinearity="relu" (Le et al. 2015)',
+        )
+    return (
+        f'begin with init="chrono:{evidence.lag + 1}" (Tallec and Ollivier 2018): units that keep '
+        f"for 1 to {evidence.lag + 1} steps",
+        'or with init="forget-bias:3"',
+    )
+
+
+_EXAMINATIONS = (_exploding, _saturated, _dead, _flat, _unused, _vanishing)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,136 @@
+"""Where the first NaN or infinity came from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.insight.observation import Observation
+from throughtime.insight.views import View
+from throughtime.runs import Finding
+
+_SOURCE = "IEEE 754: what is computed from a NaN is a NaN"
+_OVERFLOW = (
+    "look at what entered this step: values too large to multiply or to exponentiate",
+    "clip the gradient by its global norm, and lower the learning rate",
+)
+
+
+def first_not_finite(
+    model: nn.Module,
+    batch: Sequence[Any],
+    seen: Observation,
+    loss: Tensor | None,
+    gradients: Mapping[str, Tensor | None],
+) -> Finding | None:
+    """The first number that is none, in the order in which things are computed; None: all are.
+
+    Weights, inputs, layers in their order, each step by step, the loss; then gradients, from the
+    last layer and the last step back. ``gradients``: of parameters, by name.
+    """
+    for name, parameter in model.named_parameters():
+        found = _first(parameter)
+        if found is not None:
+            return _finding(
+                f"weight {name}",
+                f"{_value(parameter, found)} in the weights, at {name}{found}",
+                (
+                    "go back to the last good weights: a step with a gradient that was not finite "
+                    "was taken",
+                    "skip such steps, and clip the gradient by its global norm",
+                ),
+            )
+    for place, tensor in enumerate(batch):
+        found = _first(tensor) if isinstance(tensor, Tensor) else None
+        if found is not None:
+            return _finding(
+                f"input {place}",
+                f"{_value(tensor, found)} in the batch, input {place}{found}",
+                ("clean the data: fill or drop missing values before training",),
+            )
+    for name, view in seen.items():
+        finding = _in_layer(name, view)
+        if finding is not None:
+            return finding
+    if loss is not None and not loss.isfinite().all():
+        return _finding(
+            "loss",
+            f"the loss is {float(loss.detach()):g}; every recurrent layer is finite",
+            ("look at what comes after the recurrent layers, and at the loss: log or division",),
+        )
+    for name, view in reversed(list(seen.items())):
+        finding = _in_gradients(name, view) if view.has_gradients else None
+        if finding is not None:
+            return finding
+    for name, gradient in gradients.items():
+        found = None if gradient is None else _first(gradient)
+        if gradient is not None and found is not None:
+            return _finding(
+                f"gradient of {name}",
+                f"{_value(gradient, found)} in the gradient of {name}{found}; that of every state "
+                "is finite",
+                _OVERFLOW,
+            )
+    return None
+
+
+def _in_layer(name: str, view: View) -> Finding | None:
+    quantities = {"input": view.input}
+    quantities |= {f"{gate} gate": values for gate, values in view.gates.items()}
+    if view.kind == "LSTM":
+        quantities["cell"] = view.cell
+    quantities["hidden"] = view.hidden
+    for n, first in enumerate(view.first_state):
+        found = _first(first)
+        if found is not None:
+            return _finding(
+                f"{name}, {'hc'[n]}_0",
+                f"{_value(first, found)} in the first state, sample {found[0]}, unit {found[1]}",
+                ("look at the state that is carried over: reset it where it is no longer finite",),
+            )
+    return _earliest(name, view, quantities, last_first=view.backwards)
+
+
+def _in_gradients(name: str, view: View) -> Finding | None:
+    quantities = {"gradient of hidden": view.hidden_grad}
+    if view.kind == "LSTM":
+        quantities["gradient of cell"] = view.cell_grad
+    return _earliest(name, view, quantities, last_first=not view.backwards)
+
+
+def _earliest(
+    name: str, view: View, quantities: Mapping[str, Tensor], *, last_first: bool
+) -> Finding | None:
+    """The first step at which something is not finite, and of that the first quantity."""
+    bad = {q: ~v.isfinite() & view.inside.unsqueeze(-1) for q, v in quantities.items()}
+    steps = torch.stack([b.flatten(1).any(dim=1) for b in bad.values()]).any(dim=0).nonzero()
+    if not len(steps):
+        return None
+    t = int(steps[-1 if last_first else 0])
+    quantity = next(q for q, b in bad.items() if b[t].any())
+    sample, unit = (int(n) for n in bad[quantity][t].nonzero()[0])
+    value = float(quantities[quantity][t, sample, unit])
+    before = ", before it all is finite" if not quantity.startswith("gradient") else ""
+    return _finding(
+        f"{name}, step {t}, {quantity}",
+        f"{value:g} first in {quantity} of step {t}, sample {sample}, unit {unit}{before}",
+        ("what enters the layer is not finite: look at what comes before it",)
+        if quantity == "input"
+        else _OVERFLOW,
+    )
+
+
+def _first(tensor: Tensor) -> list[int] | None:
+    """Place of the first number that is none."""
+    if not (tensor.is_floating_point() and tensor.numel()) or tensor.isfinite().all():
+        return None
+    return [int(n) for n in (~tensor.isfinite()).nonzero()[0]]
+
+
+def _value(tensor: Tensor, place: list[int]) -> str:
+    return f"{float(tensor.detach()[tuple(place)]):g}"
+
+
+def _finding(where: str, evidence: str, advice: tuple[str, ...]) -> Finding:
+    return Finding("not finite", evidence, None, None, _SOURCE, where, advice)
