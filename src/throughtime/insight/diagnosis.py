@@ -177,22 +177,26 @@ def _examined(name: str, view: View, lag: int | None) -> LayerDiagnosis:
 def _measured(name: str, view: View, lag: int | None) -> _Evidence:
     longest = int(view.inside.sum(dim=0).max()) - 1
     asked = longest if lag is None else min(lag, longest)
-    norms = gradient_by_lag(view, lags=asked + 1).norms
-    known = norms[: int((~norms.isnan()).nonzero()[-1]) + 1]  # NaN behind: no sample is so long
+    # the upper quartile: an alarm needs three of four samples to be lost, or one to explode
+    norms = gradient_by_lag(view, lags=asked + 1).high
+    reached = (~norms.isnan()).nonzero()  # NaN behind: no sample is so long; before: overflow
+    known = norms[: int(reached[-1]) + 1] if len(reached) else torch.tensor([1.0, math.inf])
+    known = known.nan_to_num(nan=math.inf, posinf=math.inf)
     gates = dict(view.gates)
     if view.kind == "RNN" and view.nonlinearity == "tanh":
         gates["state"] = view.hidden
     hidden = view.hidden[view.inside]  # [N, H]
     spread = hidden.amax(dim=0) - hidden.amin(dim=0)
     still = spread <= _STILL * hidden.abs().amax(dim=0).clamp(min=1.0)
-    enough = len(hidden) > 1 and _variation(view.input, view.inside) != 0
+    x = view.input[view.inside]
+    moved = bool((x.amax(dim=0) > x.amin(dim=0)).any())  # or else a state may well stand still
     return _Evidence(
         name,
         view,
         asked,
         known / known[0],
         {gate: _stuck(gate, values[view.inside]) for gate, values in gates.items()},
-        float(still.double().mean()) if enough else 0.0,
+        float(still.double().mean()) if moved else 0.0,
         _variation(view.hidden, view.inside) if _variation(view.input, view.inside) else None,
     )
 
@@ -219,7 +223,7 @@ def _variation(values: Tensor, inside: Tensor) -> float | None:
 
 def _largest(relative: Tensor) -> tuple[float, int]:
     """The largest of the gradients by lag, and its lag."""
-    place = int(relative.nan_to_num(nan=math.inf).argmax())
+    place = int(relative.argmax())
     return float(relative[place]), place
 
 

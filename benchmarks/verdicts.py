@@ -1,0 +1,323 @@
+"""How often the verdicts of throughtime.diagnose are right, on networks whose state is known.
+
+    python benchmarks/verdicts.py [--each 8] [--seed 0] [--jobs 2]
+
+Networks of every cell, 1 to 3 layers, 8 to 48 units, 24 to 80 steps are built to have each illness,
+or to be healthy: drawn so that gradients survive, or trained until they solve a task that needs
+their memory (an echo of the input, or a sum of two marked numbers), to a twentieth of the loss that
+is reached without memory. A network built to be ill has the illness in its first layer; the
+verdict is that of the whole model. Printed: the confusion matrix, and which were taken wrong.
+The last line is JSON.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+import throughtime
+
+SOLVED = 0.05  # of the loss without memory
+KINDS = ("RNN", "LSTM", "GRU")
+LABELS = (
+    "healthy",
+    "exploding",
+    "saturated",
+    "dead units",
+    "flat output",
+    "unused memory",
+    "vanishing",
+)
+
+
+@dataclass
+class Patient:
+    """A network, what it is given, and what is known of it."""
+
+    label: str
+    story: str
+    network: nn.Module
+    x: torch.Tensor  # [T,B,I]
+    lag: int | None = None  # steps back that its task needs, where it has one
+
+
+class Reader(nn.Module):
+    """A recurrent stack and a linear head at every step."""
+
+    def __init__(self, body, outputs=1):
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(body.hidden_size, outputs)
+
+    def forward(self, x):
+        return self.head(self.body(x)[0])
+
+
+def number(low, high):
+    return int(torch.randint(low, high + 1, ()).item())
+
+
+def sizes():
+    """Hidden units, layers, steps, batch, inputs."""
+    return number(8, 48), number(1, 3), number(24, 80), number(4, 16), number(2, 5)
+
+
+def drawn(kind, hidden, layers, inputs, steps, **options):
+    """A stack through which gradients survive."""
+    how = "orthogonal" if kind == "RNN" else f"chrono:{steps}"
+    return getattr(throughtime, kind)(inputs, hidden, layers, init=how, **options)
+
+
+def gate(layer, name, suffix, place):
+    """The rows of one gate in a parameter of the first layer."""
+    size = layer.hidden_size
+    return getattr(layer, f"{name}_{suffix}_l0").data[place * size : (place + 1) * size]
+
+
+# ------------------------------------------------------------------ the ill
+
+
+def exploding(kind):
+    """Large recurrent weights; None where the states run into their ends, and nothing grows."""
+    hidden, layers, steps, batch, inputs = sizes()
+    steps = max(steps, 40)  # at least 1.3^39 = 28,000
+    layer = drawn(kind, hidden, layers, inputs, steps)
+    factor = 1.4 + 1.6 * torch.rand(()).item()
+    if kind == "RNN" and torch.rand(()) < 0.5:
+        layer = drawn(kind, hidden, layers, inputs, steps, nonlinearity="relu")
+        layer.weight_hh_l0.data.copy_(factor * torch.eye(hidden))
+        layer.bias_ih_l0.data.fill_(0.1)
+    elif kind == "RNN":
+        layer.weight_hh_l0.data.normal_(std=2 * factor / math.sqrt(hidden))
+        layer.weight_ih_l0.data.mul_(0.1)
+    else:  # all gates half open: h' = (h + tanh(W h / 2)) / 2, c' = (c + tanh(W h)) / 2
+        for name, suffix in (("weight", "ih"), ("weight", "hh"), ("bias", "ih"), ("bias", "hh")):
+            getattr(layer, f"{name}_{suffix}_l0").data.zero_()
+        gate(layer, "weight", "hh", 2).normal_(std=12 * factor / math.sqrt(hidden))
+        layer.weight_ih_l0.data.normal_(std=0.01)
+    x = torch.randn(steps, batch, inputs)
+    with throughtime.observe(layer) as seen, torch.no_grad():
+        layer(x)
+    growth = throughtime.lyapunov_spectrum(seen["l0"]).exponents[0].exp().item()
+    return (f"grows {growth:.2f} times a step", layer, x) if growth > 1.3 else None
+
+
+def vanishing(kind):
+    hidden, layers, steps, batch, inputs = sizes()
+    layer = drawn(kind, hidden, layers, inputs, steps)
+    rate = 0.05 + 0.55 * torch.rand(()).item()  # a step, at most 0.6^35 = 2e-8
+    steps = max(steps, 36)
+    if kind == "RNN":
+        layer.weight_hh_l0.data.mul_(rate)
+    else:
+        layer.weight_hh_l0.data.mul_(0.1)
+        gate(layer, "bias", "hh", 1).zero_()
+        gate(layer, "bias", "ih", 1).fill_(math.log(0.8 * rate / (1 - 0.8 * rate)))
+    if kind == "LSTM":  # chrono closed it, and the next layer would see nothing
+        gate(layer, "bias", "ih", 0).zero_()
+    return f"shrinks to {rate:.2f} a step", layer, torch.randn(steps, batch, inputs)
+
+
+def saturated(kind):
+    hidden, layers, steps, batch, inputs = sizes()
+    layer = drawn(kind, hidden, layers, inputs, steps)
+    x = torch.randn(steps, batch, inputs)
+    count = math.ceil((0.6 + 0.4 * torch.rand(()).item()) * hidden)
+    if kind == "RNN":
+        ends = torch.where(torch.rand(count) < 0.5, -12.0, 12.0)
+        layer.bias_ih_l0.data[:count] = ends
+        return f"{count} of {hidden} states at their ends", layer, x
+    place = number(0, 1)
+    end = 12.0 if torch.rand(()) < 0.5 else -12.0
+    gate(layer, "bias", "ih", place)[:count] = end
+    return f"{count} of {hidden} units of gate {place} at {'1' if end > 0 else '0'}", layer, x
+
+
+def dead(kind):
+    hidden, layers, steps, batch, inputs = sizes()
+    share = 0.3 + 0.6 * torch.rand(()).item()
+    count = math.ceil(share * hidden)
+    if kind == "RNN":
+        layer = drawn(kind, hidden, layers, inputs, steps, nonlinearity="relu")
+        layer.bias_ih_l0.data[:count] = -100.0
+    else:  # what would enter the state is 0
+        layer = drawn(kind, hidden, layers, inputs, steps)
+        for name, suffix in (("weight", "ih"), ("weight", "hh"), ("bias", "ih"), ("bias", "hh")):
+            gate(layer, name, suffix, 2)[:count] = 0.0
+    return f"{count} of {hidden} units", layer, torch.randn(steps, batch, inputs)
+
+
+def flat(kind):
+    hidden, layers, steps, batch, inputs = sizes()
+    layer = drawn(kind, hidden, layers, inputs, steps)
+    layer.weight_ih_l0.data.mul_(1e-6)
+    layer.bias_hh_l0.data.add_(torch.randn_like(layer.bias_hh_l0) * 0.3)
+    return "inputs a millionth of the biases", layer, torch.randn(steps, batch, inputs)
+
+
+def unused(kind):
+    hidden, layers, steps, batch, inputs = sizes()
+    layer = drawn(kind, hidden, layers, inputs, steps)
+    layer.weight_hh_l0.data.mul_(0.001)
+    if kind != "RNN":
+        gate(layer, "bias", "ih", 1).fill_(-5.5)  # keeps 0.4 %, and could still move
+        gate(layer, "bias", "hh", 1).zero_()
+        gate(layer, "weight", "ih", 1).mul_(0.1)
+    if kind == "LSTM":  # as above
+        gate(layer, "bias", "ih", 0).zero_()
+    return "recurrent weights and gate closed", layer, torch.randn(steps, batch, inputs)
+
+
+def torchs_default(kind):
+    """By torch's initialization gradients shrink to about 0.6 a step: lost within 80 steps."""
+    hidden, layers, _, batch, inputs = sizes()
+    layer = getattr(throughtime, kind)(inputs, hidden, layers)
+    return "torch's initialization, 80 steps", layer, torch.randn(80, batch, inputs)
+
+
+# ------------------------------------------------------------------ the healthy
+
+
+def untrained(kind):
+    hidden, layers, steps, batch, inputs = sizes()
+    story, layer = "drawn to remember", drawn(kind, hidden, layers, inputs, steps)
+    x = torch.randn(steps, batch, inputs)
+    if kind == "RNN":  # even so a tanh takes a part of the gradient at every step
+        x = 0.3 * x[:40]
+    elif torch.rand(()) < 0.5:
+        throughtime.initialize(layer, "forget-bias:3")
+        story = "forget-bias:3"
+    return story, layer, x
+
+
+def echo(steps, batch, lag):
+    """The input some steps ago; without memory the loss is 1."""
+    x = torch.randn(steps, batch, 1)
+    return x, x.roll(lag, dims=0), slice(lag, None)
+
+
+def marked(steps, batch, _):
+    """The sum of two marked numbers (Hochreiter and Schmidhuber 1997); without memory, about 1."""
+    x = torch.zeros(steps, batch, 2)
+    x[..., 0] = torch.randn(steps, batch) / math.sqrt(2)
+    half, samples = steps // 2, torch.arange(batch)
+    first, second = torch.randint(0, half, (batch,)), torch.randint(half, steps, (batch,))
+    x[first, samples, 1] = x[second, samples, 1] = 1.0
+    total = x[first, samples, 0] + x[second, samples, 0]
+    return x, total.expand(steps, -1).unsqueeze(-1), slice(-1, None)
+
+
+def trained(kind):
+    """Trained until it solves its task; None for one that does not: that is no healthy network."""
+    task, lag = (echo, number(2, 6)) if torch.rand(()) < 0.6 else (marked, 0)
+    steps, hidden, layers = number(12, 40 if lag else 20), number(16, 40), number(1, 2)
+    ways = ["torch", "orthogonal"] if kind == "RNN" else ["torch", "forget-bias", f"chrono:{steps}"]
+    how = ways[number(0, len(ways) - 1)]
+    inputs = 1 if lag else 2
+    network = Reader(getattr(throughtime, kind)(inputs, hidden, layers, init=how))
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(1500):
+        x, y, where = task(steps, 32, lag)
+        optimizer.zero_grad()
+        loss = (network(x)[where] - y[where]).square().mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        if len(losses) >= 20 and sum(losses[-20:]) < 20 * SOLVED:
+            name = f"echo of {lag}" if lag else "sum of two marked"
+            told = f"{name} in {steps} steps, {how}, {len(losses)} updates"
+            return told, network, x, lag or steps - 1
+    return None
+
+
+BUILDERS = (  # label, builder, how many times as often
+    ("healthy", untrained, 1),
+    ("healthy", trained, 3),
+    ("exploding", exploding, 1),
+    ("saturated", saturated, 1),
+    ("dead units", dead, 1),
+    ("flat output", flat, 1),
+    ("unused memory", unused, 1),
+    ("vanishing", vanishing, 1),
+    ("vanishing", torchs_default, 1),
+)
+
+
+def patients(label, builder, kind, count, seed):
+    """So many networks of one sort; a task that was not solved is drawn again."""
+    found, attempt = [], 0
+    while len(found) < count:
+        torch.manual_seed(hash_of(seed, label, builder.__name__, kind, attempt))
+        attempt += 1
+        built = builder(kind)
+        if built is not None:
+            found.append(Patient(label, f"{kind}, {builder.__name__}: {built[0]}", *built[1:]))
+    return found
+
+
+def hash_of(*parts):
+    """The same number on every machine."""
+    return zlib.crc32(repr(parts).encode())
+
+
+def examined(job):
+    """Verdicts on the networks of one sort."""
+    torch.set_num_threads(1)
+    found = []
+    for patient in patients(*job):
+        verdict = throughtime.diagnose(patient.network, patient.x).verdict
+        told = throughtime.diagnose(patient.network, patient.x, lag=patient.lag).verdict
+        found.append((patient.label, job[1].__name__, patient.story, verdict, told))
+    return found
+
+
+def table(results):
+    """The confusion matrix, a row for what they are and a column for what was said."""
+    counts = Counter((result[0], result[3]) for result in results)
+    wide = max(map(len, LABELS)) + 2
+    lines = [" " * wide + "".join(f"{label:>{wide}}" for label in LABELS)]
+    lines += [
+        f"{row:{wide}}" + "".join(f"{counts[row, column] or '.':>{wide}}" for column in LABELS)
+        for row in LABELS
+    ]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--each", type=int, default=8, help="networks of each sort and cell")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    asked = parser.parse_args()
+    jobs = [
+        (label, builder, kind, asked.each * times, asked.seed)
+        for label, builder, times in BUILDERS
+        for kind in KINDS
+    ]
+    with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
+        results = [r for found in pool.imap(examined, jobs) for r in found]
+    print(f"{len(results)} networks; rows: what they are, columns: the verdict\n")
+    print(table(results), "\n")
+    wrong = [r for r in results if r[0] != r[3]]
+    for label, _, story, verdict, _ in wrong:
+        print(f"{label} taken for {verdict}: {story}")
+    own = [r for r in results if r[1] == "trained"]
+    false = sum(r[3] != "healthy" for r in own)
+    print(f"\nright: {1 - len(wrong) / len(results):.1%}")
+    print(f"false alarms on healthy trained networks: {false} of {len(own)}")
+    told = sum(r[4] != "healthy" for r in own)
+    print(f"the same, told how far back the task looks (lag=): {told}")
+    print(json.dumps({"networks": len(results), "wrong": len(wrong), "trained": len(own),
+                      "false_alarms": false, "told_lag": told}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

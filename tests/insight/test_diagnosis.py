@@ -1,0 +1,233 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import throughtime
+from throughtime import diagnose
+from throughtime.insight.diagnosis import ILLNESSES, THRESHOLDS
+from throughtime.plain import from_plain, to_json
+from throughtime.runs import Diagnosis
+
+KINDS = ["RNN", "LSTM", "GRU"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    """The benchmark that builds networks whose state is known."""
+    path = Path(__file__).parents[2] / "benchmarks" / "verdicts.py"
+    spec = importlib.util.spec_from_file_location("verdicts", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["verdicts"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["verdicts"]
+
+
+@every_kind
+def test_networks_built_to_be_ill_or_healthy_are_taken_for_what_they_are(verdicts, kind):
+    seen = set()
+    for label, builder, _ in verdicts.BUILDERS:
+        if builder is verdicts.trained:
+            continue  # takes long; the benchmark has them
+        for patient in verdicts.patients(label, builder, kind, 3, seed=5):
+            assert diagnose(patient.network, patient.x).verdict == label, patient.story
+            seen.add(label)
+    assert seen == {"healthy", *ILLNESSES} - {"not finite"}
+
+
+def test_the_benchmarks_table_counts_what_was_said(verdicts):
+    results = [("healthy", "", "", "healthy", ""), ("healthy", "", "", "vanishing", "")]
+    results += [("vanishing", "", "", "vanishing", "")] * 3
+    rows = [line.split() for line in verdicts.table(results).splitlines()]
+    assert rows[1] == ["healthy", "1", *"." * 5, "1"]
+    assert rows[-1] == ["vanishing", *"." * 6, "3"]
+
+
+def test_a_finding_has_numbers_threshold_place_and_advice():
+    """h = 0.25 h + x: 1.2e-7 of the gradient is left after 11.5 steps."""
+    layer = throughtime.RNN(1, 1, nonlinearity="relu", bias=False)
+    with torch.no_grad():
+        layer.weight_hh_l0.fill_(0.25), layer.weight_ih_l0.fill_(1.0)
+    found = diagnose(layer, torch.rand(21, 4, 1) + 0.1)
+    assert found.verdict == "vanishing" == found.layers[0].verdict
+    (finding,) = found.layers[0].findings
+    assert finding.evidence == (
+        "of the gradient at h_t 9.1e-13 arrives 20 steps back, 0.25 times a step; "
+        "from lag 12 on less than 1.2e-07"
+    )
+    assert finding.value == pytest.approx(0.25**20)
+    assert finding.threshold == torch.finfo(torch.float32).eps
+    assert finding.where == "l0, lag 12" and "machine epsilon of float32" in finding.source
+    assert finding.advice[0] == "use a GRU or an LSTM, whose gates can keep the state"
+    assert finding.advice[-1].startswith("if the task needs no more than 11 steps, say so (lag=11)")
+    by_lag = found.layers[0].gradient_by_lag
+    assert by_lag == pytest.approx([0.25**k for k in range(21)])
+    assert found.layers[0].measures["gradient at lag 1"] == pytest.approx(0.25)
+    assert str(found).splitlines()[:2] == ["l0: vanishing", f"  {finding.evidence}"]
+    # as its own advice says, told that the task needs less, and with numbers that hold more
+    assert diagnose(layer, torch.rand(21, 4, 1) + 0.1, lag=11).verdict == "healthy"
+    assert diagnose(layer.double(), torch.rand(21, 4, 1).double() + 0.1).verdict == "healthy"
+
+
+def test_growth_is_told_with_its_rate_and_where_it_passes_the_threshold():
+    layer = throughtime.RNN(1, 1, nonlinearity="relu", bias=False)
+    with torch.no_grad():
+        layer.weight_hh_l0.fill_(2.0), layer.weight_ih_l0.fill_(1.0)
+    (finding,) = diagnose(layer, torch.rand(15, 4, 1)).layers[0].findings
+    assert finding.illness == "exploding" and finding.where == "l0, lag 14"
+    assert finding.evidence == (
+        "the gradient at h_t is 1.6e+04 times as large 14 steps back, 2 times a step; "
+        "more than 1000 from lag 10 on"
+    )
+    assert finding.advice[0].startswith(
+        "clip the gradient by its global norm (Pascanu et al. 2013)"
+    )
+    assert diagnose(layer, torch.rand(10, 4, 1)).verdict == "healthy"  # 2^9 = 512
+
+
+def test_the_worst_comes_first_and_the_place_is_the_layer_and_direction():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"encoder": throughtime.LSTM(2, 8, 2, bidirectional=True)})
+    layer = model["encoder"]
+    with torch.no_grad():
+        layer.bias_ih_l1_reverse[8:16] = -30.0  # the forget gate: stuck, and nothing is kept
+        layer.weight_hh_l1_reverse.zero_()
+    found = diagnose(_Called(model), torch.randn(20, 6, 2))
+    by_name = {one.name: one for one in found.layers}
+    assert list(by_name) == [f"model.encoder.{n}" for n in ("l0", "l0_reverse", "l1", "l1_reverse")]
+    ill = by_name["model.encoder.l1_reverse"]
+    assert [f.illness for f in ill.findings] == ["saturated", "unused memory", "vanishing"]
+    assert ill.findings[0].where == "model.encoder.l1_reverse, the forget gate"
+    assert ill.measures["forget stuck"] == 1.0
+    assert ill.measures["time scale of the forget gate"] < 0.1
+    assert {n for n, one in by_name.items() if one.verdict != "healthy"} == {ill.name}
+    assert found.verdict == "saturated"
+
+
+class _Called(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model["encoder"](x)[0]
+
+
+class Noisy(nn.Module):
+    """Dropout, running statistics, and a head."""
+
+    def __init__(self, kind="GRU", home=throughtime):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.body = getattr(home, kind)(3, 8, 2, dropout=0.5, batch_first=True)
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.head(self.body(self.norm(x.transpose(1, 2)).transpose(1, 2))[0])
+
+
+@every_kind
+def test_examining_leaves_no_trace(kind):
+    torch.manual_seed(0)
+    model, x = Noisy(kind), torch.randn(4, 9, 3)
+    model(x).square().sum().backward()
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters()}
+    state = torch.random.get_rng_state()
+    with torch.no_grad():  # as in a validation loop
+        found = diagnose(model, x, loss=lambda m, x: m(x).square().mean())
+    assert {one.name for one in found.layers} == {"body.l0", "body.l1"}
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+    assert all(torch.equal(p.grad, gradients[n]) for n, p in model.named_parameters())
+    assert model.training
+
+
+def test_a_ragged_batch_is_examined_as_far_as_its_longest_sample_goes():
+    layer = throughtime.GRU(2, 8)
+    found = diagnose(_Ragged(layer), torch.randn(30, 3, 2), torch.tensor([5, 0, 9]))
+    assert len(found.layers[0].gradient_by_lag) == 9
+    found = diagnose(_Ragged(layer), torch.randn(30, 3, 2), torch.tensor([0, 0, 0]))
+    assert found.layers == () and found.verdict == "healthy"
+
+
+class _Ragged(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, lengths):
+        return self.layer(x, lengths=lengths)
+
+
+def test_torchs_layers_are_examined_and_cells_are_named():
+    model = Noisy("LSTM", nn)
+    model.cell = nn.LSTMCell(3, 3)
+    found = diagnose(model, torch.randn(4, 60, 3))
+    assert [one.verdict for one in found.layers] == ["vanishing", "vanishing"]
+    assert found.notes == (
+        "cell: a LSTMCell computes one step, and the loop over time is the model's own",
+    )
+    assert "note: cell: a LSTMCell" in str(found)
+
+
+def test_one_sample_or_one_step_proves_nothing_that_it_cannot():
+    layer = throughtime.LSTM(2, 5)
+    for shape in ((1, 1, 2), (1, 4, 2), (12, 1, 2)):
+        found = diagnose(layer, torch.randn(shape))
+        assert found.verdict == "healthy", found
+    assert diagnose(layer, torch.ones(12, 4, 2)).verdict == "healthy"  # equal inputs, equal outputs
+
+
+@every_kind
+def test_a_diagnosis_is_a_record(kind):
+    torch.manual_seed(0)
+    layer = getattr(throughtime, kind)(2, 5)
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(30)
+    found = diagnose(layer, torch.randn(200, 4, 2))
+    assert from_plain(Diagnosis, json.loads(to_json(found))) == found
+
+
+def test_what_is_told_of_a_stuck_gate_leaves_padding_out():
+    layer = throughtime.GRU(2, 4)
+    with torch.no_grad():
+        layer.bias_ih_l0[4:8] = 30.0
+    found = diagnose(_Ragged(layer), torch.randn(9, 3, 2), torch.tensor([9, 2, 5]))
+    assert (
+        found.layers[0]
+        .findings[0]
+        .evidence.startswith(
+            "100% of the units of the update gate are stuck (mean 1): in 99% of the steps its slope "
+        )
+    )
+
+
+def test_gradients_that_overflow_at_once_are_an_explosion():
+    layer, x = throughtime.GRU(1, 2), torch.ones(5, 1, 1)
+    with torch.no_grad():
+        layer.weight_hh_l0.fill_(1e38), layer.weight_ih_l0.fill_(0.5)
+        layer.weight_hh_l0[2:4] = torch.tensor([[3e38, 3e38], [-3e38, -3e38]])
+        layer.weight_ih_l0[2:4] = torch.tensor([[-3e38], [3e38]])
+        x[2] = 1e38
+    found = diagnose(layer, x)
+    assert "exploding" in [f.illness for f in found.layers[0].findings]
+    assert from_plain(Diagnosis, json.loads(to_json(found))) == found
+
+
+def test_every_threshold_is_an_illness_and_has_a_source():
+    assert set(THRESHOLDS) | {"vanishing", "not finite"} == set(ILLNESSES)
+    assert all(t.value > 0 and t.source for t in THRESHOLDS.values())
+
+
+def test_a_loss_that_is_no_number_is_told():
+    layer = throughtime.GRU(2, 3)
+    for loss in (lambda m, x: m(x)[0], lambda m, x: 1.0):
+        with pytest.raises(ValueError, match="loss must give one number"):
+            diagnose(layer, torch.randn(4, 2, 2), loss=loss)
