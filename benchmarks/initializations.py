@@ -2,7 +2,7 @@
 
     python benchmarks/initializations.py [--hidden 64] [--steps 200] [--seeds 5]
 
-Standard normal inputs, B = 16, I = 8; medians over seeds. For each cell and initialization: how much
+Standard normal inputs, B = 16, I = 8; medians over seeds. For each cell and initialization: what
 of the gradient at h_t that reaches 10, 50 and 100 steps back, relative to lag 0; the lag from which
 on less than the machine epsilon of float32 arrives ("lost"); the largest Lyapunov exponent, and the
 number of directions (of all) that lose less than half within 10 steps; the median time scale of the

@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Each command loads the heavy libraries it needs itself."""
 
-import csv
 import json
 import os
 import shlex
@@ -13,6 +12,30 @@ import typer
 from throughtime import __version__
 from throughtime.ending import run_to_the_end
 from throughtime.errors import InputError
+from throughtime.options import (
+    AsJson,
+    Context,
+    Data,
+    Delimiter,
+    Epochs,
+    Group,
+    Horizon,
+    Inputs,
+    Missing,
+    MissingAsTrained,
+    Model,
+    Normalize,
+    NoSeed,
+    Parameters,
+    Quiet,
+    Season,
+    Seed,
+    Split,
+    Target,
+    Time,
+    names,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from throughtime.data.problem import Problem
@@ -25,36 +48,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="CSV (gzip too), Parquet or Arrow.")]
-Target = Annotated[
-    str | None,
-    typer.Option(help="Column to forecast; several with commas, a name with a comma in quotes."),
-]
-Time = Annotated[str | None, typer.Option(help="Column of times; 'none': rows in order.")]
-Group = Annotated[str | None, typer.Option(help="Column that tells several series apart.")]
-Inputs = Annotated[
-    str | None, typer.Option(help="Further numeric columns to use, with commas; 'none'.")
-]
-Horizon = Annotated[int | None, typer.Option(help="Steps to forecast.")]
-Context = Annotated[int | None, typer.Option(help="Steps a network sees.")]
-Season = Annotated[int | None, typer.Option(help="Steps of the season; 1: none.")]
-Missing = Annotated[str, typer.Option(help="Missing values: error, interpolate or drop.")]
-Delimiter = Annotated[str | None, typer.Option(help="Of a CSV: one character, or 'tab'.")]
-Split = Annotated[str, typer.Option(help="Percent of the time for training, validation and test.")]
-Normalize = Annotated[
-    str, typer.Option(help="window (each by its last value and spread), global or none.")
-]
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]
-Parameters = Annotated[
-    int, typer.Option(min=1, max=10**8, help="Size that every network is matched to.")
-]
-Seed = Annotated[int, typer.Option(min=0, max=2**31, help="The (first) seed.")]
-NoSeed = Annotated[
-    int, typer.Option("--seed", min=0, help="Taken as by the others; nothing is drawn here.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")]
 
 KINDS = ("dense", "window-dense", "rnn", "lstm", "gru")
 
@@ -107,7 +100,7 @@ def compare(
         seeds=tuple(range(seed, seed + seeds)),
         learning_rates=(1e-3, 3e-3, 1e-2),
         parameters=parameters,
-        normalize=_one_of("--normalize", normalize, ("window", "global", "none")),
+        normalize=one_of("--normalize", normalize, ("window", "global", "none")),
         epochs=epochs,
         batch_size=64,
         clip_norm=1.0,
@@ -171,8 +164,8 @@ def fit(
     from throughtime.training.loop import TrainingSettings, errors
 
     check_free(out)
-    kind = _one_of("--network", network, KINDS)
-    how = _one_of("--normalize", normalize, ("window", "global", "none"))
+    kind = one_of("--network", network, KINDS)
+    how = one_of("--normalize", normalize, ("window", "global", "none"))
     problem = _problem(
         data, target, time, group, inputs, horizon, context, season, missing, delimiter, split
     )
@@ -212,16 +205,12 @@ def fit(
 
 @app.command()
 def predict(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Folder that fit or compare wrote.")
-    ],
+    model: Model,
     data: Data,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="CSV to write; default: print it.")
     ] = None,
-    missing: Annotated[
-        str | None, typer.Option(help="Missing values; default: as in training.")
-    ] = None,
+    missing: MissingAsTrained = None,
     delimiter: Delimiter = None,
     seed: NoSeed = 0,
     as_json: AsJson = False,
@@ -249,6 +238,55 @@ def predict(
         print(frame.write_csv(), end="")
     elif not quiet:
         print(f"{len(frame)} rows: {out}")
+
+
+@app.command()
+def inspect(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write.")] = Path(
+        "inspection.html"
+    ),
+    missing: MissingAsTrained = None,
+    delimiter: Delimiter = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look into a model at work: is it healthy, how far back does it remember, what does it do?
+
+    Writes a page with verdict, memory, states and gates, and a slider through time.
+
+    Example: throughtime inspect model co2.csv -o inspection.html
+    """
+    from throughtime.deploy.inspecting import inspect as run
+    from throughtime.files import write_whole
+    from throughtime.nn.storage import load
+    from throughtime.plain import to_json
+    from throughtime.printing import Reporter
+    from throughtime.report.inspection import headline, write_inspection
+
+    loaded, spec = load(model)
+    reporter = Reporter(quiet=quiet or as_json)
+    with reporter.waiting(f"inspecting {model}"):
+        record = run(
+            loaded,
+            spec,
+            data,
+            name=str(model),
+            command=shlex.join(["throughtime", *sys.argv[1:]]),
+            missing=missing,
+            delimiter=delimiter,
+            seed=seed,
+        )
+    write_whole(out, write_inspection(record))
+    if as_json:
+        print(to_json({"page": str(out), "inspection": record}))
+        return
+    print(headline(record))
+    if not quiet and record.diagnosis.layers:
+        print(record.diagnosis)
+    print(f"page: {out}")
 
 
 @app.command()
@@ -330,12 +368,12 @@ def _problem(
     from throughtime.data.problem import read_problem
     from throughtime.data.tables import Columns
 
-    further = () if inputs == "none" else _names(inputs)
-    if target is not None and not _names(target):
+    further = () if inputs == "none" else names(inputs)
+    if target is not None and not names(target):
         raise InputError("--target", "names no column", "name one")
     return read_problem(
         data,
-        Columns(_names(target), time, group, further),
+        Columns(names(target), time, group, further),
         missing=missing,
         delimiter=delimiter,
         horizon=horizon,
@@ -345,27 +383,13 @@ def _problem(
     )
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    # as in a CSV: a name with a comma stands in quotes
-    cells = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(name.strip() for name in cells if name.strip())
-
-
 def _networks(text: str) -> tuple[str, ...]:
-    asked = _names(text) or ()
+    asked = names(text) or ()
     for name in asked:
-        _one_of("--networks", name, KINDS)
+        one_of("--networks", name, KINDS)
     if not asked:
         raise InputError("--networks", "none named", f"name some of {', '.join(KINDS)}")
     return tuple(kind for kind in KINDS if kind in asked)
-
-
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise InputError(option, repr(value), f"take one of {', '.join(known)}")
-    return value
 
 
 def _cores() -> int:

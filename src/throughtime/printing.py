@@ -76,6 +76,12 @@ class Reporter:
 
             yield watch
 
+    @contextmanager
+    def waiting(self, note: str) -> Generator[None]:
+        """A sign of life during seconds that cannot be counted."""
+        with self._aside.status(note):
+            yield
+
     def _progress(self) -> Progress:
         return Progress(
             TextColumn("{task.description}"),

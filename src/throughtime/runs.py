@@ -231,6 +231,48 @@ class Diagnosis:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
+@dataclass(frozen=True)
+class ContextRecord:
+    """The error of a model that sees the last k steps alone."""
+
+    steps: tuple[int, ...]  # k, rising; the last is the whole context
+    error: tuple[float, ...]
+    standard_error: tuple[float, ...]
+    horizon: int  # fewest steps within one standard error of the whole context
+
+
+@dataclass(frozen=True)
+class SeenRecord:
+    """One layer in one direction on one window, step by step."""
+
+    values: dict[str, tuple[tuple[float, ...], ...]]  # by name, "hidden" first: [T][H]
+    gradient: tuple[float, ...]  # length of dL/dh_t, [T]; empty where the model has no loss
+
+
+@dataclass(frozen=True)
+class InspectionRecord:
+    """A saved model, looked into on a table."""
+
+    version: str
+    command: str
+    model: str
+    kind: str
+    hidden_size: int
+    parameters: int
+    data: str
+    fingerprint: str
+    windows: int
+    step: str  # of time
+    unit: str  # of errors
+    diagnosis: Diagnosis
+    lyapunov: dict[str, tuple[float | None, ...]]  # by layer, 1 / step; None: forgotten at once
+    time_scales: dict[str, tuple[float | None, ...]]  # by layer, a unit each; None: for ever
+    context: ContextRecord
+    times: tuple[str, ...]  # of the window that is drawn
+    input: tuple[float, ...]  # its first target
+    seen: dict[str, SeenRecord]  # by layer
+
+
 def write_record(path: Path, record: object) -> None:
     """Write a record as JSON, whole."""
     write_whole(path, to_json(record))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from throughtime.report import figures
+from throughtime.report import axes, figures
 from throughtime.runs import NAMES
 
 ALL = [
@@ -43,7 +43,7 @@ def test_trivial_forecasts_are_told_apart_without_colour(comparison):
 
 def test_the_truth_is_drawn_in_ink(comparison):
     record, _ = comparison
-    inked = [t for t in figures.forecasts_against_truth(record).data if t.meta == figures.INK]
+    inked = [t for t in figures.forecasts_against_truth(record).data if t.meta == axes.INK]
     assert [t.name for t in inked] == ["truth"]
     assert inked[0].line.color not in figures.COLORS.values()
 

@@ -214,6 +214,25 @@ def split_by_time(table: Table, plan: WindowPlan, split: Split = USUAL_SPLIT) ->
     return parts
 
 
+def every_window(table: Table, plan: WindowPlan) -> Windows:
+    """All windows of whole rows, of every series, in order. Raises InputError if there is none."""
+    length = plan.context + plan.horizon
+    starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
+    start = np.concatenate(starts).astype(np.int64)
+    unusable = np.concatenate([[0], np.cumsum(~table.usable)])
+    if start.size:
+        start = start[unusable[start + length] == unusable[start]]
+    if not start.size:
+        raise InputError(
+            table.source.path,
+            f"no stretch of {length} whole rows: context {plan.context} plus horizon "
+            f"{plan.horizon}",
+            "give more rows" + ("" if table.usable.all() else ", or set --missing interpolate"),
+        )
+    values = torch.from_numpy(np.ascontiguousarray(table.values))
+    return Windows(values, torch.from_numpy(start), plan, len(table.targets))
+
+
 def _too_short(table: Table, plan: WindowPlan, split: Split) -> InputError:
     longest = max(series.stop - series.start for series in table.series)
     # validation and test each need a horizon, training a whole window

@@ -45,17 +45,7 @@ def predict(
     Raises InputError where the table lacks a column, has another time step than the model learned,
     or no series is as long as the model's context.
     """
-    columns = Columns(spec.targets, spec.time or "none", spec.group, spec.inputs)
-    learned = Clock(*spec.clock)
-    table = read_table(
-        path, columns, missing=missing or spec.missing, delimiter=delimiter, learned=learned
-    )
-    if (table.clock.kind, table.clock.count, table.clock.unit) != spec.clock:
-        raise InputError(
-            table.source.path,
-            f"one row every {table.clock.describe()}, but the model learned {learned.describe()}",
-            "bring the rows to that step, or fit a model on these",
-        )
+    table = read_as_learned(spec, path, missing=missing, delimiter=delimiter)
     need = model.config.context
     found = {series: _hindrance(table, series, need) for series in table.series}
     ready = [series for series, hindrance in found.items() if not hindrance]
@@ -85,6 +75,27 @@ def predict(
     choices.append(Choice("forecasts", f"begin at {row}{begin}", f"{steps}{of}"))
     count = f"{table.rows} rows, {len(table.series)} series"
     return Forecasts(pl.concat(rows), count, tuple(choices))
+
+
+def read_as_learned(
+    spec: DataSpec, path: Path, *, missing: str | None, delimiter: str | None
+) -> Table:
+    """A table with the columns and the time step that a model learned.
+
+    Raises InputError where it lacks a column or has another time step.
+    """
+    columns = Columns(spec.targets, spec.time or "none", spec.group, spec.inputs)
+    learned = Clock(*spec.clock)
+    table = read_table(
+        path, columns, missing=missing or spec.missing, delimiter=delimiter, learned=learned
+    )
+    if (table.clock.kind, table.clock.count, table.clock.unit) != spec.clock:
+        raise InputError(
+            table.source.path,
+            f"one row every {table.clock.describe()}, but the model learned {learned.describe()}",
+            "bring the rows to that step, or fit a model on these",
+        )
+    return table
 
 
 def _hindrance(table: Table, series: Series, need: int) -> str:

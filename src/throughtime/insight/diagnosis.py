@@ -78,6 +78,7 @@ def diagnose(
     *batch: Any,
     loss: Callable[..., Tensor] | None = None,
     lag: int | None = None,
+    seed: int = 0,
 ) -> Diagnosis:
     """Examine every recurrent layer of a model on one batch.
 
@@ -89,9 +90,11 @@ def diagnose(
 
     The model is called as ``model(*batch)``, or by ``loss(model, *batch)``, which gives one number;
     then its gradients are examined too. ``lag``: how many steps back the task needs, by default as
-    many as the batch has. Verdicts: healthy, or not finite, exploding, saturated, dead units, flat
-    output, unused memory, vanishing, each with what was measured, the threshold, where, and advice.
-    A NaN or an infinity is followed to the first layer, step and quantity that has one.
+    many as the batch has. ``seed``: of the directions in which gradients are sent.
+
+    Verdicts: healthy, or not finite, exploding, saturated, dead units, flat output, unused memory,
+    vanishing, each with what was measured, the threshold, where, and advice. A NaN or an infinity
+    is followed to the first layer, step and quantity that has one.
 
     Leaves no trace: gradients, random states and buffers are as before. Raises what `observe` and
     the model raise.
@@ -108,7 +111,7 @@ def diagnose(
                 found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
                 gradients = dict(zip(wanted, found, strict=True))
         bad = first_not_finite(model, batch, seen, value, gradients)
-        return _judged(seen, bad, lag)
+        return _judged(seen, bad, lag, seed)
 
 
 def _check_loss(value: Any) -> None:
@@ -130,7 +133,7 @@ def _no_trace(model: nn.Module) -> Generator[None]:
                     buffer.copy_(before)
 
 
-def _judged(seen: Observation, bad: Finding | None, lag: int | None) -> Diagnosis:
+def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) -> Diagnosis:
     layers: list[LayerDiagnosis] = []
     others: list[Finding] = []
     if bad is not None and bad.where.partition(",")[0] not in seen:
@@ -141,15 +144,15 @@ def _judged(seen: Observation, bad: Finding | None, lag: int | None) -> Diagnosi
             own = (bad,) if bad.where.partition(",")[0] == name else ()
             layers.append(LayerDiagnosis(name, own[0].illness if own else "unknown", own, {}, ()))
         elif view.inside.any():
-            layers.append(_examined(name, view, lag))
+            layers.append(_examined(name, view, lag, seed))
     notes = tuple(f"{path or 'the model'}: {why}" for path, why in seen.unseen.items())
     found = [f.illness for layer in layers for f in layer.findings] + [f.illness for f in others]
     worst = min(found, key=ILLNESSES.index, default=HEALTHY)
     return Diagnosis(worst, tuple(layers), tuple(others), notes)
 
 
-def _examined(name: str, view: View, lag: int | None) -> LayerDiagnosis:
-    evidence = _measured(name, view, lag)
+def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnosis:
+    evidence = _measured(name, view, lag, seed)
     findings = [f for examine in _EXAMINATIONS for f in [examine(evidence)] if f is not None]
     findings.sort(key=lambda f: ILLNESSES.index(f.illness))
     measures: dict[str, float | None] = {
@@ -174,11 +177,11 @@ def _examined(name: str, view: View, lag: int | None) -> LayerDiagnosis:
     )
 
 
-def _measured(name: str, view: View, lag: int | None) -> _Evidence:
+def _measured(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
     longest = int(view.inside.sum(dim=0).max()) - 1
     asked = longest if lag is None else min(lag, longest)
     # the upper quartile: an alarm needs three of four samples to be lost, or one to explode
-    norms = gradient_by_lag(view, lags=asked + 1).high
+    norms = gradient_by_lag(view, lags=asked + 1, seed=seed).high
     reached = (~norms.isnan()).nonzero()  # NaN behind: no sample is so long; before: overflow
     known = norms[: int(reached[-1]) + 1] if len(reached) else torch.tensor([1.0, math.inf])
     known = known.nan_to_num(nan=math.inf, posinf=math.inf)

@@ -1,10 +1,10 @@
 """Pictures of what was measured. Each takes a record and gives a plotly figure."""
 
-import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from throughtime.report.axes import INK, axes, logarithmic
 from throughtime.runs import NAMES, Candidate, ComparisonRecord, TrialRecord
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
@@ -32,7 +32,6 @@ _TRIVIAL_SYMBOL = {
     "seasonal": "cross",
     "seasonal-drift": "x",
 }
-INK = "ink"  # mark of a trace that the page draws in the colour of its text
 
 
 def error_against_cost(record: ComparisonRecord) -> go.Figure:
@@ -53,8 +52,8 @@ def error_against_cost(record: ComparisonRecord) -> go.Figure:
             },
             name=NAMES[candidate.kind],
         )
-    _axes(figure, "time of one prediction, microseconds", f"test error ({record.unit})")
-    figure.update_xaxes(_logarithmic([c.prediction_us for c in record.verdict.candidates]))
+    axes(figure, "time of one prediction, microseconds", f"test error ({record.unit})")
+    figure.update_xaxes(logarithmic([c.prediction_us for c in record.verdict.candidates]))
     return figure
 
 
@@ -72,7 +71,7 @@ def error_by_step(record: ComparisonRecord) -> go.Figure:
                 line=_line(candidate.kind),
                 name=NAMES[candidate.kind],
             )
-    _axes(figure, f"steps ahead, of {record.data.step}", f"test error ({record.unit})")
+    axes(figure, f"steps ahead, of {record.data.step}", f"test error ({record.unit})")
     figure.update_xaxes(dtick=max(1, record.data.horizon // 12))
     return figure
 
@@ -103,7 +102,7 @@ def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
                 visible=True if candidate.kind in shown else "legendonly",
             )
     series = f", series {sample.series}" if sample.series else ""
-    _axes(figure, "time that is forecast", f"{sample.target}{series}")
+    axes(figure, "time that is forecast", f"{sample.target}{series}")
     return figure
 
 
@@ -134,7 +133,7 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
                 showlegend=False,
                 hovertemplate=f"{NAMES[kind]}, seed {trial.seed}: kept epoch %{{x}}<extra></extra>",
             )
-    _axes(figure, "epoch", f"validation error ({record.unit})")
+    axes(figure, "epoch", f"validation error ({record.unit})")
     return figure
 
 
@@ -166,8 +165,8 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
         name="clipped above",
         meta=INK,
     )
-    _axes(figure, "epoch", "gradient norm, median over steps")
-    figure.update_yaxes(_logarithmic(shown))
+    axes(figure, "epoch", "gradient norm, median over steps")
+    figure.update_yaxes(logarithmic(shown))
     return figure
 
 
@@ -188,7 +187,7 @@ def window_seen(record: ComparisonRecord) -> go.Figure:
         yaxis="y2",
         line={"width": 1.5, "color": "#009E73"},
     )
-    _axes(figure, "time", sample.target)
+    axes(figure, "time", sample.target)
     figure.update_layout(
         yaxis2={
             "title": "scaled value",
@@ -200,30 +199,6 @@ def window_seen(record: ComparisonRecord) -> go.Figure:
         }
     )
     return figure
-
-
-def _logarithmic(values: Sequence[float]) -> dict[str, object]:
-    """A logarithmic axis that begins and ends at a labelled tick; plotly's may show a single one.
-
-    Ticks are at 1, 2 and 5 in every decade; at whole decades, ten at most, beyond three of them.
-    """
-    positive = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
-    low, high = min(positive), max(positive)
-    decades = math.log10(high) - math.log10(low)
-    digits, apart = ((1, 2, 5), 1) if decades < 3 else ((1,), math.ceil(decades / 8))
-    exponents = range(
-        math.floor(math.log10(low)) - apart, math.ceil(math.log10(high)) + apart + 1, apart
-    )
-    ticks = [digit * 10.0**exponent for exponent in exponents for digit in digits]
-    first = max(tick for tick in ticks if tick < low)
-    last = min(tick for tick in ticks if tick > high)
-    ticks = [tick for tick in ticks if first <= tick <= last]
-    return {
-        "type": "log",
-        "range": [math.log10(first), math.log10(last)],
-        "tickvals": ticks,
-        "ticktext": [f"{tick:,.10g}" for tick in ticks],
-    }
 
 
 def _interval(candidate: Candidate) -> dict[str, object]:
@@ -248,20 +223,3 @@ def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """The trial with the lowest validation error, if one finished."""
     done = [t for t in trials if t.validation_error is not None and t.forecast]
     return min(done, key=lambda t: t.validation_error or 0.0, default=None)
-
-
-def _axes(figure: go.Figure, x: str, y: str) -> None:
-    """Titles with units, and colours that the page sets for light or dark."""
-    figure.update_layout(
-        xaxis_title=x,
-        yaxis_title=y,
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13},
-        margin={"l": 70, "r": 70, "t": 20, "b": 60},
-        height=420,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    figure.update_xaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    figure.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)

@@ -1,0 +1,161 @@
+"""A saved model and a table to what is seen inside the model at work."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from throughtime import __version__
+from throughtime.data.batches import WindowPlan, Windows, every_window
+from throughtime.deploy.predicting import read_as_learned
+from throughtime.insight.diagnosis import diagnose
+from throughtime.insight.memory import (
+    context_curve,
+    lyapunov_spectrum,
+    memory_horizon,
+    time_scales,
+)
+from throughtime.insight.observation import observe
+from throughtime.nn.models import Forecaster, Network, Recurrent
+from throughtime.nn.storage import DataSpec
+from throughtime.runs import ContextRecord, Diagnosis, InspectionRecord, SeenRecord
+
+_CURVE = 512  # windows that the context curve is measured on, at most; spread over the table
+_EXAMINED = 64  # windows of a diagnosis
+_FOLLOWED = 4  # windows that the Lyapunov spectrum follows
+_DRAWN_UNITS = 64
+
+
+def inspect(
+    model: Forecaster,
+    spec: DataSpec,
+    path: Path,
+    *,
+    name: str,
+    command: str,
+    missing: str | None = None,
+    delimiter: str | None = None,
+    seed: int = 0,
+) -> InspectionRecord:
+    """Look into a model at work on a table: verdict, memory, states and gates.
+
+    >>> model, spec = load(Path("model"))
+    >>> inspect(model, spec, Path("data.csv"), name="model", command="").diagnosis.verdict
+    'healthy'
+
+    On windows of the table whose rows are whole, spread over it. ``name`` and ``command`` are
+    recorded. Raises InputError where the table does not fit the model, or no window is whole.
+    """
+    table = read_as_learned(spec, path, missing=missing, delimiter=delimiter)
+    config = model.config
+    windows = every_window(table, WindowPlan(config.context, config.horizon, config.season))
+    context, unit = _context(model, windows, table.targets)
+    diagnosis = Diagnosis("healthy", (), (), ())
+    lyapunov: dict[str, tuple[float | None, ...]] = {}
+    scales: dict[str, tuple[float | None, ...]] = {}
+    seen: dict[str, SeenRecord] = {}
+    if isinstance(model, Recurrent):
+        batch = _some(windows, _EXAMINED)
+        diagnosis = diagnose(model, *batch, loss=_loss, seed=seed)
+        with observe(model) as views, torch.no_grad():
+            model(_some(windows, _FOLLOWED)[0])
+        for layer, view in views.items():
+            lyapunov[layer] = _numbers(lyapunov_spectrum(view).exponents)
+            if view.kind != "RNN":
+                scales[layer] = _numbers(time_scales(view).units)
+        seen = _at_work(model, windows)
+    last = int(windows.starts[-1])
+    rows = slice(last, last + config.context)
+    return InspectionRecord(
+        version=__version__,
+        command=command,
+        model=name,
+        kind=config.kind,
+        hidden_size=config.hidden_size if isinstance(model, Network) else 0,
+        parameters=model.parameter_count(),
+        data=table.source.path,
+        fingerprint=table.source.fingerprint,
+        windows=len(windows),
+        step=table.clock.describe(),
+        unit=unit,
+        diagnosis=diagnosis,
+        lyapunov=lyapunov,
+        time_scales=scales,
+        context=context,
+        times=tuple(table.clock.stamp(table.times[rows])),
+        input=tuple(table.values[rows, 0].tolist()),
+        seen=seen,
+    )
+
+
+def _some(windows: Windows, count: int) -> tuple[Tensor, Tensor]:
+    """So many windows, spread over all."""
+    count = min(count, len(windows))
+    return windows.batch(torch.linspace(0, len(windows) - 1, count).round().long())
+
+
+def _loss(model: Network, window: Tensor, target: Tensor) -> Tensor:
+    return model.loss(window, target)
+
+
+def _context(
+    model: Forecaster, windows: Windows, targets: tuple[str, ...]
+) -> tuple[ContextRecord, str]:
+    """The error with the last k steps alone, and its unit.
+
+    A network is measured by the whole window as always, and then given the last of it: that is what
+    its memory does, and not its scaling.
+    """
+    window, target = _some(windows, _CURVE)
+    scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {targets[0]}"
+    if len(targets) > 1:
+        scale = target.flatten(0, 1).std(dim=0).clamp(min=1e-300)
+        unit = "mean absolute error, standard deviations"
+
+    def error(forecast: Tensor) -> Tensor:
+        return ((forecast.double() - target).abs() / scale).mean(dim=(1, 2))
+
+    if isinstance(model, Network):
+        scaled, center, spread = model.frame(window)
+        shape, dtype = target.shape, next(model.parameters()).dtype
+
+        def forecast(part: Tensor) -> Tensor:
+            return model.compute(part.to(dtype)).reshape(shape).double() * spread + center
+
+        earlier = "cut" if isinstance(model, Recurrent) else "hold"
+        curve = context_curve(forecast, scaled, error, earlier=earlier)
+    else:
+        curve = context_curve(model, window, error, earlier="hold")
+    return ContextRecord(
+        curve.steps,
+        tuple(curve.loss.tolist()),
+        tuple(curve.error.tolist()),
+        memory_horizon(curve),
+    ), unit
+
+
+def _at_work(model: Recurrent, windows: Windows) -> dict[str, SeenRecord]:
+    """The last window, step by step."""
+    batch = windows.batch(torch.tensor([len(windows) - 1]))
+    with observe(model) as views:
+        torch.autograd.grad(_loss(model, *batch), list(model.parameters()))
+    found: dict[str, SeenRecord] = {}
+    for name, view in views.items():
+        values = {"hidden state": view.hidden}
+        values |= {"cell state": view.cell} if view.kind == "LSTM" else {}
+        values |= {f"{gate} gate": gates for gate, gates in view.gates.items()}
+        found[name] = SeenRecord(
+            {
+                quantity: tuple(
+                    tuple(round(float(v), 4) for v in row) for row in grid[:, 0, :_DRAWN_UNITS]
+                )
+                for quantity, grid in values.items()
+            },
+            tuple(view.norms["hidden_grad"][:, 0].tolist()),
+        )
+    return found
+
+
+def _numbers(values: Tensor) -> tuple[float | None, ...]:
+    return tuple(v if math.isfinite(v) else None for v in values.tolist())

@@ -1,0 +1,52 @@
+"""What all figures share: named axes, and colours that stand on light and on dark."""
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+INK = "ink"  # mark of a trace that the page draws in the colour of its text
+# Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+_BETWEEN = "#7f7f7f"  # text where no page sets its colour: readable on white and on black
+
+
+def logarithmic(values: Sequence[float]) -> dict[str, object]:
+    """A logarithmic axis that begins and ends at a labelled tick; plotly's may show a single one.
+
+    Ticks are at 1, 2 and 5 in every decade; at whole decades, ten at most, beyond three of them.
+    """
+    positive = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
+    low, high = min(positive), max(positive)
+    decades = math.log10(high) - math.log10(low)
+    digits, apart = ((1, 2, 5), 1) if decades < 3 else ((1,), math.ceil(decades / 8))
+    exponents = range(
+        math.floor(math.log10(low)) - apart, math.ceil(math.log10(high)) + apart + 1, apart
+    )
+    ticks = [digit * 10.0**exponent for exponent in exponents for digit in digits]
+    first = max(tick for tick in ticks if tick < low)
+    last = min(tick for tick in ticks if tick > high)
+    ticks = [tick for tick in ticks if first <= tick <= last]
+    return {
+        "type": "log",
+        "range": [math.log10(first), math.log10(last)],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:,.10g}" for tick in ticks],
+    }
+
+
+def axes(figure: go.Figure, x: str, y: str) -> None:
+    """Titles with units, and colours that the page sets for light or dark."""
+    figure.update_layout(
+        xaxis_title=x,
+        yaxis_title=y,
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13, "color": _BETWEEN},
+        margin={"l": 70, "r": 70, "t": 20, "b": 60},
+        height=420,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    figure.update_xaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)

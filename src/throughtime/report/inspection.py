@@ -1,0 +1,145 @@
+"""One model, looked into: a self-contained HTML page."""
+
+from html import escape
+
+from throughtime.report import html, pictures
+from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis
+
+_LOST = 2.0**-23  # machine epsilon of float32
+
+
+def write_inspection(record: InspectionRecord) -> str:
+    """The page as text: verdict, memory, and the network at work on one window."""
+    title = f"{NAMES[record.kind]} inspected on {record.data}"
+    body = f"""<h1>{escape(title)}</h1>
+<p class="quiet">{escape(record.model)}: {record.parameters:,} parameters{_units(record)};
+{record.windows} windows, one step every {escape(record.step)}</p>
+<p class="verdict">{escape(headline(record))}</p>
+{_findings(record.diagnosis)}{_memory(record)}{_at_work(record)}
+<h2>How to repeat it</h2><pre>{escape(record.command)}</pre>
+<p class="quiet">throughtime {escape(record.version)}; data SHA-256
+{escape(record.fingerprint[:16])}...</p>"""
+    return html.page(title, body)
+
+
+def headline(record: InspectionRecord) -> str:
+    """The verdict and the memory in a sentence each."""
+    diagnosis, context = record.diagnosis, record.context
+    if diagnosis.layers:
+        ill = [layer for layer in diagnosis.layers if layer.verdict != "healthy"]
+        told = ", ".join(f"{layer.name} {layer.verdict}" for layer in ill)
+        health = f"Not healthy: {told}." if ill else "Healthy."
+    else:
+        health = "No recurrent layer to examine."
+    return (
+        f"{health} It does as well with the last {context.horizon} of {context.steps[-1]} steps as "
+        "with all of them."
+        if context.horizon < context.steps[-1]
+        else f"{health} It needs all of its {context.steps[-1]} steps."
+    )
+
+
+def _units(record: InspectionRecord) -> str:
+    return f", {record.hidden_size} hidden units" if record.hidden_size else ""
+
+
+def _findings(diagnosis: Diagnosis) -> str:
+    found = [finding for layer in diagnosis.layers for finding in layer.findings]
+    parts: list[str] = []
+    for finding in [*found, *diagnosis.others]:
+        advice = "".join(f"<li>{escape(line)}</li>" for line in finding.advice)
+        limit = "" if finding.threshold is None else f"threshold {finding.threshold:.2g}: "
+        parts.append(
+            f"<h2>{escape(finding.where)}: {escape(finding.illness)}</h2>"
+            f"<p>{escape(finding.evidence)}</p><ul>{advice}</ul>"
+            f'<p class="quiet">{limit}{escape(finding.source)}</p>'
+        )
+    notes = "".join(f'<p class="quiet">{escape(note)}</p>' for note in diagnosis.notes)
+    return "".join(parts) + notes + _measures(diagnosis.layers)
+
+
+def _measures(layers: tuple[LayerDiagnosis, ...]) -> str:
+    names = list(dict.fromkeys(name for layer in layers for name in layer.measures))
+    if not names:
+        return ""
+    rows = [(name, *(_number(layer.measures.get(name)) for layer in layers)) for name in names]
+    heads = ("", *(f"{layer.name}: {layer.verdict}" for layer in layers))
+    return f"<h2>What was measured</h2>{html.table(heads, rows)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _memory(record: InspectionRecord) -> str:
+    context, step = record.context, f"of {record.step}"
+    curve = (context.steps, context.error, context.standard_error)
+    parts = [
+        html.picture(
+            "How many steps it needs",
+            pictures.context_curve({NAMES[record.kind]: curve}, unit=record.unit, step=step),
+            "The error when only the last k steps are given; bars: one standard error. "
+            f"From {context.horizon} on it is within one of that with all {context.steps[-1]}.",
+        )
+    ]
+    profiles = {
+        layer.name: layer.gradient_by_lag
+        for layer in record.diagnosis.layers
+        if layer.gradient_by_lag
+    }
+    if profiles:
+        parts.append(
+            html.picture(
+                "How far back training reaches",
+                pictures.gradient_by_lag(profiles, lost=_LOST, step=step),
+                "How much of the gradient of a state reaches the states before (upper quartile). "
+                "Below the dotted line it changes no bit of what comes from the last step.",
+            )
+        )
+    if record.lyapunov:
+        parts.append(
+            html.picture(
+                "How fast changes of the state die out",
+                pictures.lyapunov_spectrum(record.lyapunov),
+                "Above 0 a small change grows; at -0.1 it has shrunk to 1/e after 10 steps.",
+            )
+        )
+    return "".join(parts)
+
+
+def _at_work(record: InspectionRecord) -> str:
+    parts: list[str] = []
+    for name, seen in record.seen.items():
+        parts.append(
+            html.picture(
+                f"At work: {name}",
+                pictures.heat_map(
+                    seen.values,
+                    input=record.input,
+                    times=record.times,
+                    time_title="time",
+                    input_title="first target",
+                ),
+                "The last window, a row a unit.",
+            )
+        )
+        if seen.gradient:
+            parts.append(
+                html.picture(
+                    f"Gradient of the loss: {name}",
+                    pictures.gradient_by_lag({name: seen.gradient[::-1]}, step="before the last"),
+                    "Length of dL/dh_t for the loss of this window, from the last step back.",
+                )
+            )
+    if record.seen:
+        name, seen = list(record.seen.items())[-1]
+        parts.append(
+            html.picture(
+                f"Step by step: {name}",
+                pictures.scrub(
+                    seen.values, record.input, times=record.times, input_title="first target"
+                ),
+                "Move the slider through time; a bar a unit.",
+            )
+        )
+    return "".join(parts)
