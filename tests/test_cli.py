@@ -12,7 +12,7 @@ import pytest
 
 from helpers import throughtime
 
-COMMANDS = ["compare", "fit", "predict", "report", "info"]
+COMMANDS = ["compare", "fit", "predict", "inspect", "report", "info"]
 
 
 def test_help_names_every_command_and_loads_nothing_heavy():
@@ -216,6 +216,23 @@ def test_every_choice_of_fit_is_printed_and_can_be_set(tmp_path):
     assert not {"delimiter", "inputs", "horizon", "season", "context"} & set(changed)
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert (config["model"]["horizon"], config["model"]["context"]) == (2, 9)
+
+
+def test_inspect_writes_a_page_and_tells_the_verdict(co2_cut, comparison, tmp_path):
+    model = comparison[1] / "model"
+    page = tmp_path / "page.html"
+    done = throughtime("inspect", model, co2_cut, "-o", page)
+    assert done.stdout.splitlines()[-1] == f"page: {page}"
+    assert "steps" in done.stdout.splitlines()[0]
+    assert "Step by step" in page.read_text() or "No recurrent layer" in done.stdout
+    quiet = throughtime("inspect", model, co2_cut, "-q", "-o", page)
+    assert len(quiet.stdout.splitlines()) == 2 and not quiet.stderr
+    told = json.loads(throughtime("inspect", model, co2_cut, "--json", "-o", page).stdout)
+    assert told["page"] == str(page) and told["inspection"]["windows"] > 100
+    missing = throughtime("inspect", tmp_path / "none", co2_cut, code=2)
+    assert "no model here" in missing.stderr
+    assert throughtime("inspect", model, co2_cut, cwd=tmp_path).stdout.endswith("inspection.html\n")
+    assert (tmp_path / "inspection.html").exists()
 
 
 def test_every_choice_of_predict_is_printed_and_can_be_set(co2_cut, comparison):

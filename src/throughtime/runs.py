@@ -268,8 +268,9 @@ class InspectionRecord:
     lyapunov: dict[str, tuple[float | None, ...]]  # by layer, 1 / step; None: forgotten at once
     time_scales: dict[str, tuple[float | None, ...]]  # by layer, a unit each; None: for ever
     context: ContextRecord
+    target: str
     times: tuple[str, ...]  # of the window that is drawn
-    input: tuple[float, ...]  # its first target
+    input: tuple[float, ...]  # the target in it
     seen: dict[str, SeenRecord]  # by layer
 
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.data.batches import Split, WindowPlan, plan_windows, split_by_time
+from throughtime.data.batches import (
+    Split,
+    WindowPlan,
+    every_window,
+    plan_windows,
+    split_by_time,
+)
 from throughtime.data.tables import Columns, read_table
 from throughtime.errors import InputError
 
@@ -178,3 +184,16 @@ def test_impossible_plans_are_refused(tmp_path):
     flat = table_of(tmp_path, [7] * 80 + list(range(20)))
     with pytest.raises(InputError, match=r"column 'y': the target is constant \(7\) in its train"):
         split_by_time(flat, WindowPlan(5, 2, 1))
+
+
+def test_every_window_of_whole_rows_is_there(tmp_path):
+    values = [1, 2, 3, 4, "", 6, 7, 8, 9]
+    table = table_of(tmp_path, values, missing="drop")
+    windows = every_window(table, WindowPlan(2, 1, 1))
+    assert windows.starts.tolist() == [0, 1, 5, 6]
+    x, y = windows.batch(torch.tensor([3]))
+    assert x.flatten().tolist() == [7, 8] and y.flatten().tolist() == [9]
+    with pytest.raises(InputError, match="no stretch of 5 whole rows: context 4 plus horizon 1"):
+        every_window(table, WindowPlan(4, 1, 1))
+    with pytest.raises(InputError, match="no stretch of 12 whole rows"):
+        every_window(table, WindowPlan(10, 2, 1))

@@ -104,8 +104,8 @@ def test_the_worst_comes_first_and_the_place_is_the_layer_and_direction():
     ill = by_name["model.encoder.l1_reverse"]
     assert [f.illness for f in ill.findings] == ["saturated", "unused memory", "vanishing"]
     assert ill.findings[0].where == "model.encoder.l1_reverse, the forget gate"
-    assert ill.measures["forget stuck"] == 1.0
-    assert ill.measures["time scale of the forget gate"] < 0.1
+    assert ill.measures["stuck units (share), forget gate"] == 1.0
+    assert ill.measures["time scale (steps), forget gate"] < 0.1
     assert {n for n, one in by_name.items() if one.verdict != "healthy"} == {ill.name}
     assert found.verdict == "saturated"
 

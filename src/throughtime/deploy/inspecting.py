@@ -17,7 +17,7 @@ from throughtime.insight.memory import (
     time_scales,
 )
 from throughtime.insight.observation import observe
-from throughtime.nn.models import Forecaster, Network, Recurrent
+from throughtime.nn.models import Forecaster, Network, Recurrent, WindowDense
 from throughtime.nn.storage import DataSpec
 from throughtime.runs import ContextRecord, Diagnosis, InspectionRecord, SeenRecord
 
@@ -83,6 +83,7 @@ def inspect(
         lyapunov=lyapunov,
         time_scales=scales,
         context=context,
+        target=table.targets[0],
         times=tuple(table.clock.stamp(table.times[rows])),
         input=tuple(table.values[rows, 0].tolist()),
         seen=seen,
@@ -104,8 +105,8 @@ def _context(
 ) -> tuple[ContextRecord, str]:
     """The error with the last k steps alone, and its unit.
 
-    A network is measured by the whole window as always, and then given the last of it: that is what
-    its memory does, and not its scaling.
+    A network that scales by the window does so by the whole window as always, and is then given the
+    last of it: that shows its memory, and not its scaling.
     """
     window, target = _some(windows, _CURVE)
     scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {targets[0]}"
@@ -116,7 +117,7 @@ def _context(
     def error(forecast: Tensor) -> Tensor:
         return ((forecast.double() - target).abs() / scale).mean(dim=(1, 2))
 
-    if isinstance(model, Network):
+    if isinstance(model, Recurrent | WindowDense):
         scaled, center, spread = model.frame(window)
         shape, dtype = target.shape, next(model.parameters()).dtype
 

@@ -156,9 +156,9 @@ def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnos
     findings = [f for examine in _EXAMINATIONS for f in [examine(evidence)] if f is not None]
     findings.sort(key=lambda f: ILLNESSES.index(f.illness))
     measures: dict[str, float | None] = {
-        "dead units": evidence.dead,
-        "largest gradient by lag": _largest(evidence.relative)[0],
-        **{f"{gate} stuck": share for gate, share in evidence.stuck.items()},
+        "dead units (share)": evidence.dead,
+        "largest gradient at any lag": _largest(evidence.relative)[0],
+        **{f"stuck units (share), {_named(g)}": share for g, share in evidence.stuck.items()},
     }
     if evidence.variation is not None:
         measures["variation over samples"] = evidence.variation
@@ -167,7 +167,7 @@ def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnos
         measures[f"gradient at lag {len(evidence.relative) - 1}"] = float(evidence.relative[-1])
     if view.kind != "RNN":
         scales = time_scales(view)
-        measures[f"time scale of the {scales.gate} gate"] = scales.median
+        measures[f"time scale (steps), {scales.gate} gate"] = scales.median
     return LayerDiagnosis(
         name,
         findings[0].illness if findings else HEALTHY,
@@ -210,6 +210,10 @@ def _stuck(gate: str, values: Tensor) -> float:
     if gate in ("cell", "new", "state"):  # a tanh
         slope = (1 - values * values) / 4
     return float(((slope < _STUCK_SLOPE).double().mean(dim=0) >= _STUCK_SHARE).double().mean())
+
+
+def _named(gate: str) -> str:
+    return gate if gate == "state" else f"{gate} gate"
 
 
 def _variation(values: Tensor, inside: Tensor) -> float | None:
@@ -268,7 +272,7 @@ def _saturated(evidence: _Evidence) -> Finding | None:
         return None
     view = evidence.view
     values = (view.hidden if gate == "state" else view.gates[gate])[view.inside]
-    what = "the state" if gate == "state" else f"the {gate} gate"
+    what = f"the {_named(gate)}"
     return Finding(
         "saturated",
         f"{share:.0%} of the units of {what} are stuck (mean {float(values.mean()):.3g}): in "

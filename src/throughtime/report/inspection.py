@@ -1,6 +1,7 @@
 """One model, looked into: a self-contained HTML page."""
 
 from html import escape
+from pathlib import PurePath
 
 from throughtime.report import html, pictures
 from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis
@@ -10,10 +11,11 @@ _LOST = 2.0**-23  # machine epsilon of float32
 
 def write_inspection(record: InspectionRecord) -> str:
     """The page as text: verdict, memory, and the network at work on one window."""
-    title = f"{NAMES[record.kind]} inspected on {record.data}"
+    title = f"{NAMES[record.kind]} on {PurePath(record.data).name}"
     body = f"""<h1>{escape(title)}</h1>
-<p class="quiet">{escape(record.model)}: {record.parameters:,} parameters{_units(record)};
-{record.windows} windows, one step every {escape(record.step)}</p>
+<p class="quiet">{escape(record.model)} on {escape(record.data)}:
+{record.parameters:,} parameters{_units(record)}; {record.windows} windows,
+one step every {escape(record.step)}</p>
 <p class="verdict">{escape(headline(record))}</p>
 {_findings(record.diagnosis)}{_memory(record)}{_at_work(record)}
 <h2>How to repeat it</h2><pre>{escape(record.command)}</pre>
@@ -118,7 +120,7 @@ def _at_work(record: InspectionRecord) -> str:
                     input=record.input,
                     times=record.times,
                     time_title="time",
-                    input_title="first target",
+                    input_title=record.target,
                 ),
                 "The last window, a row a unit.",
             )
@@ -137,7 +139,7 @@ def _at_work(record: InspectionRecord) -> str:
             html.picture(
                 f"Step by step: {name}",
                 pictures.scrub(
-                    seen.values, record.input, times=record.times, input_title="first target"
+                    seen.values, record.input, times=record.times, input_title=record.target
                 ),
                 "Move the slider through time; a bar a unit.",
             )

@@ -71,7 +71,7 @@ def heat_map(
     grids = {name: _plain(grid) for name, grid in values.items()}
     rows = len(grids) + (input is not None)
     figure = make_subplots(
-        rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.12 / rows,
+        rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.22 / rows,
         subplot_titles=[*([input_title] if input is not None else []), *grids],
         row_heights=[*([0.6] if input is not None else []), *([1.0] * len(grids))],
     )  # fmt: skip
@@ -85,12 +85,12 @@ def heat_map(
     first = 2 if input is not None else 1
     for row, (name, grid) in enumerate(grids.items(), start=first):
         low, high, scale = _range(name, grid)
-        place = 1 - (row - 0.5) / rows
+        bottom, top = figure.layout[f"yaxis{row if row > 1 else ''}"].domain
         figure.add_heatmap(
             z=[list(unit) for unit in zip(*grid, strict=True)],
             x=list(times or range(len(grid))),
             zmin=low, zmax=high, colorscale=scale, row=row, col=1,
-            colorbar={"len": 0.8 / rows, "y": place, "thickness": 12},
+            colorbar={"len": top - bottom, "y": (bottom + top) / 2, "thickness": 12},
             hovertemplate=f"{name}<br>%{{x}}, unit %{{y}}: %{{z:.3g}}<extra></extra>",
         )  # fmt: skip
     axes(figure, "", "")
@@ -189,7 +189,7 @@ def scrub(
     labels = list(times or range(len(series)))
     rows = 1 + len(grids)
     figure = make_subplots(
-        rows=rows, cols=1, vertical_spacing=0.25 / rows, subplot_titles=[input_title, *grids]
+        rows=rows, cols=1, vertical_spacing=0.4 / rows, subplot_titles=[input_title, *grids]
     )
     figure.add_scatter(
         x=labels, y=series, mode="lines", line=_line(0), showlegend=False, row=1, col=1
