@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from throughtime.insight.callbacks import Monitor, lightning_callback
     from throughtime.insight.diagnosis import diagnose
     from throughtime.insight.memory import (
         context_curve,
@@ -29,6 +30,7 @@ _HOMES = {
     "GRU": "throughtime.nn.layers",
     "GRUCell": "throughtime.nn.cell_layers",
     "LSTM": "throughtime.nn.layers",
+    "Monitor": "throughtime.insight.callbacks",
     "LSTMCell": "throughtime.nn.cell_layers",
     "RNN": "throughtime.nn.layers",
     "RNNCell": "throughtime.nn.cell_layers",
@@ -40,6 +42,7 @@ _HOMES = {
     "gradient_by_lag": "throughtime.insight.memory",
     "initialize": "throughtime.nn.initialization",
     "jacobian_spectrum": "throughtime.insight.memory",
+    "lightning_callback": "throughtime.insight.callbacks",
     "lyapunov_spectrum": "throughtime.insight.memory",
     "memory_horizon": "throughtime.insight.memory",
     "observe": "throughtime.insight.observation",
@@ -54,6 +57,7 @@ __all__ = [
     "RNN",
     "GRUCell",
     "LSTMCell",
+    "Monitor",
     "RNNCell",
     "context_curve",
     "convert",
@@ -63,6 +67,7 @@ __all__ = [
     "gradient_by_lag",
     "initialize",
     "jacobian_spectrum",
+    "lightning_callback",
     "lyapunov_spectrum",
     "memory_horizon",
     "observe",
