@@ -48,10 +48,23 @@ def test_from_a_csv_to_a_verdict_a_report_and_forecasts(co2_cut, small_settings,
     assert len(predict(model, spec, co2_cut).rows) == 4
 
 
-def test_the_readmes_ten_lines_run():
+def test_look_inside_and_ask_whether_it_is_healthy():
+    model = torch.nn.LSTM(8, 16)
+    with throughtime.observe(model) as seen:
+        model(torch.randn(60, 4, 8))[0][-1].sum().backward()
+    assert seen["l0"].gates["forget"].shape == seen["l0"].hidden_grad.shape == (60, 4, 16)
+    assert throughtime.gradient_by_lag(seen["l0"]).norms.shape == (60,)
+    assert throughtime.diagnose(model, torch.randn(60, 4, 8)).verdict == "vanishing"
+    throughtime.initialize(model, "chrono:60")
+    assert throughtime.diagnose(model, torch.randn(60, 4, 8)).verdict == "healthy"
+
+
+def test_the_readmes_python_runs():
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    code = readme.split("```python\n")[1].split("```")[0]
-    exec(compile(code, "README.md", "exec"), {})
+    blocks = readme.split("```python\n")[1:]
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block.split("```")[0], "README.md", "exec"), {})
 
 
 def test_tables_of_figures_are_those_of_the_benchmark_on_record():

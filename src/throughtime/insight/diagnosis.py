@@ -256,7 +256,8 @@ def _exploding(evidence: _Evidence) -> Finding | None:
             "clip the gradient by its global norm (Pascanu et al. 2013): "
             "torch.nn.utils.clip_grad_norm_(parameters, 1.0)",
             "bound it at every step instead: clip_hidden_grad=1.0",
-            'begin with init="orthogonal": no gradient grows through a linear step'
+            'begin with throughtime.initialize(model, "orthogonal"): no step then makes a gradient '
+            "longer"
             if evidence.view.kind == "RNN"
             else "lower the learning rate: gated cells explode when their weights have grown",
         ),
@@ -382,9 +383,9 @@ def _how_to_remember(evidence: _Evidence) -> tuple[str, ...]:
             'begin with init="orthogonal", or "identity" with nonlinearity="relu" (Le et al. 2015)',
         )
     return (
-        f'begin with init="chrono:{evidence.lag + 1}" (Tallec and Ollivier 2018): units that keep '
-        f"for 1 to {evidence.lag + 1} steps",
-        'or with init="forget-bias:3"',
+        f'begin with throughtime.initialize(model, "chrono:{evidence.lag + 1}") (Tallec and '
+        f"Ollivier 2018): units that keep for 1 to {evidence.lag + 1} steps",
+        'or with "forget-bias:3"',
     )
 
 
