@@ -380,7 +380,8 @@ def _how_to_remember(evidence: _Evidence) -> tuple[str, ...]:
     if evidence.view.kind == "RNN":
         return (
             "use a GRU or an LSTM, whose gates can keep the state",
-            'begin with init="orthogonal", or "identity" with nonlinearity="relu" (Le et al. 2015)',
+            'begin with throughtime.initialize(model, "orthogonal"), or "identity" for '
+            'nonlinearity="relu" (Le et al. 2015)',
         )
     return (
         f'begin with throughtime.initialize(model, "chrono:{evidence.lag + 1}") (Tallec and '
