@@ -279,9 +279,10 @@ void reference(const Sizes& s, const Inputs<Real>& in, Outputs<double>& o) {
           state[S - 1] = step.c[u], dnew[S - 1] = dc[u];
           if (in.zone_c.there) stays[1] = in.zone_c[row * H + u] * dc[u], dnew[S - 1] -= stays[1];
         }
+        const double later = S == 2 ? dc[u] : 0;
         Math::backward(step.r[u], gate, state, dnew, da, &dr, dstate);
         if (S == 2) {
-          if (o.dc_seen.there) o.dc_seen[row * H + u] = dnew[S - 1] + stays[1];
+          if (o.dc_seen.there) o.dc_seen[row * H + u] = in.zone_c.there ? later : dnew[S - 1];
           dc[u] = dstate[S - 1] + stays[1];
         }
         if (P == H) before[u] += dstate[0] + stays[0];
