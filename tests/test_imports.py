@@ -18,7 +18,7 @@ ALLOWED = {
     "data": {*BASE, "runs"},
     "insight": {*BASE, "nn", "runs"},
     "training": {*BASE, "nn", "insight", "data", "runs"},
-    "comparing": {*BASE, "training", "nn", "data", "runs", "__version__"},
+    "comparing": {*BASE, "training", "insight", "nn", "data", "runs", "__version__"},
     "report": {"runs"},
     "deploy": {*BASE, "nn", "insight", "data", "runs", "__version__"},
     "runtime": {"_native"},

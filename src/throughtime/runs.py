@@ -54,6 +54,63 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a layer: what was measured, and what to do."""
+
+    illness: str  # of insight.diagnosis.ILLNESSES
+    evidence: str  # in words, with the numbers
+    value: float | None  # what was measured; None where it is not finite
+    threshold: float | None  # from which on it is an illness
+    source: str  # of the threshold
+    where: str  # layer and direction; lag, step, sample or gate
+    advice: tuple[str, ...]  # most promising first
+
+
+@dataclass(frozen=True)
+class LayerDiagnosis:
+    """One layer in one direction."""
+
+    name: str
+    verdict: str  # "healthy", or the illness of the first finding
+    findings: tuple[Finding, ...]  # worst first
+    measures: dict[str, float | None]  # by name; None where it is not finite
+    gradient_by_lag: tuple[float | None, ...]  # relative to lag 0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A whole model on one batch."""
+
+    verdict: str  # "healthy", or the illness of the worst layer
+    layers: tuple[LayerDiagnosis, ...]
+    others: tuple[Finding, ...]  # of no recurrent layer: weights, output, loss
+    notes: tuple[str, ...]  # what could not be seen
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for layer in self.layers:
+            lines.append(f"{layer.name}: {layer.verdict}")
+            found = [(f.evidence, f.advice) for f in layer.findings]
+            for evidence, advice in found:
+                lines.append(f"  {evidence}")
+                lines += [f"  - {line}" for line in advice]
+        for finding in self.others:
+            lines.append(f"{finding.where}: {finding.illness}")
+            lines += [f"  {finding.evidence}", *(f"  - {line}" for line in finding.advice)]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class ContextRecord:
+    """The error of a model that sees the last k steps alone."""
+
+    steps: tuple[int, ...]  # k, rising; the last is the whole context
+    error: tuple[float, ...]
+    standard_error: tuple[float, ...]
+    horizon: int  # fewest steps within one standard error of the whole context
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One network trained once, or one trivial forecast, on the test part."""
 
@@ -70,6 +127,8 @@ class TrialRecord:
     error_by_origin: tuple[float, ...]  # over time; neighbours averaged where there are many
     forecast: tuple[float, ...]  # last step of the horizon, first target, at the sampled origins
     prediction_us: float  # microseconds for one window, alone
+    context: ContextRecord | None = None  # of a network, on the validation part
+    diagnosis: Diagnosis | None = None  # of a recurrent network, on the training part
 
 
 @dataclass(frozen=True)
@@ -136,6 +195,8 @@ class Candidate:
     learning_rate: float
     seeds: int
     diverged: int
+    steps_needed: int | None  # median over seeds; of a network
+    health: str  # verdicts on its recurrent layers, "" where there is none
     training_seconds: float  # median of one training
     prediction_us: float
 
@@ -182,63 +243,6 @@ class ComparisonRecord:
     seconds: float
     trials: tuple[TrialRecord, ...]
     verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong with a layer: what was measured, and what to do."""
-
-    illness: str  # of insight.diagnosis.ILLNESSES
-    evidence: str  # in words, with the numbers
-    value: float | None  # what was measured; None where it is not finite
-    threshold: float | None  # from which on it is an illness
-    source: str  # of the threshold
-    where: str  # layer and direction; lag, step, sample or gate
-    advice: tuple[str, ...]  # most promising first
-
-
-@dataclass(frozen=True)
-class LayerDiagnosis:
-    """One layer in one direction."""
-
-    name: str
-    verdict: str  # "healthy", or the illness of the first finding
-    findings: tuple[Finding, ...]  # worst first
-    measures: dict[str, float | None]  # by name; None where it is not finite
-    gradient_by_lag: tuple[float | None, ...]  # relative to lag 0
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """A whole model on one batch."""
-
-    verdict: str  # "healthy", or the illness of the worst layer
-    layers: tuple[LayerDiagnosis, ...]
-    others: tuple[Finding, ...]  # of no recurrent layer: weights, output, loss
-    notes: tuple[str, ...]  # what could not be seen
-
-    def __str__(self) -> str:
-        lines: list[str] = []
-        for layer in self.layers:
-            lines.append(f"{layer.name}: {layer.verdict}")
-            found = [(f.evidence, f.advice) for f in layer.findings]
-            for evidence, advice in found:
-                lines.append(f"  {evidence}")
-                lines += [f"  - {line}" for line in advice]
-        for finding in self.others:
-            lines.append(f"{finding.where}: {finding.illness}")
-            lines += [f"  {finding.evidence}", *(f"  - {line}" for line in finding.advice)]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-
-@dataclass(frozen=True)
-class ContextRecord:
-    """The error of a model that sees the last k steps alone."""
-
-    steps: tuple[int, ...]  # k, rising; the last is the whole context
-    error: tuple[float, ...]
-    standard_error: tuple[float, ...]
-    horizon: int  # fewest steps within one standard error of the whole context
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Verdicts: each outcome, and each sentence, on made-up trials."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from throughtime.comparing.verdict import judge as judge_sized
-from throughtime.runs import TRIVIAL, TrialRecord
+from throughtime.runs import TRIVIAL, ContextRecord, Diagnosis, TrialRecord
 
 ORIGINS = 300
 PARAMETERS = 100
@@ -233,3 +235,31 @@ def test_too_few_seeds_are_said_in_words(level):
 def test_the_same_trials_in_any_order_get_the_same_verdict():
     trials = [*group("persistence", 3, 1), *group("dense", 2), *group("gru", 1)]
     assert judge(trials) == judge(trials[::-1])
+
+
+def with_insight(trials, horizons, verdicts):
+    """Trials with what was seen inside: steps needed, and the verdict on a layer."""
+    found = []
+    for one, horizon, verdict in zip(trials, horizons, verdicts, strict=True):
+        context = ContextRecord((1, horizon, 60), (3.0, 1.0, 1.0), (0.1, 0.1, 0.1), horizon)
+        found.append(replace(one, context=context, diagnosis=Diagnosis(verdict, (), (), ())))
+    return found
+
+
+def test_how_far_back_the_recommended_network_looks_and_how_it_fares_is_told():
+    gru = with_insight(group("gru", 1), [8, 16, 60, 4, 16], ["healthy"] * 5)
+    verdict = judge([*group("persistence", 3, 1), *gru])
+    (candidate,) = [c for c in verdict.candidates if c.kind == "gru"]
+    assert (candidate.steps_needed, candidate.health) == (16, "healthy")
+    assert verdict.reasons[-1] == (
+        "GRU needs the last 16 steps to do as well as with all that it is given."
+    )
+    ill = ["vanishing", "healthy", "saturated", "vanishing", "healthy"]
+    verdict = judge([*group("persistence", 3, 1), *with_insight(gru, [8] * 5, ill)])
+    assert verdict.reasons[-1].endswith(
+        "it is given; its recurrent layers: vanishing (2 of 5), saturated (1 of 5)."
+    )
+    plain = judge([*group("persistence", 3, 1), *group("dense", 1)])
+    (candidate,) = [c for c in plain.candidates if c.kind == "dense"]
+    assert (candidate.steps_needed, candidate.health) == (None, "")
+    assert not said(plain, "needs the last")

@@ -193,6 +193,8 @@ def test_every_window_of_whole_rows_is_there(tmp_path):
     assert windows.starts.tolist() == [0, 1, 5, 6]
     x, y = windows.batch(torch.tensor([3]))
     assert x.flatten().tolist() == [7, 8] and y.flatten().tolist() == [9]
+    assert windows.spread(2)[0][:, 0].flatten().tolist() == [1, 7]
+    assert windows.spread(9)[0][:, 0].flatten().tolist() == [1, 2, 6, 7]
     with pytest.raises(InputError, match="no stretch of 5 whole rows: context 4 plus horizon 1"):
         every_window(table, WindowPlan(4, 1, 1))
     with pytest.raises(InputError, match="no stretch of 12 whole rows"):

@@ -13,6 +13,8 @@ ALL = [
     figures.error_by_step,
     figures.forecasts_against_truth,
     figures.training_curves,
+    figures.context_curves,
+    figures.gradients_by_lag,
     figures.gradient_norms,
     figures.window_seen,
 ]
@@ -114,3 +116,27 @@ def test_the_window_is_drawn_raw_and_as_normalized(comparison):
     record, _ = comparison
     raw, scaled = (np.array(t.y) for t in figures.window_seen(record).data)
     assert np.allclose(scaled, (raw - raw[-1]) / raw.std())
+
+
+def test_what_was_seen_inside_is_drawn_in_each_networks_colour(comparison):
+    record, _ = comparison
+    curves = figures.context_curves(record)
+    assert [t.name for t in curves.data] == ["Dense", "WindowDense", "GRU"]
+    assert [t.line.color for t in curves.data] == [
+        figures.COLORS[k] for k in ("dense", "window-dense", "gru")
+    ]
+    best = min((t for t in record.trials if t.kind == "gru"), key=lambda t: t.validation_error)
+    assert curves.data[2].y == best.context.error
+    by_lag = figures.gradients_by_lag(record)
+    assert [t.name for t in by_lag.data] == ["GRU", "lost below"]
+    assert by_lag.data[0].y[1] == pytest.approx(best.diagnosis.layers[0].gradient_by_lag[1])
+    assert by_lag.data[0].line.color == figures.COLORS["gru"]
+
+
+def test_what_was_not_measured_is_not_drawn(comparison):
+    record, _ = comparison
+    trials = tuple(replace(t, context=None, diagnosis=None) for t in record.trials)
+    empty = replace(record, trials=trials)
+    assert not figures.context_curves(empty).data and not figures.gradients_by_lag(empty).data
+    one_step = replace(record, data=replace(record.data, horizon=1))
+    assert not figures.error_by_step(one_step).data

@@ -90,6 +90,14 @@ def test_a_network_that_diverged_is_shown_as_such(comparison):
     assert "2 (2 diverged)" in page
 
 
+def test_steps_needed_and_health_are_in_the_table(page, comparison):
+    record, _ = comparison
+    (gru,) = [c for c in record.verdict.candidates if c.kind == "gru"]
+    assert gru.steps_needed and gru.health
+    assert f"<td>{gru.steps_needed}</td><td>{gru.health}</td>" in page
+    assert "How many steps each needs" in page and "How far back training reaches" in page
+
+
 def test_one_step_ahead_has_no_error_by_step(page, comparison):
     record, _ = comparison
     assert "Error by step ahead" in page

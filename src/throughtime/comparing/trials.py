@@ -27,6 +27,7 @@ from throughtime.data.batches import Windows
 from throughtime.data.problem import Problem
 from throughtime.errors import InputError
 from throughtime.files import is_left_over, write_whole
+from throughtime.insight.forecasters import context_of, diagnosis_of
 from throughtime.nn import storage
 from throughtime.nn.models import Forecaster, ModelConfig, Network, build, build_network
 from throughtime.plain import to_json
@@ -48,6 +49,8 @@ T = TypeVar("T")
 
 _ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
 _DRAWN = 300  # origins of the sample that a report draws
+_CURVE = 512  # windows that tell how many steps a network needs
+_EXAMINED = 64  # windows that a diagnosis looks at
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,10 @@ def _measured(
         error_by_origin=() if diverged else tuple(_by_origin(problem, found.mean(dim=1).numpy())),
         forecast=() if diverged else tuple(sampled[:, -1, 0].tolist()),
         prediction_us=_prediction_time(model, test),
+        context=context_of(model, *problem.parts.validation.spread(_CURVE), problem.error_scale)
+        if isinstance(model, Network) and not diverged
+        else None,
+        diagnosis=diagnosis_of(model, *problem.parts.training.spread(_EXAMINED)),
     )
 
 

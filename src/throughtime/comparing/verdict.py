@@ -6,9 +6,10 @@ the same origins, and what is judged is the difference.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, median
+from statistics import mean, median, median_low
 
 import numpy as np
 
@@ -121,6 +122,7 @@ def _candidate(
     done = [t for t in group if t.test_error is not None]
     error = measured.test.get(kind)
     low, high = interval(measured.samples[kind]) if done else (None, None)
+    needed = [t.context.horizon for t in group if t.context is not None]
     trainings = [t.training.seconds for t in group if t.training is not None]
     beside = measured.test[reference]
     return Candidate(
@@ -138,9 +140,20 @@ def _candidate(
         learning_rate=group[0].learning_rate,
         seeds=len(group),
         diverged=len(group) - len(done),
+        steps_needed=int(median_low(needed)) if needed else None,
+        health=_health(group),
         training_seconds=median(trainings) if trainings else 0.0,
         prediction_us=median(t.prediction_us for t in group),
     )
+
+
+def _health(group: Sequence[TrialRecord]) -> str:
+    """Verdicts on the recurrent layers, over seeds: "healthy", or "vanishing (2 of 5)"."""
+    verdicts = [t.diagnosis.verdict for t in group if t.diagnosis is not None]
+    ill = Counter(verdict for verdict in verdicts if verdict != "healthy")
+    if not verdicts or not ill:
+        return "healthy" if verdicts else ""
+    return ", ".join(f"{verdict} ({n} of {len(verdicts)})" for verdict, n in ill.most_common())
 
 
 def _headline(
@@ -216,6 +229,13 @@ def _reasons(
         if low <= 0 <= high:
             says = "recurrence makes no difference that can be measured here."
         reasons.append(_compare(measured, "window-dense", best) + says)
+    own = candidates[recommended]
+    if own.steps_needed is not None:
+        health = "" if own.health in ("", "healthy") else f"; its recurrent layers: {own.health}"
+        reasons.append(
+            f"{NAMES[recommended]} needs the last {own.steps_needed} steps to do as well as with "
+            f"all that it is given{health}."
+        )
     for c in candidates.values():
         if c.diverged:
             reasons.append(

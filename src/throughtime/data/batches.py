@@ -81,6 +81,11 @@ class Windows:
         """These windows alone."""
         return Windows(self.values, self.starts[index], self.plan, self.targets)
 
+    def spread(self, count: int) -> tuple[Tensor, Tensor]:
+        """At most so many windows, spread evenly over all, as one batch."""
+        count = min(count, len(self))
+        return self.batch(torch.linspace(0, len(self) - 1, count).round().long())
+
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All windows in order, in batches."""
         for index in torch.arange(len(self)).split(size):

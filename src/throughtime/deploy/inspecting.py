@@ -9,17 +9,12 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.data.batches import WindowPlan, Windows, every_window
 from throughtime.deploy.predicting import read_as_learned
-from throughtime.insight.diagnosis import diagnose
-from throughtime.insight.memory import (
-    context_curve,
-    lyapunov_spectrum,
-    memory_horizon,
-    time_scales,
-)
+from throughtime.insight.forecasters import context_of, diagnosis_of, loss_of
+from throughtime.insight.memory import lyapunov_spectrum, time_scales
 from throughtime.insight.observation import observe
-from throughtime.nn.models import Forecaster, Network, Recurrent, WindowDense
+from throughtime.nn.models import Forecaster, Network, Recurrent
 from throughtime.nn.storage import DataSpec
-from throughtime.runs import ContextRecord, Diagnosis, InspectionRecord, SeenRecord
+from throughtime.runs import Diagnosis, InspectionRecord, SeenRecord
 
 _CURVE = 512  # windows that the context curve is measured on, at most; spread over the table
 _EXAMINED = 64  # windows of a diagnosis
@@ -50,16 +45,19 @@ def inspect(
     table = read_as_learned(spec, path, missing=missing, delimiter=delimiter)
     config = model.config
     windows = every_window(table, WindowPlan(config.context, config.horizon, config.season))
-    context, unit = _context(model, windows, table.targets)
-    diagnosis = Diagnosis("healthy", (), (), ())
+    window, target = windows.spread(_CURVE)
+    first = table.targets[0]
+    scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {first}"
+    if len(table.targets) > 1:
+        scale = target.flatten(0, 1).std(dim=0).clamp(min=1e-300)
+        unit = "mean absolute error, standard deviations"
+    diagnosis = diagnosis_of(model, *windows.spread(_EXAMINED), seed=seed)
     lyapunov: dict[str, tuple[float | None, ...]] = {}
     scales: dict[str, tuple[float | None, ...]] = {}
     seen: dict[str, SeenRecord] = {}
     if isinstance(model, Recurrent):
-        batch = _some(windows, _EXAMINED)
-        diagnosis = diagnose(model, *batch, loss=_loss, seed=seed)
         with observe(model) as views, torch.no_grad():
-            model(_some(windows, _FOLLOWED)[0])
+            model(windows.spread(_FOLLOWED)[0])
         for layer, view in views.items():
             lyapunov[layer] = _numbers(lyapunov_spectrum(view).exponents)
             if view.kind != "RNN":
@@ -79,68 +77,22 @@ def inspect(
         windows=len(windows),
         step=table.clock.describe(),
         unit=unit,
-        diagnosis=diagnosis,
+        diagnosis=diagnosis or Diagnosis("healthy", (), (), ()),
         lyapunov=lyapunov,
         time_scales=scales,
-        context=context,
-        target=table.targets[0],
+        context=context_of(model, window, target, scale),
+        target=first,
         times=tuple(table.clock.stamp(table.times[rows])),
         input=tuple(table.values[rows, 0].tolist()),
         seen=seen,
     )
 
 
-def _some(windows: Windows, count: int) -> tuple[Tensor, Tensor]:
-    """So many windows, spread over all."""
-    count = min(count, len(windows))
-    return windows.batch(torch.linspace(0, len(windows) - 1, count).round().long())
-
-
-def _loss(model: Network, window: Tensor, target: Tensor) -> Tensor:
-    return model.loss(window, target)
-
-
-def _context(
-    model: Forecaster, windows: Windows, targets: tuple[str, ...]
-) -> tuple[ContextRecord, str]:
-    """The error with the last k steps alone, and its unit.
-
-    A network that scales by the window does so by the whole window as always, and is then given the
-    last of it: that shows its memory, and not its scaling.
-    """
-    window, target = _some(windows, _CURVE)
-    scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {targets[0]}"
-    if len(targets) > 1:
-        scale = target.flatten(0, 1).std(dim=0).clamp(min=1e-300)
-        unit = "mean absolute error, standard deviations"
-
-    def error(forecast: Tensor) -> Tensor:
-        return ((forecast.double() - target).abs() / scale).mean(dim=(1, 2))
-
-    if isinstance(model, Recurrent | WindowDense):
-        scaled, center, spread = model.frame(window)
-        shape, dtype = target.shape, next(model.parameters()).dtype
-
-        def forecast(part: Tensor) -> Tensor:
-            return model.compute(part.to(dtype)).reshape(shape).double() * spread + center
-
-        earlier = "cut" if isinstance(model, Recurrent) else "hold"
-        curve = context_curve(forecast, scaled, error, earlier=earlier)
-    else:
-        curve = context_curve(model, window, error, earlier="hold")
-    return ContextRecord(
-        curve.steps,
-        tuple(curve.loss.tolist()),
-        tuple(curve.error.tolist()),
-        memory_horizon(curve),
-    ), unit
-
-
 def _at_work(model: Recurrent, windows: Windows) -> dict[str, SeenRecord]:
     """The last window, step by step."""
     batch = windows.batch(torch.tensor([len(windows) - 1]))
     with observe(model) as views:
-        torch.autograd.grad(_loss(model, *batch), list(model.parameters()))
+        torch.autograd.grad(loss_of(model, *batch), list(model.parameters()))
     found: dict[str, SeenRecord] = {}
     for name, view in views.items():
         values = {"hidden state": view.hidden}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from throughtime.report import pictures
 from throughtime.report.axes import INK, axes, logarithmic
 from throughtime.runs import NAMES, Candidate, ComparisonRecord, TrialRecord
 
@@ -19,6 +20,8 @@ COLORS = {
     "seasonal": "#999999",
     "seasonal-drift": "#999999",
 }
+_COLORS_BY_NAME = {NAMES[kind]: color for kind, color in COLORS.items()}
+LOST = 2.0**-23  # machine epsilon of float32
 # what has no colour of its own is told apart by its dash or its symbol
 _TRIVIAL_DASH = {
     "mean": "dot",
@@ -58,8 +61,10 @@ def error_against_cost(record: ComparisonRecord) -> go.Figure:
 
 
 def error_by_step(record: ComparisonRecord) -> go.Figure:
-    """How the error grows with the step that is forecast; mean over seeds."""
+    """How the error grows with the step that is forecast; mean over seeds. Empty for one step."""
     figure = go.Figure()
+    if record.data.horizon == 1:  # lone dots
+        return figure
     for candidate in record.verdict.candidates:
         done = [t.error_by_step for t in _trials(record, candidate.kind) if t.error_by_step]
         if done:
@@ -135,6 +140,42 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
             )
     axes(figure, "epoch", f"validation error ({record.unit})")
     return figure
+
+
+def context_curves(record: ComparisonRecord) -> go.Figure:
+    """Error against the number of steps given, a line a network. Empty where none was measured."""
+    curves = {
+        NAMES[kind]: (trial.context.steps, trial.context.error, trial.context.standard_error)
+        for kind, trial in _best_trials(record).items()
+        if trial.context is not None
+    }
+    if not curves:
+        return go.Figure()
+    unit = f"validation error ({record.unit})"
+    return pictures.context_curve(curves, unit=unit, step=_each(record), colors=_COLORS_BY_NAME)
+
+
+def gradients_by_lag(record: ComparisonRecord) -> go.Figure:
+    """Gradient against lag, a line a recurrent layer. Empty where there is none."""
+    profiles: dict[str, tuple[float | None, ...]] = {}
+    for kind, trial in _best_trials(record).items():
+        if trial.diagnosis is not None:
+            for layer in trial.diagnosis.layers:
+                more = f", {layer.name}" if len(trial.diagnosis.layers) > 1 else ""
+                profiles[NAMES[kind] + more] = layer.gradient_by_lag
+    if not any(profiles.values()):
+        return go.Figure()
+    return pictures.gradient_by_lag(profiles, lost=LOST, step=_each(record), colors=_COLORS_BY_NAME)
+
+
+def _best_trials(record: ComparisonRecord) -> dict[str, TrialRecord]:
+    """Of each network the trial that validation liked best."""
+    found = {kind: _best(_trials(record, kind)) for kind in record.settings.networks}
+    return {kind: trial for kind, trial in found.items() if trial is not None}
+
+
+def _each(record: ComparisonRecord) -> str:
+    return f"steps of {record.data.step}"
 
 
 def gradient_norms(record: ComparisonRecord) -> go.Figure:

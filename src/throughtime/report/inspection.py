@@ -4,9 +4,8 @@ from html import escape
 from pathlib import PurePath
 
 from throughtime.report import html, pictures
+from throughtime.report.figures import LOST
 from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis
-
-_LOST = 2.0**-23  # machine epsilon of float32
 
 
 def write_inspection(record: InspectionRecord) -> str:
@@ -74,7 +73,7 @@ def _number(value: float | None) -> str:
 
 
 def _memory(record: InspectionRecord) -> str:
-    context, step = record.context, f"of {record.step}"
+    context, step = record.context, f"steps of {record.step}"
     curve = (context.steps, context.error, context.standard_error)
     parts = [
         html.picture(
@@ -93,7 +92,7 @@ def _memory(record: InspectionRecord) -> str:
         parts.append(
             html.picture(
                 "How far back training reaches",
-                pictures.gradient_by_lag(profiles, lost=_LOST, step=step),
+                pictures.gradient_by_lag(profiles, lost=LOST, step=step),
                 "How much of the gradient of a state reaches the states before (upper quartile). "
                 "Below the dotted line it changes no bit of what comes from the last step.",
             )

@@ -23,6 +23,18 @@ _PICTURES = (
         figures.training_curves,
         "Validation error after each epoch, a line a seed; the mark is the epoch that was kept.",
     ),
+    (
+        "How many steps each needs",
+        figures.context_curves,
+        "Error on the validation part when only the last k steps are given, by the seed that "
+        "validation liked best; bars: one standard error.",
+    ),
+    (
+        "How far back training reaches",
+        figures.gradients_by_lag,
+        "How much of the gradient of a recurrent state reaches the states before, in the trained "
+        "network that validation liked best. Below the dotted line it changes no bit.",
+    ),
     ("Gradients", figures.gradient_norms, "Before clipping, median over the steps of an epoch."),
     (
         "What a network is given",
@@ -40,10 +52,10 @@ def write_page(record: ComparisonRecord) -> str:
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in verdict.reasons)
     made_with = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     pictures = "".join(
-        html.picture(name, draw(record), caption)
+        html.picture(name, figure, caption)
         for name, draw, caption in _PICTURES
-        # one step ahead, the error by step is lone dots
-        if draw is not figures.error_by_step or data.horizon > 1
+        for figure in (draw(record),)
+        if figure.data
     )
     over = "blocks of time"
     if len(record.settings.seeds) >= ENOUGH_SEEDS:
@@ -78,6 +90,8 @@ def _results(record: ComparisonRecord) -> str:
         "hidden size",
         "learning rate",
         "seeds",
+        "steps needed",
+        "recurrent layers",
         "one training",
         "one prediction",
     )
@@ -100,6 +114,8 @@ def _result(candidate: Candidate, recommended: str) -> str:
         str(c.hidden_size) if learned else "",
         f"{c.learning_rate:g}" if learned else "",
         (str(c.seeds) + (f" ({c.diverged} diverged)" if c.diverged else "")) if learned else "",
+        "" if c.steps_needed is None else str(c.steps_needed),
+        c.health,
         f"{c.training_seconds:.1f} s" if learned else "",
         f"{c.prediction_us:.0f} us",
     )

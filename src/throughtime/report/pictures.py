@@ -22,12 +22,16 @@ _SMALLEST = 1e-20  # of a logarithmic axis: below, nothing is told apart
 
 
 def gradient_by_lag(
-    profiles: Mapping[str, Any], *, lost: float | None = None, step: str = "steps"
+    profiles: Mapping[str, Any],
+    *,
+    lost: float | None = None,
+    step: str = "steps",
+    colors: Mapping[str, str] | None = None,
 ) -> go.Figure:
     """Gradient norm against lag on a logarithmic axis, one line a network.
 
     ``profiles``: name to norms ``[K]``, drawn relative to lag 0. ``lost``: a line below which the
-    gradient is lost, such as the machine epsilon.
+    gradient is lost, such as the machine epsilon. ``colors``: of some names; else a palette's.
     """
     figure, shown = go.Figure(), [1.0]
     for number, (name, norms) in enumerate(profiles.items()):
@@ -36,7 +40,11 @@ def gradient_by_lag(
         relative = [None if v is None else max(v / first, _SMALLEST) for v in values]
         shown += [v for v in relative if v is not None]
         figure.add_scatter(
-            x=list(range(len(relative))), y=relative, mode="lines", name=name, line=_line(number)
+            x=list(range(len(relative))),
+            y=relative,
+            mode="lines",
+            name=name,
+            line=_line(number, name, colors),
         )
     if lost is not None:
         last = max((len(_plain(p)) for p in profiles.values()), default=1) - 1
@@ -155,7 +163,11 @@ def lyapunov_spectrum(spectra: Mapping[str, Any], *, step: str = "step") -> go.F
 
 
 def context_curve(
-    curves: Mapping[str, tuple[Any, Any, Any]], *, unit: str = "loss", step: str = "steps"
+    curves: Mapping[str, tuple[Any, Any, Any]],
+    *,
+    unit: str = "loss",
+    step: str = "steps",
+    colors: Mapping[str, str] | None = None,
 ) -> go.Figure:
     """Loss against the number of steps that are given, with its standard error.
 
@@ -166,10 +178,11 @@ def context_curve(
         asked = _plain(steps)
         shown += asked
         figure.add_scatter(
-            x=asked, y=_plain(loss), mode="lines+markers", name=name, line=_line(number),
+            x=asked, y=_plain(loss), mode="lines+markers", name=name,
+            line=_line(number, name, colors),
             error_y={"type": "data", "array": _plain(error)},
         )  # fmt: skip
-    axes(figure, f"steps given, {step}", unit)
+    axes(figure, f"the last {step} that are given", unit)
     figure.update_xaxes(logarithmic(shown))
     figure.update_layout(showlegend=len(curves) > 1)
     return figure
@@ -271,5 +284,6 @@ def _range(name: str, grid: list[list[Any]]) -> tuple[float, float, Any]:
     return -bound, bound, SIGNED
 
 
-def _line(number: int) -> dict[str, Any]:
-    return {"color": PALETTE[number % len(PALETTE)], "width": 2}
+def _line(number: int, name: str = "", colors: Mapping[str, str] | None = None) -> dict[str, Any]:
+    color = (colors or {}).get(name, PALETTE[number % len(PALETTE)])
+    return {"color": color, "width": 2}

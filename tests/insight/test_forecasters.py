@@ -1,0 +1,62 @@
+"""What a whole forecasting network remembers."""
+
+import pytest
+import torch
+
+from throughtime.insight.forecasters import context_of, diagnosis_of, loss_of
+from throughtime.nn.models import ModelConfig, build
+
+ONE = torch.ones(1, dtype=torch.float64)
+
+
+def data(context=8, columns=1, targets=1):
+    generator = torch.Generator().manual_seed(0)
+    window = torch.randn(20, context, columns, generator=generator, dtype=torch.float64)
+    return window, torch.randn(20, 2, targets, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["persistence", "seasonal", "dense", "window-dense", "gru"])
+def test_with_all_steps_the_error_is_the_models_own(kind):
+    torch.manual_seed(0)
+    model = build(ModelConfig(kind, 8, 2, 2, targets=2, season=3, hidden_size=4))
+    window, target = data(columns=2, targets=2)
+    scale = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    record = context_of(model, window, target, scale)
+    assert record.steps == (1, 2, 4, 8)
+    with torch.no_grad():
+        items = ((model(window) - target).abs() / scale).mean(dim=(1, 2))
+    assert record.error[-1] == pytest.approx(items.mean().item())
+    assert record.standard_error[-1] == pytest.approx(items.std().item() / 20**0.5)
+
+
+@pytest.mark.parametrize("kind, held", [("gru", False), ("window-dense", True)])
+def test_a_network_is_scaled_by_the_whole_window_and_given_the_last_of_it(kind, held):
+    torch.manual_seed(0)
+    model = build(ModelConfig(kind, 8, 2, 1, hidden_size=4))
+    window, target = data()
+    scaled, center, spread = model.frame(window)
+    part = scaled[:, -2:].float()
+    if held:
+        part = torch.cat([part[:, :1]] * 6 + [part], dim=1)
+    with torch.no_grad():
+        forecast = model.compute(part).unsqueeze(-1) * spread + center
+    expected = (forecast - target).abs().mean().item()
+    assert context_of(model, window, target, ONE).error[1] == pytest.approx(expected)
+
+
+def test_what_looks_at_one_step_needs_one():
+    model = build(ModelConfig("persistence", 8, 2, 1))
+    assert context_of(model, *data(), ONE).horizon == 1
+
+
+def test_recurrent_networks_are_examined_under_their_own_loss():
+    torch.manual_seed(0)
+    model = build(ModelConfig("gru", 8, 2, 1, hidden_size=4))
+    found = diagnosis_of(model, *data())
+    assert [layer.name for layer in found.layers] == ["body.l0"]
+    assert found == diagnosis_of(model, *data()) != diagnosis_of(model, *data(), seed=1)
+    assert loss_of(model, *data()) == model.loss(*data())
+    window, target = data()
+    target[3, 1, 0] = float("inf")
+    assert diagnosis_of(model, window, target).verdict == "not finite"
+    assert diagnosis_of(build(ModelConfig("dense", 8, 2, 1)), *data()) is None
