@@ -12,7 +12,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #edeef0; --quiet: #a3a8b0; --line: #363a3f; --paper: #16181b; --mark: #1b2f27; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       max-width: 70rem; margin: 0 auto; padding: 1.5rem; }
+       max-width: 80rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.4rem; }
 p.quiet, figcaption, td.quiet { color: var(--quiet); }
 .verdict { font-size: 1.25rem; background: var(--mark); padding: .8rem 1rem;
