@@ -149,6 +149,14 @@ def test_examining_leaves_no_trace(kind):
     assert model.training
 
 
+def test_it_can_be_asked_in_inference_mode_and_of_frozen_weights():
+    model, x = Noisy().eval().requires_grad_(False), torch.randn(4, 9, 3)
+    expected = diagnose(model, x, loss=lambda m, x: m(x).mean())
+    with torch.inference_mode():
+        found = diagnose(model, x + 0, loss=lambda m, x: m(x).mean())
+    assert found == expected and found.layers[1].gradient_by_lag[3]
+
+
 def test_a_ragged_batch_is_examined_as_far_as_its_longest_sample_goes():
     layer = throughtime.GRU(2, 8)
     found = diagnose(_Ragged(layer), torch.randn(30, 3, 2), torch.tensor([5, 0, 9]))
@@ -175,6 +183,25 @@ def test_torchs_layers_are_examined_and_cells_are_named():
         "cell: a LSTMCell computes one step, and the loop over time is the model's own",
     )
     assert "note: cell: a LSTMCell" in str(found)
+
+
+def test_nothing_to_examine_is_no_illness():
+    layer = throughtime.LSTM(2, 5)
+    for shape in ((0, 4, 2), (12, 0, 2)):
+        assert diagnose(layer, torch.randn(shape)) == Diagnosis("healthy", (), (), ())
+
+
+def test_tokens_and_batches_of_any_form_go_to_the_model_as_they_are():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.body = nn.Embedding(10, 3), throughtime.GRU(3, 4)
+
+        def forward(self, batch):
+            return self.body(self.embedding(batch["tokens"]))[0]
+
+    found = diagnose(Words(), {"tokens": torch.randint(0, 10, (9, 4))})
+    assert [one.verdict for one in found.layers] == ["healthy"]
 
 
 def test_one_sample_or_one_step_proves_nothing_that_it_cannot():

@@ -121,3 +121,21 @@ def test_the_slider_shows_each_step_and_marks_it():
         assert np.allclose(state.y, GRID[t] - 0.5) and np.allclose(gate.y, GRID[t])
         assert list(figure.layout.sliders[0].steps[t].args[0]) == [frame.name]
     assert [figure.data[n].type for n in figure.frames[0].traces] == ["scatter", "bar", "bar"]
+    for values, given in ((GRID, []), (GRID[:3], series), ([], [])):
+        with pytest.raises(ValueError, match="every quantity needs the same steps"):
+            pictures.scrub({"state": values}, given)
+
+
+def test_nothing_and_what_is_not_finite_can_be_drawn():
+    nan = torch.full((3, 2), math.nan)
+    for figure in (
+        pictures.gradient_by_lag({}),
+        pictures.gradient_by_lag({"a": [], "b": [math.nan] * 3}),
+        pictures.heat_map({"state": []}),
+        pictures.heat_map({"state": nan}, input=nan),
+        pictures.text_by_state("", []),
+        pictures.lyapunov_spectrum({"a": [-math.inf]}),
+        pictures.context_curve({}),
+        pictures.scrub({"state": nan}, [1.0, math.nan, 2.0]),
+    ):
+        assert "NaN" not in figure.to_json()

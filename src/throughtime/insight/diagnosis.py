@@ -99,7 +99,8 @@ def diagnose(
     Leaves no trace: gradients, random states and buffers are as before. Raises what `observe` and
     the model raise.
     """
-    with _no_trace(model), observe(model) as seen, torch.enable_grad():
+    batch = tuple(b.clone() if isinstance(b, Tensor) and b.is_inference() else b for b in batch)
+    with torch.inference_mode(False), torch.enable_grad(), _no_trace(model), observe(model) as seen:
         value, gradients = None, {}
         if loss is None:
             model(*batch)

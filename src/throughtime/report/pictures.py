@@ -195,10 +195,13 @@ def scrub(
     """One time step of the network at a time, moved through time by a slider.
 
     ``values``: name to ``[T,H]``, drawn as a bar a unit; ``input [T]`` above, with a mark at the
-    step that is shown.
+    step that is shown. Raises ValueError where there is no step, or not as many of each.
     """
     grids = {name: _plain(grid) for name, grid in values.items()}
     series = _plain(input)
+    counts = {len(series), *(len(grid) for grid in grids.values())}
+    if len(counts) != 1 or not series:
+        raise ValueError(f"every quantity needs the same steps, at least one; got {sorted(counts)}")
     labels = list(times or range(len(series)))
     rows = 1 + len(grids)
     figure = make_subplots(
