@@ -12,7 +12,7 @@ from torch import Tensor
 from throughtime.data.batches import Windows
 from throughtime.nn.models import Forecaster, Network
 from throughtime.runs import EpochRecord, TrainingRecord
-from throughtime.training.clipping import clip_by_global_norm
+from throughtime.training.clipping import ByNorm
 
 # Windows per step where nothing is learned; bounds the memory of an evaluation.
 _EVALUATION_BATCH = 512
@@ -54,6 +54,7 @@ def train(
     ``seed`` sets the order of the windows; ``watch`` is called after every epoch.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    clip = ByNorm(settings.clip_norm)
     generator = torch.Generator().manual_seed(seed)
     best_weights = {name: value.clone() for name, value in model.state_dict().items()}
     best_error, best_epoch = math.inf, 0
@@ -72,8 +73,8 @@ def train(
             optimizer.zero_grad()
             loss = model.loss(window, target)
             loss.backward()
-            norm, clipped = clip_by_global_norm(model.parameters(), settings.clip_norm)
-            if not (math.isfinite(norm) and math.isfinite(loss.item())):
+            told = clip(model.parameters())
+            if not (math.isfinite(told.norm) and math.isfinite(loss.item())):
                 skipped, bad_in_a_row = skipped + 1, bad_in_a_row + 1
                 if bad_in_a_row == _BAD_STEPS:
                     break
@@ -81,8 +82,8 @@ def train(
             optimizer.step()
             bad_in_a_row = 0
             losses.append(loss.item())
-            norms.append(norm)
-            clipped_steps += clipped
+            norms.append(told.norm)
+            clipped_steps += told.clipped
         if bad_in_a_row == _BAD_STEPS or not losses:
             stopped = f"diverged in epoch {epoch}: loss or gradient not finite"
             break
