@@ -92,6 +92,8 @@ def test_zclip_cuts_spikes_and_the_more_the_larger_they_are():
     (quiet,) = feed(clip, 4.4)  # z = 2.4
     assert not quiet.clipped and quiet.norm_after == 4.4
     clip = ZClip(2.5, alpha=0.9, warmup=4)
+    assert feed(clip, 1, 3, 1, 3, 4.6)[-1].norm_after == pytest.approx(2 + 6.25 / 2.6)
+    clip = ZClip(2.5, alpha=0.9, warmup=4)
     feed(clip, 1, 3, 1, 3)
     (spike,) = feed(clip, 12)
     assert spike.clipped and spike.bound == spike.norm_after == pytest.approx(2.625)
