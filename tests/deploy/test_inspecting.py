@@ -116,3 +116,11 @@ def test_a_table_that_does_not_fit_is_told(tmp_path):
     assert "or set --missing interpolate" in str(found.value)
     with pytest.raises(InputError, match="no column 'y'; there are: t, z"):
         run(tmp_path, model, "t,z\n" + weekly(wave()))
+
+
+def test_one_window_of_several_targets_is_enough_to_look(tmp_path):
+    lines = weekly(wave(10)).splitlines()
+    text = "t,y,z\n" + "".join(f"{line},{n % 3}\n" for n, line in enumerate(lines))
+    model = build(ModelConfig("gru", 9, 1, 2, targets=2, hidden_size=3))
+    record = run(tmp_path, model, text, spec_of(targets=("y", "z")))
+    assert record.windows == 1 and math.isfinite(record.context.error[-1])

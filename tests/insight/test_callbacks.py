@@ -1,6 +1,7 @@
 """Monitors of training, with the real TensorBoard and the real Lightning."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -108,6 +109,17 @@ def test_a_verdict_is_told_when_it_changes_with_evidence_and_advice(tmp_path):
     assert "\n- scale the inputs to about 1" in ill
     ((step, told),) = texts["gru/weight head.weight"]
     assert step == 3 and "nan in the weights, at head.weight[0, 3]" in told
+    told = []
+    monitor.writer = SimpleNamespace(
+        add_scalar=lambda *_: None, add_text=lambda tag, text, step: told.append((tag, step))
+    )
+    with torch.no_grad():
+        model.head.weight[0, 3] = 1.0
+    monitor(4, x)
+    monitor(5, x * float("nan"))
+    monitor(6, x)
+    monitor(7, x * float("nan"))
+    assert [step for tag, step in told if tag == "gru/input 0"] == [5, 7]  # each time anew
     assert len(scalars["gru/body.l0/stuck units (share), update gate"]) == 3
 
 

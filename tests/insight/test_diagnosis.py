@@ -162,7 +162,7 @@ def test_a_ragged_batch_is_examined_as_far_as_its_longest_sample_goes():
     found = diagnose(_Ragged(layer), torch.randn(30, 3, 2), torch.tensor([5, 0, 9]))
     assert len(found.layers[0].gradient_by_lag) == 9
     found = diagnose(_Ragged(layer), torch.randn(30, 3, 2), torch.tensor([0, 0, 0]))
-    assert found.layers == () and found.verdict == "healthy"
+    assert found.layers == () and found.verdict == "unknown"
 
 
 class _Ragged(nn.Module):
@@ -185,10 +185,60 @@ def test_torchs_layers_are_examined_and_cells_are_named():
     assert "note: cell: a LSTMCell" in str(found)
 
 
-def test_nothing_to_examine_is_no_illness():
+def test_nothing_to_examine_is_neither_health_nor_illness():
     layer = throughtime.LSTM(2, 5)
     for shape in ((0, 4, 2), (12, 0, 2)):
-        assert diagnose(layer, torch.randn(shape)) == Diagnosis("healthy", (), (), ())
+        found = diagnose(layer, torch.randn(shape))
+        assert found == Diagnosis("unknown", (), (), ("no recurrent layer computed a step",))
+    found = diagnose(layer, torch.randn(1, 4, 2))
+    assert found.notes == ("l0: one step, so its memory was not measured",)
+    with pytest.raises(ValueError, match="lag is a number of steps back, 0 or more; got -1"):
+        diagnose(layer, torch.randn(4, 4, 2), lag=-1)
+
+
+class Stepping(nn.Module):
+    """A stream, one call a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = throughtime.GRU(2, 3)
+
+    def forward(self, x):
+        state = None
+        for x_t in x:
+            h, state = self.body.step(x_t, state)
+        return h
+
+
+def test_a_layer_that_is_called_again_and_again_is_searched_in_every_call():
+    model, x = Stepping(), torch.randn(8, 2, 2)
+    assert "body.l0: called 8 times; the last call was examined" in diagnose(model, x).notes
+    x[3, 1, 0] = float("nan")
+    (finding,) = diagnose(model, x).others
+    assert "from there: nan first in input of step 0, sample 1" in finding.evidence
+    assert finding.where == "input 0"
+    with torch.no_grad():
+        model.body.weight_hh_l0.fill_(float("inf"))
+    assert diagnose(model, x).others[0].where == "weight body.weight_hh_l0"
+
+
+def test_buffers_that_are_reassigned_and_backward_passes_that_wait_are_let_alone():
+    class Averages(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = throughtime.GRU(2, 3)
+            self.register_buffer("average", torch.zeros(2))
+
+        def forward(self, x):
+            self.average = 0.9 * self.average + x.mean(dim=(0, 1))
+            return self.body(x * (1 + self.average))[0]
+
+    model, x = Averages(), torch.randn(6, 2, 2)
+    loss = model(x).sum()
+    kept = model.average
+    diagnose(model, x)
+    assert model.average is kept
+    loss.backward()
 
 
 def test_tokens_and_batches_of_any_form_go_to_the_model_as_they_are():

@@ -52,7 +52,10 @@ def test_the_data_are_found_before_what_they_do():
     x = torch.randn(6, 2, 2)
     x[3, 1, 0] = NAN
     finding = only(diagnose(Two(), x, loss=squares))
-    assert finding.evidence == "nan in the batch, input 0[3, 1, 0]"
+    assert finding.evidence == (
+        "nan in the batch, input 0[3, 1, 0]; from there: nan first in input of step 3, sample 1, "
+        "unit 0, before it all is finite"
+    )
     state = torch.zeros(1, 2, 3)
     state[0, 1, 2] = INF
     finding = only(diagnose(Two(), torch.randn(6, 2, 2), state))
@@ -92,7 +95,9 @@ def test_what_lies_beyond_a_sample_is_not_looked_at():
         def forward(self, x, lengths):
             return self.layer(x, lengths=lengths)
 
-    found = diagnose(Ragged(), torch.rand(6, 2, 1), torch.tensor([6, 2]))
+    x = torch.rand(6, 2, 1)
+    x[2:, 1] = NAN  # padding, of which nothing comes
+    found = diagnose(Ragged(), x, torch.tensor([6, 2]))
     assert found.verdict == "healthy"
 
 
@@ -129,6 +134,22 @@ def test_of_the_first_bad_step_the_first_quantity_is_named():
     assert _earliest("l0", view, quantities, last_first=True).where == "l0, step 2, hidden"
     hidden[2] = 0.0
     assert _earliest("l0", view, quantities, last_first=False) is None
+
+
+def test_the_call_that_went_bad_is_named():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = linear(1e10)
+
+        def forward(self, x):
+            small = 1e-38 * self.body(x[:2])[0]
+            return self.body(torch.cat([x[2:], small]))[0]
+
+    x = torch.zeros(9, 3, 1)
+    x[2] = 1.0
+    finding = only(diagnose(Twice(), x))
+    assert finding.where == "body.l0, call 1, step 4, hidden"
 
 
 def test_a_state_that_was_carried_over_is_found():

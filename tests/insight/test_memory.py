@@ -361,3 +361,14 @@ def test_a_curve_that_cannot_be_is_told():
             context_curve(Delay(1), x, lambda y: y.mean(dim=-1), **options)
     with pytest.raises(ValueError, match=r"one number for each of 3 items; got \[\]"):
         context_curve(Delay(1), x, lambda y: y.mean())
+
+
+def test_measures_that_cannot_be_are_told():
+    view = look(throughtime.GRU(2, 3), torch.randn(5, 2, 2))
+    for options in ({"lags": 0}, {"ends": 0}):
+        with pytest.raises(ValueError, match="lags and ends must be 1 or more"):
+            gradient_by_lag(view, **options)
+    x = torch.randn(3, 8, 1)
+    curve = context_curve(Delay(1), x, lambda y: y.mean(dim=-1) * math.nan)
+    with pytest.raises(ValueError, match="the loss with the whole context is not finite"):
+        memory_horizon(curve)

@@ -1,4 +1,6 @@
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
 
 import throughtime
 from helpers import assert_same
@@ -425,3 +428,95 @@ def test_the_path_of_an_observed_layer_is_told():
     assert throughtime.explain_path(layer, x).name == "native"
     with observe(layer), forced_path("torch"), pytest.raises(ValueError, match="observation"):
         layer(x)
+
+
+@every_kind
+@pytest.mark.parametrize("keep", ["all", "norms"])
+def test_no_graph_outlives_what_was_seen(kind, keep):
+    """On the kernels' path and on the equations', whose hooks must hold no tensor of the graph."""
+    for options in ({}, {"layer_norm": True}):
+        layer = getattr(throughtime, kind)(3, 4, 2, bidirectional=True, **options)
+        alive = []
+
+        class Probe(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, alive=alive):
+                marker = torch.zeros(3)
+                alive.append(weakref.ref(marker))
+                ctx.marker = marker
+                return x.clone()
+
+            @staticmethod
+            def backward(ctx, dx):
+                return dx
+
+        x = torch.randn(5, 2, 3, requires_grad=True)
+        for backward in (False, True):
+            with observe(layer, keep=keep) as seen:
+                output = layer(Probe.apply(x))[0]
+                if backward:
+                    output.sum().backward()
+            del output
+            gc.collect()
+            assert alive[-1]() is None
+            assert seen["l0"].inside.all()
+            del seen
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpointed_layer_shows_its_gradients(reentrant):
+    torch.manual_seed(0)
+    layer = throughtime.GRU(3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    with observe(layer) as seen:
+        layer(x)[0].square().sum().backward()
+    expected = seen["l0"].hidden_grad
+    with observe(layer) as seen:
+        output = checkpoint(lambda x: layer(x)[0], x, use_reentrant=reentrant)
+        output.square().sum().backward()
+    assert_same(seen["l0"].hidden_grad, expected)
+    assert [v.recomputed for v in seen.passes("l0")] == [False, True]
+
+
+@pytest.mark.parametrize("home", [throughtime, nn], ids=["ours", "torchs"])
+def test_a_copy_made_in_the_block_is_a_layer_of_its_own(home):
+    layer, x = home.LSTM(3, 4), torch.randn(5, 2, 3)
+    with observe(layer) as seen:
+        twin = copy.deepcopy(layer)
+        with torch.no_grad():
+            for parameter in twin.parameters():
+                parameter.zero_()
+        assert not twin(x)[0].any()
+        assert not list(seen)
+    with observe(twin) as seen:
+        twin(x)
+    assert list(seen) == ["l0"]
+
+
+def test_measures_refuse_weights_and_states_that_have_changed():
+    layer, x, h = throughtime.GRU(3, 4), torch.randn(5, 2, 3), torch.randn(1, 2, 4)
+    with observe(layer) as seen, torch.no_grad():
+        layer(x, h)
+    throughtime.gradient_by_lag(seen["l0"])
+    h.zero_()
+    with pytest.raises(RuntimeError, match="the first state were changed since the pass"):
+        throughtime.gradient_by_lag(seen["l0"])
+    with observe(layer) as seen:
+        layer(x)[0].sum().backward()
+    torch.optim.Adam(layer.parameters()).step()
+    for measure in (throughtime.gradient_by_lag, throughtime.lyapunov_spectrum):
+        with pytest.raises(RuntimeError, match="changed since the pass"):
+            measure(seen["l0"])
+    with observe(layer, keep="norms") as seen:
+        layer(x)
+    with pytest.raises(RuntimeError, match="keep='all'"):
+        throughtime.gradient_by_lag(seen["l0"])
+
+
+def test_what_a_gradient_penalty_sends_back_does_not_replace_the_gradient():
+    layer, x = throughtime.GRU(3, 4), torch.randn(5, 2, 3, requires_grad=True)
+    with observe(layer) as seen:
+        (dx,) = torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=True)
+        before = seen["l0"].hidden_grad.clone()
+        dx.square().sum().backward()
+    assert before.any() and torch.equal(seen["l0"].hidden_grad, before)

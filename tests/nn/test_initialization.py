@@ -151,3 +151,22 @@ def test_gates_that_are_not_there_cannot_be_biased():
             throughtime.GRU(3, 4, bias=False, init=how)
     with pytest.raises(ValueError, match="expected an RNN, LSTM or GRU; got Linear"):
         by_name("torch")(nn.Linear(2, 3))
+
+
+@every_home
+def test_what_fails_changes_nothing(home):
+    model = nn.ModuleList([home.LSTM(3, 4), home.RNN(3, 4)])
+    before = [p.clone() for p in model.parameters()]
+    for how in ("forget-bias:2", "chrono:9"):
+        with pytest.raises(ValueError, match="an RNN has no gate"):
+            initialize(model, how)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@every_home
+def test_parametrized_weights_are_refused(home):
+    layer = nn.utils.parametrizations.weight_norm(home.RNN(3, 4), "weight_hh_l0")
+    for how in ("orthogonal", "identity", "torch"):
+        with pytest.raises(ValueError, match="of this RNN are parametrized"):
+            initialize(layer, how)
+    assert layer.weight_hh_l0.isfinite().all()

@@ -88,6 +88,7 @@ def test_the_page_tells_all_that_was_seen():
             },
             "No recurrent layer to examine. It needs all of its 4 steps.",
         ),
+        ({"windows": 9}, "Not healthy: body.l0 vanishing. 9 windows are too few to tell"),
     ],
 )
 def test_the_headline_is_verdict_and_memory(change, told):

@@ -117,6 +117,8 @@ def test_the_slider_shows_each_step_and_marks_it():
     assert len(figure.frames) == T == len(figure.layout.sliders[0].steps)
     for t, frame in enumerate(figure.frames):
         mark, state, gate = frame.data
+        # plotly takes a frame's trace for a line unless it says what it is
+        assert [d.type for d in frame.data] == [figure.data[n].type for n in frame.traces]
         assert list(mark.x) == [labels[t]] and list(mark.y) == [series[t]]
         assert np.allclose(state.y, GRID[t] - 0.5) and np.allclose(gate.y, GRID[t])
         assert list(figure.layout.sliders[0].steps[t].args[0]) == [frame.name]
@@ -139,3 +141,15 @@ def test_nothing_and_what_is_not_finite_can_be_drawn():
         pictures.scrub({"state": nan}, [1.0, math.nan, 2.0]),
     ):
         assert "NaN" not in figure.to_json()
+    with pytest.raises(ValueError, match="nothing to draw"):
+        pictures.heat_map({})
+
+
+def test_labels_may_be_arrays_and_one_unit_needs_no_axis_of_its_own():
+    labels = np.arange(T) * 7
+    figure = pictures.heat_map({"state": GRID[:, 0]}, times=labels)
+    assert list(figure.data[0].x) == labels.tolist()
+    assert np.allclose(figure.data[0].z, GRID[:, :1].T)
+    assert pictures.scrub({"state": GRID}, list(range(T)), times=labels).frames
+    figure = pictures.gradient_by_lag({"a": [0.0, 1.0]})
+    assert figure.data[0].y == (None, None)  # relative to nothing

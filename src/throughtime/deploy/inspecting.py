@@ -49,7 +49,8 @@ def inspect(
     first = table.targets[0]
     scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {first}"
     if len(table.targets) > 1:
-        scale = target.flatten(0, 1).std(dim=0).clamp(min=1e-300)
+        spread = target.flatten(0, 1).std(dim=0, correction=0)
+        scale = torch.where(spread > 0, spread, 1.0)
         unit = "mean absolute error, standard deviations"
     diagnosis = diagnosis_of(model, *windows.spread(_EXAMINED), seed=seed)
     lyapunov: dict[str, tuple[float | None, ...]] = {}

@@ -73,6 +73,9 @@ class Monitor:
                 if not measure.startswith("gradient at lag"):  # is there already
                     self._scalar(f"{name}/{measure}", value, step)
             self._verdict(f"{name}/verdict", layer.verdict, layer.findings, step)
+        others = {f"{self.prefix}/{finding.where}" for finding in found.others}
+        for tag in [t for t in self._told if not t.endswith("/verdict") and t not in others]:
+            del self._told[tag]  # it is over, and will be told when it comes again
         for finding in found.others:
             self._verdict(f"{self.prefix}/{finding.where}", finding.illness, (finding,), step)
         return found

@@ -96,9 +96,12 @@ def diagnose(
     vanishing, each with what was measured, the threshold, where, and advice. A NaN or an infinity
     is followed to the first layer, step and quantity that has one.
 
-    Leaves no trace: gradients, random states and buffers are as before. Raises what `observe` and
-    the model raise.
+    Leaves no trace: gradients, random states and buffers are as before. A layer that is called more
+    than once is searched for a NaN in every call, and examined in the last. "unknown" where no
+    layer computed a step. Raises what `observe` and the model raise, ValueError for a wrong `lag`.
     """
+    if lag is not None and lag < 0:
+        raise ValueError(f"lag is a number of steps back, 0 or more; got {lag}")
     batch = tuple(b.clone() if isinstance(b, Tensor) and b.is_inference() else b for b in batch)
     with torch.inference_mode(False), torch.enable_grad(), _no_trace(model), observe(model) as seen:
         value, gradients = None, {}
@@ -108,7 +111,7 @@ def diagnose(
             value = loss(model, *batch)
             _check_loss(value)
             wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
-            if value.requires_grad:
+            if value.requires_grad and wanted:
                 found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
                 gradients = dict(zip(wanted, found, strict=True))
         bad = first_not_finite(model, batch, seen, value, gradients)
@@ -124,14 +127,20 @@ def _check_loss(value: Any) -> None:
 @contextmanager
 def _no_trace(model: nn.Module) -> Generator[None]:
     """Random states and buffers as before. Gradients are asked for, never accumulated."""
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    with torch.random.fork_rng(devices=[]):
-        try:
+    clones: dict[int, Tensor] = {}
+    before: list[tuple[nn.Module, str, Tensor]] = []
+    for module in model.modules():
+        for name, buffer in list(module._buffers.items()):  # pyright: ignore[reportPrivateUsage]
+            if buffer is not None:
+                before.append((module, name, buffer))
+                clone = clones.setdefault(id(buffer), buffer.detach().clone())
+                module._buffers[name] = clone  # pyright: ignore[reportPrivateUsage]
+    try:
+        with torch.random.fork_rng(devices=[]):
             yield
-        finally:
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+    finally:
+        for module, name, buffer in before:
+            module._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
 
 
 def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) -> Diagnosis:
@@ -147,6 +156,18 @@ def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) 
         elif view.inside.any():
             layers.append(_examined(name, view, lag, seed))
     notes = tuple(f"{path or 'the model'}: {why}" for path, why in seen.unseen.items())
+    notes += tuple(
+        f"{name}: called {len(seen.passes(name))} times; the last call was examined"
+        for name in seen
+        if len(seen.passes(name)) > 1
+    )
+    notes += tuple(
+        f"{layer.name}: one step, so its memory was not measured"
+        for layer in layers
+        if len(layer.gradient_by_lag) == 1
+    )
+    if not layers and not others:
+        return Diagnosis("unknown", (), (), (*notes, "no recurrent layer computed a step"))
     found = [f.illness for layer in layers for f in layer.findings] + [f.illness for f in others]
     worst = min(found, key=ILLNESSES.index, default=HEALTHY)
     return Diagnosis(worst, tuple(layers), tuple(others), notes)

@@ -41,16 +41,26 @@ def first_not_finite(
                     "skip such steps, and clip the gradient by its global norm",
                 ),
             )
+    found = _downstream(seen, loss, gradients)
+    if found is None:  # padding, say, or a mask: nothing came of it
+        return None
     for place, tensor in enumerate(batch):
-        found = _first(tensor) if isinstance(tensor, Tensor) else None
-        if found is not None:
+        at = _first(tensor) if isinstance(tensor, Tensor) else None
+        if at is not None:
             return _finding(
                 f"input {place}",
-                f"{_value(tensor, found)} in the batch, input {place}{found}",
+                f"{_value(tensor, at)} in the batch, input {place}{at}; from there: "
+                f"{found.evidence}",
                 ("clean the data: fill or drop missing values before training",),
             )
-    for name, view in seen.items():
-        finding = _in_layer(name, view)
+    return found
+
+
+def _downstream(
+    seen: Observation, loss: Tensor | None, gradients: Mapping[str, Tensor | None]
+) -> Finding | None:
+    for name, call, view in seen.calls:
+        finding = _in_layer(_place(seen, name, call), view)
         if finding is not None:
             return finding
     if loss is not None and not loss.isfinite().all():
@@ -59,8 +69,8 @@ def first_not_finite(
             f"the loss is {float(loss.detach()):g}; every recurrent layer is finite",
             ("look at what comes after the recurrent layers, and at the loss: log or division",),
         )
-    for name, view in reversed(list(seen.items())):
-        finding = _in_gradients(name, view) if view.has_gradients else None
+    for name, call, view in reversed(seen.calls):
+        finding = _in_gradients(_place(seen, name, call), view) if view.has_gradients else None
         if finding is not None:
             return finding
     for name, gradient in gradients.items():
@@ -73,6 +83,10 @@ def first_not_finite(
                 _OVERFLOW,
             )
     return None
+
+
+def _place(seen: Observation, name: str, call: int) -> str:
+    return name if len(seen.passes(name)) == 1 else f"{name}, call {call}"
 
 
 def _in_layer(name: str, view: View) -> Finding | None:

@@ -53,6 +53,8 @@ def gradient_by_lag(
     steps, batch = view.inside.shape
     if not view.inside.any():
         raise ValueError("the layer saw no step, so there is nothing to measure")
+    if ends < 1 or (lags is not None and lags < 1):
+        raise ValueError(f"lags and ends must be 1 or more; got lags={lags}, ends={ends}")
     count = steps if lags is None else min(lags, steps)
     back, size = view.pull(), view.hidden.shape[-1]
     generator = torch.Generator().manual_seed(seed)
@@ -248,6 +250,8 @@ def context_curve(
     "cut" leaves them out; "hold" puts the first step that is given in the place of each, for models
     whose input has a fixed length. Items lie along axis 0, or 1 where ``time_dim`` is 0.
 
+    The model is called as it is: put it into ``eval()`` mode if training changes it.
+
     Raises ValueError for steps beyond the context, and for a loss that is not one number per item.
     """
     length, items = x.shape[time_dim], x.shape[1 if time_dim == 0 else 0]
@@ -279,6 +283,12 @@ def memory_horizon(curve: ContextCurve) -> int:
 
     >>> throughtime.memory_horizon(curve)
     24
+
+    Raises ValueError where the loss with the whole context is not finite.
     """
+    if not (curve.loss[-1].isfinite() and curve.error[-1].isfinite()):
+        raise ValueError(
+            "the loss with the whole context is not finite, so nothing is as good as it"
+        )
     enough = curve.loss <= curve.loss[-1] + curve.error[-1]
     return curve.steps[int(enough.nonzero()[0])]

@@ -7,6 +7,7 @@ The kernels compute all of it anyway; `observe` has them hand it out. Nothing is
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
@@ -32,6 +33,9 @@ class Observation(Mapping[str, View]):
 
     def __init__(self) -> None:
         self._passes: dict[str, list[View]] = {}
+        self.calls: list[
+            tuple[str, int, View]
+        ] = []  # in order: name, its number from 0, what is seen
         self.unseen: dict[str, str] = {}  # what cannot be looked into, and why
 
     def passes(self, name: str) -> list[View]:
@@ -43,9 +47,14 @@ class Observation(Mapping[str, View]):
     def clear(self) -> None:
         """Forget what was seen so far."""
         self._passes.clear()
+        self.calls.clear()
 
     def __getitem__(self, name: str) -> View:
-        return self.passes(name)[-1]
+        views = self.passes(name)
+        last = [v for v in views if not v.recomputed][-1:] or views[-1:]
+        # a checkpoint may compute again what its backward pass then goes through
+        again = [v for v in views if v.recomputed and v.has_gradients]
+        return again[-1] if again and not last[0].has_gradients else last[0]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._passes)
@@ -72,7 +81,9 @@ class Observation(Mapping[str, View]):
 
     def add(self, name: str, view: View) -> None:
         """One more pass."""
-        self._passes.setdefault(name, []).append(view)
+        own = self._passes.setdefault(name, [])
+        self.calls.append((name, len(own), view))
+        own.append(view)
 
 
 class _Observer:
@@ -104,6 +115,9 @@ class _Observer:
             self._observation.add(name + ("_reverse" if direction else ""), view)
         return call.seen
 
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of a layer is not looked into."""
+
     def settle(self) -> None:
         """Let go of what will not be looked at."""
         if self._norms and self._last is not None:
@@ -121,9 +135,9 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
     >>> seen["encoder.l0"].hidden_grad.norm(dim=-1)  # the gradient that reaches each step, [T,B]
 
     Values need a forward pass in the block, gradients a backward pass in the block or after it.
-    ``every``: of so many calls of the model, the first is looked at. ``keep="norms"`` keeps the
-    lengths of the vectors alone. Layers of torch.nn are computed by ours with the same weights
-    within the block. A compiled model runs uncompiled within the block.
+    ``every``: of so many calls of the model itself (``model(...)``), the first is looked at.
+    ``keep="norms"`` keeps the lengths of the vectors alone. Layers of torch.nn are computed by ours
+    with the same weights within the block. A compiled model runs uncompiled within the block.
 
     Raises ValueError where there is nothing to see, naming what was found, and RuntimeError where
     somebody looks already.
@@ -143,7 +157,9 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
                 observation.unseen[path] = why
             if layer is None:
                 continue
-            if module.__dict__.get("observer") is not None or "forward" in module.__dict__:
+            own = vars(module).get("forward")
+            replaced = own and getattr(own, "__func__", None) is not type(module).forward
+            if vars(module).get("observer") is not None or replaced:
                 raise RuntimeError(
                     f"{path or 'the model'} is being observed already, or its forward is replaced"
                 )
@@ -190,16 +206,29 @@ def _attach(module: nn.Module, layer: Layer, observer: _Observer) -> Callable[[]
     layer.observer = observer
     if layer is module:
         return lambda: delattr(layer, "observer")
-    original: Any = module.forward
-
-    def forward(*arguments: Any, **options: Any) -> Any:
-        if not observer.active:
-            return original(*arguments, **options)
-        layer.train(module.training)
-        return layer.forward(*arguments, **options)
-
-    module.forward = forward
+    module.forward = _Instead(module, layer, observer)
     return lambda: delattr(module, "forward")
+
+
+class _Instead:
+    """The forward of one of torch.nn's layers while it is looked into."""
+
+    def __init__(self, module: nn.Module, layer: Layer, observer: _Observer) -> None:
+        self._module = module
+        self._layer = layer
+        self._observer = observer
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        module: Any = self._module
+        if not self._observer.active:
+            return type(module).forward(module, *arguments, **options)
+        self._layer.train(module.training)
+        return self._layer.forward(*arguments, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy of the layer computes for itself."""
+        copied: Any = memo[id(self._module)]
+        return MethodType(type(copied).forward, copied)
 
 
 def _sample(model: nn.Module, observers: list[_Observer], every: int) -> Callable[[], None]:

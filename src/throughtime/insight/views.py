@@ -79,6 +79,11 @@ class View:
         return self._values("cell_grad")
 
     @property
+    def recomputed(self) -> bool:
+        """Whether this was no call of yours but a checkpoint's, during a backward pass."""
+        return self._call.recomputed
+
+    @property
     def has_gradients(self) -> bool:
         """Whether a backward pass has come by."""
         return self._call.seen.dh is not None
@@ -171,6 +176,7 @@ class View:
         after. By the plain equations, so in every way differentiable.
         """
         call, d, weights = self._call, self._direction, self.weights
+        call.check_unchanged()
         given, order = call.given, call.order
         norms = call.layer_norms[d] if call.layer_norms else None
         x_part = nn.functional.linear(
@@ -195,6 +201,7 @@ class View:
         the inputs. Without `clip_hidden_grad`: the gradient itself.
         """
         call, d = self._call, self._direction
+        call.check_unchanged()
         x, *first = (None if t is None else t.detach().clone() for t in call.given[:3])
         given = call.given._replace(x=x, h_0=first[0], c_0=first[1])  # pyright: ignore
         seen, mode = Seen(), self.kind
@@ -258,7 +265,12 @@ class Call:
         norms: bool,
     ) -> None:
         self._version = _version(given.x)
-        states = (None if s is None else s.detach() for s in given[1:3])
+        self._versions = [
+            _version(t) for t in (given.h_0, given.c_0, *given.weights) if t is not None
+        ]
+        # computed during a backward pass: by a checkpoint, once more
+        self.recomputed = torch._C._current_graph_task_id() != -1  # pyright: ignore
+        states = [None if s is None else s.detach() for s in given[1:3]]
         self.given = Given(given.x.detach(), *states, *given[3:])  # pyright: ignore
         self.order = order
         self.layer_norms = layer_norms
@@ -333,6 +345,16 @@ class Call:
                 f"seen with it; change a copy instead"
             )
 
+    def check_unchanged(self) -> None:
+        """Raise RuntimeError unless weights and first states are as they were in the pass."""
+        if self.norms:
+            raise RuntimeError("norms alone were kept: to measure, observe with keep='all'")
+        if _versions(self.given) != self._versions:
+            raise RuntimeError(
+                "the weights or the first state were changed since the pass (by an optimizer's "
+                "step?): measure before that, or observe another pass"
+            )
+
     def reduce(self, kind: str) -> None:
         """Keep lengths alone, once the forward pass has left its values."""
         if self.seen.kept is None:
@@ -343,6 +365,11 @@ class Call:
             self._reduced[name] = torch.stack(parts)
         self.seen.kept = None
         self.given = self.given._replace(x=self.given.x[..., :0], zone_h=None, zone_c=None)
+
+
+def _versions(given: Given) -> list[int]:
+    tensors = (given.h_0, given.c_0, *given.weights)
+    return [_version(tensor) for tensor in tensors if tensor is not None]
 
 
 def _version(tensor: Tensor) -> int:

@@ -60,6 +60,7 @@ class Seen:
     dh: Tensor | None = None  # [D, T', B', P]: dL/dh_t; with `norms` [D, T', B']
     dc: Tensor | None = None  # [D, T', B', H]: dL/dc_t
     norms: bool = False
+    fixed: bool = False  # the gradients that were differentiated again stay
 
     def reduced(self, values: Tensor) -> Tensor:
         """[..., N] as it is, or its length."""
@@ -152,25 +153,27 @@ def _look(
     c_n = last[1].detach() if len(last) == 2 else nothing
     seen.kept = Kept(y.detach(), last[0].detach(), c_n, gates, nothing)
 
-    def begin() -> None:
-        shapes = [(len(steps), *y.shape[:2], s.shape[-1]) for s in last]
-        if seen.norms:
-            shapes = [shape[:3] for shape in shapes]
-        seen.dh, *dc = (y.new_zeros(shape) for shape in shapes)
-        seen.dc = dc[0] if dc else None
+    # plain numbers alone: a hook that held a tensor of the graph would keep the graph for ever
+    shapes = [(len(steps), *y.shape[:2], s.shape[-1]) for s in last]
+    if seen.norms:
+        shapes = [shape[:3] for shape in shapes]
+    packed = inside is not None
+    counts = [] if inside is None else inside.sum(dim=1).tolist()
 
     def watch(part: int, d: int, t: int) -> Callable[[Tensor], None]:
+        first, count = sum(counts[:t]), counts[t] if packed else 0
+
         def store(gradient: Tensor) -> None:
             if seen.dh is None:
-                begin()
+                seen.dh, *dc = (gradient.new_zeros(shape) for shape in shapes)
+                seen.dc = dc[0] if dc else None
             whole = (seen.dh, seen.dc)[part]
             assert whole is not None
             gradient = seen.reduced(gradient.detach())
-            if inside is None:
-                whole[d, t].copy_(gradient)
-            else:
-                first, count = int(inside[:t].sum()), int(inside[t].sum())
+            if packed:
                 whole[d, 0, first : first + count].copy_(gradient[:count])
+            else:
+                whole[d, t].copy_(gradient)
 
         return store
 

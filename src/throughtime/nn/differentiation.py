@@ -108,6 +108,8 @@ class _Sequence(torch.autograd.Function):
             how = (ctx.cell, ctx.clip, ctx.checkpoint, wants_dx, ctx.seen)
             found: Any = _Gradients.apply(*how, *cotangents[:3], *kept, *tensors)
             dx, dh_0, dc_0, *weights = found
+            if ctx.seen is not None:  # what comes back when these are differentiated is a part
+                ctx.seen.fixed = torch.is_grad_enabled()
         else:
             dx, dh_0, dc_0, weights = _backward(
                 ctx.cell,
@@ -163,7 +165,7 @@ def _backward(
     """By the kernels, and for those who look."""
     wants = (wants_dx, seen is not None)
     found = native.backward(cell, checkpoint, clip, wants, cotangents, given, kept)
-    if seen is not None:
+    if seen is not None and not seen.fixed:
         seen.dh = seen.reduced(found.dh_seen)
         seen.dc = None if given.c_0 is None else seen.reduced(found.dc_seen)
     return found

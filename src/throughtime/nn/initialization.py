@@ -145,14 +145,21 @@ def initialize(model: nn.Module, how: str) -> list[str]:
 
     ``how``: torch, orthogonal, identity, forget-bias (or forget-bias:2), or chrono:LONGEST. For one
     layer of ours also ``LSTM(8, 32, init="chrono:784")``. Raises ValueError where the model has no
-    such layer, and what the initialization raises.
+    such layer, and what the initialization raises; then nothing is changed.
     """
     draw = by_name(how)
     layers = {path: m for path, m in model.named_modules() if _is_stack(m)}
     if not layers:
         raise ValueError(f"no recurrent layer in {type(model).__name__} to initialize")
-    for layer in layers.values():
-        draw(layer)
+    before = [(p, p.detach().clone()) for layer in layers.values() for p in layer.parameters()]
+    try:
+        for layer in layers.values():
+            draw(layer)
+    except ValueError:
+        with torch.no_grad():  # all or none
+            for parameter, value in before:
+                parameter.copy_(value)
+        raise
     return list(layers)
 
 
@@ -166,6 +173,11 @@ def _kind(layer: nn.Module) -> str:
     kind = getattr(layer, "kind", None) or str(getattr(layer, "mode", "")).partition("_")[0]
     if kind not in GATES or not hasattr(layer, "weight_hh_l0"):
         raise ValueError(f"expected an RNN, LSTM or GRU; got {type(layer).__name__}")
+    if nn.utils.parametrize.is_parametrized(layer):
+        raise ValueError(
+            f"the weights of this {kind} are parametrized (weight_norm or the like): initialize it "
+            "before it is"
+        )
     return kind
 
 

@@ -7,6 +7,8 @@ from throughtime.report import html, pictures
 from throughtime.report.figures import LOST
 from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis
 
+ENOUGH = 10  # windows; with fewer an error's own error is not known
+
 
 def write_inspection(record: InspectionRecord) -> str:
     """The page as text: verdict, memory, and the network at work on one window."""
@@ -32,6 +34,8 @@ def headline(record: InspectionRecord) -> str:
         health = f"Not healthy: {told}." if ill else "Healthy."
     else:
         health = "No recurrent layer to examine."
+    if record.windows < ENOUGH:
+        return f"{health} {record.windows} windows are too few to tell how many steps it needs."
     return (
         f"{health} It does as well with the last {context.horizon} of {context.steps[-1]} steps as "
         "with all of them."

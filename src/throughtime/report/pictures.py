@@ -36,8 +36,8 @@ def gradient_by_lag(
     figure, shown = go.Figure(), [1.0]
     for number, (name, norms) in enumerate(profiles.items()):
         values = _plain(norms)
-        first = values[0] if values and values[0] else 1.0
-        relative = [None if v is None else max(v / first, _SMALLEST) for v in values]
+        first = values[0] if values else None
+        relative = [max(v / first, _SMALLEST) if first and v is not None else None for v in values]
         shown += [v for v in relative if v is not None]
         figure.add_scatter(
             x=list(range(len(relative))),
@@ -74,9 +74,12 @@ def heat_map(
 
     ``values``: name to ``[T,H]``, such as ``{"forget gate": view.gates["forget"][:, 0]}``; a gate,
     whose name ends in "gate", is drawn from 0 to 1 (the LSTM's cell gate, like a state, from -1 to
-    1). ``input [T]`` or ``[T,I]``. ``times``: labels of the steps, else they are counted.
+    1). ``input [T]`` or ``[T,I]``. ``times``: labels of the steps, else they are counted. Raises
+    ValueError where nothing is named.
     """
-    grids = {name: _plain(grid) for name, grid in values.items()}
+    grids = {name: _grid(grid) for name, grid in values.items()}
+    if not grids:
+        raise ValueError("nothing to draw: name at least one quantity")
     rows = len(grids) + (input is not None)
     figure = make_subplots(
         rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.22 / rows,
@@ -87,7 +90,7 @@ def heat_map(
         columns = _columns(_plain(input))
         for number, column in enumerate(columns):
             figure.add_scatter(
-                x=list(times or range(len(column))), y=column, mode="lines", showlegend=False,
+                x=_labels(times, len(column)), y=column, mode="lines", showlegend=False,
                 line=_line(number), row=1, col=1,
             )  # fmt: skip
     first = 2 if input is not None else 1
@@ -96,7 +99,7 @@ def heat_map(
         bottom, top = figure.layout[f"yaxis{row if row > 1 else ''}"].domain
         figure.add_heatmap(
             z=[list(unit) for unit in zip(*grid, strict=True)],
-            x=list(times or range(len(grid))),
+            x=_labels(times, len(grid)),
             zmin=low, zmax=high, colorscale=scale, row=row, col=1,
             colorbar={"len": top - bottom, "y": (bottom + top) / 2, "thickness": 12},
             hovertemplate=f"{name}<br>%{{x}}, unit %{{y}}: %{{z:.3g}}<extra></extra>",
@@ -197,12 +200,15 @@ def scrub(
     ``values``: name to ``[T,H]``, drawn as a bar a unit; ``input [T]`` above, with a mark at the
     step that is shown. Raises ValueError where there is no step, or not as many of each.
     """
-    grids = {name: _plain(grid) for name, grid in values.items()}
+    grids = {name: _grid(grid) for name, grid in values.items()}
     series = _plain(input)
     counts = {len(series), *(len(grid) for grid in grids.values())}
-    if len(counts) != 1 or not series:
-        raise ValueError(f"every quantity needs the same steps, at least one; got {sorted(counts)}")
-    labels = list(times or range(len(series)))
+    if len(counts) != 1 or not series or isinstance(series[0], list):
+        raise ValueError(
+            f"every quantity needs the same steps, at least one, and input one column; "
+            f"got {sorted(counts)} steps"
+        )
+    labels = _labels(times, len(series))
     rows = 1 + len(grids)
     figure = make_subplots(
         rows=rows, cols=1, vertical_spacing=0.4 / rows, subplot_titles=[input_title, *grids]
@@ -226,8 +232,8 @@ def scrub(
         go.Frame(
             name=str(t),
             data=[
-                {"x": [labels[t]], "y": [series[t]]},
-                *({"y": grid[t]} for grid in grids.values()),
+                go.Scatter(x=[labels[t]], y=[series[t]]),
+                *(go.Bar(y=grid[t]) for grid in grids.values()),
             ],
             traces=changed,
         )
@@ -269,6 +275,16 @@ def _plain(values: Any) -> list[Any]:
         return None if value is None or not math.isfinite(value) else value
 
     return [clean(value) for value in values]
+
+
+def _labels(times: Sequence[Any] | None, count: int) -> list[Any]:
+    return list(range(count)) if times is None else list(times)
+
+
+def _grid(values: Any) -> list[list[Any]]:
+    """[T, H]; [T] is one unit."""
+    rows = _plain(values)
+    return [row if isinstance(row, list) else [row] for row in rows]
 
 
 def _columns(values: list[Any]) -> list[list[Any]]:
