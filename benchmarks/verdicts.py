@@ -134,7 +134,10 @@ def saturated(kind):
         layer.bias_ih_l0.data[:count] = ends
         return f"{count} of {hidden} states at their ends", layer, x
     place = number(0, 1)
-    end = 12.0 if torch.rand(()) < 0.5 else -12.0
+    # a forget or update gate at 1 is memory, and no illness
+    end = 12.0 if place == 0 and torch.rand(()) < 0.5 else -12.0
+    if kind == "LSTM":  # chrono shuts input gates beside forget gates that keep
+        gate(layer, "bias", "ih", 1)[:count] = 1.0
     gate(layer, "bias", "ih", place)[:count] = end
     return f"{count} of {hidden} units of gate {place} at {'1' if end > 0 else '0'}", layer, x
 
@@ -190,9 +193,11 @@ def untrained(kind):
     x = torch.randn(steps, batch, inputs)
     if kind == "RNN":  # even so a tanh takes a part of the gradient at every step
         x = 0.3 * x[:40]
-    elif torch.rand(()) < 0.5:
-        throughtime.initialize(layer, "forget-bias:3")
-        story = "forget-bias:3"
+    elif torch.rand(()) < 0.7:
+        # units that keep longest write least: a second layer would hardly see them
+        longest = ("forget-bias:3", "forget-bias:8", "chrono:3000")
+        story = longest[number(0, 2) if layers == 1 else 0]
+        throughtime.initialize(layer, story)
     return story, layer, x
 
 

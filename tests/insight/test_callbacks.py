@@ -96,7 +96,7 @@ def test_a_verdict_is_told_when_it_changes_with_evidence_and_advice(tmp_path):
         )
         monitor(0, x)
         with torch.no_grad():
-            model.body.bias_ih_l0[8:16] = 30.0
+            model.body.bias_ih_l0[0:8] = 30.0
         monitor(1, x)
         monitor(2, x)
         with torch.no_grad():
@@ -105,7 +105,7 @@ def test_a_verdict_is_told_when_it_changes_with_evidence_and_advice(tmp_path):
     scalars, texts = read(tmp_path)
     (first, healthy), (second, ill), (third, _) = texts["gru/body.l0/verdict"]
     assert (first, healthy, second, third) == (0, "healthy", 1, 3)
-    assert ill.startswith("saturated\n\n100% of the units of the update gate are stuck")
+    assert ill.startswith("saturated\n\n100% of the units of the reset gate are stuck")
     assert "\n- scale the inputs to about 1" in ill
     ((step, told),) = texts["gru/weight head.weight"]
     assert step == 3 and "nan in the weights, at head.weight[0, 3]" in told
@@ -120,7 +120,7 @@ def test_a_verdict_is_told_when_it_changes_with_evidence_and_advice(tmp_path):
     monitor(6, x)
     monitor(7, x * float("nan"))
     assert [step for tag, step in told if tag == "gru/input 0"] == [5, 7]  # each time anew
-    assert len(scalars["gru/body.l0/stuck units (share), update gate"]) == 3
+    assert len(scalars["gru/body.l0/stuck units (share), reset gate"]) == 3
 
 
 def lightning_model():

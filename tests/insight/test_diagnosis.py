@@ -275,10 +275,10 @@ def test_a_diagnosis_is_a_record(kind):
 def test_what_is_told_of_a_stuck_gate_leaves_padding_out():
     layer = throughtime.GRU(2, 4)
     with torch.no_grad():
-        layer.bias_ih_l0[4:8] = 30.0
+        layer.bias_ih_l0[0:4] = 30.0
     found = diagnose(_Ragged(layer), torch.randn(9, 3, 2), torch.tensor([9, 2, 5]))
     told = found.layers[0].findings[0].evidence
-    assert told.startswith("100% of the units of the update gate are stuck (mean 1): in 99%")
+    assert told.startswith("100% of the units of the reset gate are stuck (mean 1): in 99%")
 
 
 def test_gradients_that_overflow_at_once_are_an_explosion():
@@ -291,6 +291,25 @@ def test_gradients_that_overflow_at_once_are_an_explosion():
     found = diagnose(layer, x)
     assert "exploding" in [f.illness for f in found.layers[0].findings]
     assert from_plain(Diagnosis, json.loads(to_json(found))) == found
+
+
+@pytest.mark.parametrize("how", ["forget-bias:8", "chrono:3000", "chrono:10000"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gates_that_keep_are_memory_and_no_illness(kind, how):
+    torch.manual_seed(0)
+    layer = getattr(throughtime, kind)(3, 32, init=how)
+    assert diagnose(layer, torch.randn(50, 8, 3)).verdict == "healthy"
+
+
+def test_advice_can_be_followed():
+    layer = nn.LSTM(2, 8, bias=False)
+    (finding,) = diagnose(layer, torch.randn(60, 4, 2)).layers[0].findings
+    assert finding.advice[0].startswith("give it biases")
+    rnn = throughtime.RNN(2, 8)
+    with torch.no_grad():
+        rnn.weight_hh_l0.mul_(1e-9)
+    advice = [a for f in diagnose(rnn, torch.randn(9, 4, 2)).layers[0].findings for a in f.advice]
+    assert not any("lag=0" in line for line in advice)
 
 
 def test_every_threshold_is_an_illness_and_has_a_source():

@@ -372,3 +372,24 @@ def test_measures_that_cannot_be_are_told():
     curve = context_curve(Delay(1), x, lambda y: y.mean(dim=-1) * math.nan)
     with pytest.raises(ValueError, match="the loss with the whole context is not finite"):
         memory_horizon(curve)
+
+
+def test_a_module_is_measured_in_eval_mode_and_left_in_its_own():
+    model = nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Identity().eval())
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    curve = context_curve(model, torch.randn(5, 8), lambda y: y[:, -1], steps=[8])
+    assert torch.equal(curve.items, context_curve(model, torch.zeros(5, 8), lambda y: y[:, -1] * 0 +
+                       curve.items[0].float(), steps=[8]).items)  # fmt: skip
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+    assert [m.training for m in model] == [True, True, False] and model.training
+
+
+@every_kind
+def test_what_was_seen_in_inference_mode_can_be_measured_in_it(kind):
+    layer = getattr(throughtime, kind)(2, 3, zoneout=0.2)
+    with torch.inference_mode():
+        x, lengths = torch.randn(6, 3, 2), torch.tensor([6, 2, 4])
+        with observe(layer) as seen:
+            layer(x, lengths=lengths)
+        inside = gradient_by_lag(seen["l0"])
+    assert_same(gradient_by_lag(seen["l0"]).norms, inside.norms)

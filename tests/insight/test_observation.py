@@ -520,3 +520,29 @@ def test_what_a_gradient_penalty_sends_back_does_not_replace_the_gradient():
         before = seen["l0"].hidden_grad.clone()
         dx.square().sum().backward()
     assert before.any() and torch.equal(seen["l0"].hidden_grad, before)
+
+
+@every_kind
+def test_weights_that_are_put_in_their_place_count(kind):
+    layer, x = getattr(nn, kind)(3, 4), torch.randn(5, 2, 3)
+    zeros = {n: torch.zeros_like(p) for n, p in layer.named_parameters()}
+    with observe(layer):
+        assert not torch.func.functional_call(layer, zeros, (x,))[0].any()
+        layer.weight_hh_l0 = nn.Parameter(torch.zeros_like(layer.weight_hh_l0))
+        looked = layer(x)[0]
+    assert_same(looked, layer(x)[0])
+
+
+def test_between_the_steps_that_are_looked_at_layers_take_their_own_path():
+    layer, x = throughtime.GRU(3, 4).to(torch.bfloat16), torch.randn(5, 2, 3).to(torch.bfloat16)
+    with observe(layer, every=2):
+        assert throughtime.explain_path(layer, x).name == "oracle"
+        layer(x), layer(x)
+        assert throughtime.explain_path(layer, x).name == "torch"
+
+
+def test_norms_hold_no_input():
+    layer, x = throughtime.GRU(300, 4), torch.randn(5, 2, 300)
+    with observe(layer, keep="norms") as seen:
+        layer(x)
+    assert seen["l0"]._call.given.x.untyped_storage().nbytes() < 300

@@ -207,9 +207,9 @@ def _measured(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
     reached = (~norms.isnan()).nonzero()  # NaN behind: no sample is so long; before: overflow
     known = norms[: int(reached[-1]) + 1] if len(reached) else torch.tensor([1.0, math.inf])
     known = known.nan_to_num(nan=math.inf, posinf=math.inf)
-    gates = dict(view.gates)
+    gates = list(view.gates)
     if view.kind == "RNN" and view.nonlinearity == "tanh":
-        gates["state"] = view.hidden
+        gates.append("state")
     hidden = view.hidden[view.inside]  # [N, H]
     spread = hidden.amax(dim=0) - hidden.amin(dim=0)
     still = spread <= _STILL * hidden.abs().amax(dim=0).clamp(min=1.0)
@@ -220,18 +220,28 @@ def _measured(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
         view,
         asked,
         known / known[0],
-        {gate: _stuck(gate, values[view.inside]) for gate, values in gates.items()},
+        {gate: _stuck(view, gate) for gate in gates},
         float(still.double().mean()) if moved else 0.0,
         _variation(view.hidden, view.inside) if _variation(view.input, view.inside) else None,
     )
 
 
-def _stuck(gate: str, values: Tensor) -> float:
-    """Share of units whose slope is next to nothing at nearly every step, of values [N, H]."""
+def _stuck(view: View, gate: str) -> float:
+    """Share of units whose slope is next to nothing at nearly every step.
+
+    A forget or update gate that stays at 1 keeps the state and hands the gradient on whole: that is
+    memory, and no illness; nor is the input gate of such a unit that stays shut (as chrono has it).
+    """
+    values = (view.hidden if gate == "state" else view.gates[gate])[view.inside]
     slope = values * (1 - values)
     if gate in ("cell", "new", "state"):  # a tanh
         slope = (1 - values * values) / 4
-    return float(((slope < _STUCK_SLOPE).double().mean(dim=0) >= _STUCK_SHARE).double().mean())
+    stuck = (slope < _STUCK_SLOPE).double().mean(dim=0) >= _STUCK_SHARE
+    if gate in ("forget", "update"):
+        stuck &= values.mean(dim=0) < 0.5
+    if gate == "input":
+        stuck &= view.gates["forget"][view.inside].mean(dim=0) < 0.99
+    return float(stuck.double().mean())
 
 
 def _named(gate: str) -> str:
@@ -277,7 +287,7 @@ def _exploding(evidence: _Evidence) -> Finding | None:
         (
             "clip the gradient by its global norm (Pascanu et al. 2013): "
             "torch.nn.utils.clip_grad_norm_(parameters, 1.0)",
-            "bound it at every step instead: clip_hidden_grad=1.0",
+            "bound it at every step instead: clip_hidden_grad=1.0 (of throughtime's layers)",
             'begin with throughtime.initialize(model, "orthogonal"): no step then makes a gradient '
             "longer"
             if evidence.view.kind == "RNN"
@@ -300,7 +310,7 @@ def _saturated(evidence: _Evidence) -> Finding | None:
         "saturated",
         f"{share:.0%} of the units of {what} are stuck (mean {float(values.mean()):.3g}): in "
         f"{_STUCK_SHARE:.0%} of the steps its slope is below {_STUCK_SLOPE:g}, and no gradient "
-        "passes",
+        "moves it",
         share,
         threshold,
         source,
@@ -308,7 +318,7 @@ def _saturated(evidence: _Evidence) -> Finding | None:
         (
             "scale the inputs to about 1: large inputs drive the gates to their ends",
             "lower the learning rate and draw the weights anew; add weight decay",
-            "layer_norm=True keeps what enters the gates near 0 (Ba et al. 2016)",
+            "layer_norm=True (of throughtime's layers) keeps what enters near 0 (Ba et al. 2016)",
         ),
     )
 
@@ -392,8 +402,14 @@ def _vanishing(evidence: _Evidence) -> Finding | None:
         f"{evidence.name}, lag {first}",
         (
             *_how_to_remember(evidence),
-            f"if the task needs no more than {first - 1} steps, say so (lag={first - 1}): "
-            "then this is no illness",
+            *(
+                (
+                    f"if the task needs no more than {first - 1} steps, say so (lag={first - 1}): "
+                    "then this is no illness",
+                )
+                if first > 1
+                else ()
+            ),
         ),
     )
 
@@ -405,6 +421,8 @@ def _how_to_remember(evidence: _Evidence) -> tuple[str, ...]:
             'begin with throughtime.initialize(model, "orthogonal"), or "identity" for '
             'nonlinearity="relu" (Le et al. 2015)',
         )
+    if evidence.view.weights.bias_ih is None:
+        return ("give it biases (bias=True) and begin with chrono: they keep its gates open",)
     return (
         f'begin with throughtime.initialize(model, "chrono:{evidence.lag + 1}") (Tallec and '
         f"Ollivier 2018): units that keep for 1 to {evidence.lag + 1} steps",

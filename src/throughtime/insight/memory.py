@@ -11,10 +11,11 @@ count in the layer's own time.
 
 import math
 from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime.insight.views import View
 
@@ -250,7 +251,7 @@ def context_curve(
     "cut" leaves them out; "hold" puts the first step that is given in the place of each, for models
     whose input has a fixed length. Items lie along axis 0, or 1 where ``time_dim`` is 0.
 
-    The model is called as it is: put it into ``eval()`` mode if training changes it.
+    A module is called in ``eval()`` mode, and is then in the mode it was in.
 
     Raises ValueError for steps beyond the context, and for a loss that is not one number per item.
     """
@@ -261,7 +262,7 @@ def context_curve(
     if not 1 <= asked[0] <= asked[-1] <= length:
         raise ValueError(f"steps must lie in 1..{length}, the context; got {asked}")
     found: list[Tensor] = []
-    with torch.no_grad():
+    with torch.no_grad(), _as_in_use(model):
         for k in asked:
             last = x.narrow(time_dim, length - k, k)
             if earlier == "hold" and k < length:
@@ -276,6 +277,20 @@ def context_curve(
     each = torch.stack(found)
     error = each.std(dim=1) / math.sqrt(items) if items > 1 else torch.zeros(len(asked))
     return ContextCurve(tuple(asked), each.mean(dim=1), error.double(), each)
+
+
+@contextmanager
+def _as_in_use(model: object) -> Generator[None]:
+    """A module in eval mode, each of its parts then as it was."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    before = [(module, module.training) for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
 
 
 def memory_horizon(curve: ContextCurve) -> int:

@@ -206,6 +206,8 @@ def _attach(module: nn.Module, layer: Layer, observer: _Observer) -> Callable[[]
     layer.observer = observer
     if layer is module:
         return lambda: delattr(layer, "observer")
+    # one dictionary for both, so that what is put into it counts
+    layer._parameters = module._parameters  # pyright: ignore[reportPrivateUsage]
     module.forward = _Instead(module, layer, observer)
     return lambda: delattr(module, "forward")
 

@@ -202,15 +202,16 @@ class View:
         """
         call, d = self._call, self._direction
         call.check_unchanged()
-        x, *first = (None if t is None else t.detach().clone() for t in call.given[:3])
-        given = call.given._replace(x=x, h_0=first[0], c_0=first[1])  # pyright: ignore
+        with torch.inference_mode(False):  # what was made in that mode cannot be differentiated
+            cloned = [None if t is None else t.detach().clone() for t in call.given[:-1]]
+        given = Given(*cloned, weights=call.given.weights)  # pyright: ignore[reportArgumentType]
         seen, mode = Seen(), self.kind
         if self.kind == "RNN":
             mode = f"RNN_{self.nonlinearity.upper()}"
         states = [s for s in given[1:3] if isinstance(s, Tensor)]
         beyond = native.beyond_native((given.x, *states, *given.weights))
         zoned = given.zone_h is not None and self.weights.hr is not None
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             x = given.x.requires_grad_()
             if beyond or zoned or call.layer_norms:
                 y = by_equations(mode, given, norms=call.layer_norms, seen=seen)[0]
@@ -219,9 +220,10 @@ class View:
         size = given.h_0.shape[-1]
 
         def back(dy: Tensor) -> Pulled:
-            cotangent = torch.zeros_like(y)
-            cotangent[..., d * size : (d + 1) * size] = call.spread(dy)
-            (dx,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
+            with torch.inference_mode(False):
+                cotangent = torch.zeros_like(y)
+                cotangent[..., d * size : (d + 1) * size] = call.spread(dy)
+                (dx,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
             assert seen.dh is not None
             dc = None if seen.dc is None else call.placed(seen.dc[d])
             return Pulled(call.placed(seen.dh[d]), dc, call.placed(dx))
@@ -364,7 +366,8 @@ class Call:
             parts = [self._part(name, kind, d).norm(dim=-1) for d in directions]
             self._reduced[name] = torch.stack(parts)
         self.seen.kept = None
-        self.given = self.given._replace(x=self.given.x[..., :0], zone_h=None, zone_c=None)
+        x = self.given.x.new_empty((*self.given.x.shape[:2], 0))  # no view: that would hold it
+        self.given = self.given._replace(x=x, zone_h=None, zone_c=None)
 
 
 def _versions(given: Given) -> list[int]:

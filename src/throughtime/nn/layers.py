@@ -24,6 +24,8 @@ BEYOND_TORCH = ("recurrent_dropout", "zoneout", "layer_norm", "clip_hidden_grad"
 class Observer(Protocol):
     """Who looks into a layer: `throughtime.observe`."""
 
+    active: bool  # not in the steps between those that are looked at
+
     def look(
         self, layer: int, given: Given, order: Tensor | None, norms: list[cells.Norms]
     ) -> Seen | None:
@@ -215,7 +217,8 @@ class Layer(nn.Module):
         extra = next((n for n in BEYOND_TORCH if getattr(self, n)), "")
         given = next((n for n in ("lengths", "reset") if getattr(call, n) is not None), "")
         empty = "" if call.x.shape[0] else "empty sequences"
-        return extra or given or empty or ("" if self.observer is None else "observation")
+        looks = self.observer is not None and self.observer.active
+        return extra or given or empty or ("observation" if looks else "")
 
     def _by_torch(self, call: Call, weights: list[Tensor]) -> tuple[Tensor, cells.State]:
         operators = {

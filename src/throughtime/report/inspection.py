@@ -5,7 +5,7 @@ from pathlib import PurePath
 
 from throughtime.report import html, pictures
 from throughtime.report.figures import LOST
-from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis
+from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis, SeenRecord
 
 ENOUGH = 10  # windows; with fewer an error's own error is not known
 
@@ -42,6 +42,11 @@ def headline(record: InspectionRecord) -> str:
         if context.horizon < context.steps[-1]
         else f"{health} It needs all of its {context.steps[-1]} steps."
     )
+
+
+def _cut(record: InspectionRecord, seen: SeenRecord) -> str:
+    shown = len(next(iter(seen.values.values()))[0])
+    return f", the first {shown} of {record.hidden_size}" if shown < record.hidden_size else ""
 
 
 def _units(record: InspectionRecord) -> str:
@@ -125,7 +130,7 @@ def _at_work(record: InspectionRecord) -> str:
                     time_title="time",
                     input_title=record.target,
                 ),
-                "The last window, a row a unit.",
+                f"The last window, a row a unit{_cut(record, seen)}.",
             )
         )
         if seen.gradient:
