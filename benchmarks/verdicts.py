@@ -22,18 +22,11 @@ import torch
 from torch import nn
 
 import throughtime
+from throughtime.insight.diagnosis import HEALTHY, ILLNESSES
 
 SOLVED = 0.05  # of the loss without memory
 KINDS = ("RNN", "LSTM", "GRU")
-LABELS = (
-    "healthy",
-    "exploding",
-    "saturated",
-    "dead units",
-    "flat output",
-    "unused memory",
-    "vanishing",
-)
+LABELS = (HEALTHY, *(illness for illness in ILLNESSES if illness != "not finite"))
 
 
 @dataclass

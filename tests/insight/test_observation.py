@@ -5,58 +5,21 @@ import weakref
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from test_views import every_kind, quantities, without_padding
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 import throughtime
 from helpers import assert_same
+from strategies import layer_cases
 from throughtime import forced_path, observe
 
 KINDS = ["RNN", "LSTM", "GRU"]
-every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-def quantities(view):
-    """Everything a view shows, by name."""
-    found = {"hidden": view.hidden, "hidden_grad": view.hidden_grad, "input": view.input}
-    found |= {f"{name} gate": values for name, values in view.gates.items()}
-    if view.kind == "LSTM":
-        found |= {"cell": view.cell, "cell_grad": view.cell_grad}
-    return found
-
-
-def without_padding(view, values):
-    """Values with 0 for the padding, which must be NaN and nothing else."""
-    assert torch.equal(values.isnan().any(dim=-1), ~view.inside)
-    return values.nan_to_num(0.0)
-
-
-@st.composite
-def cases(draw):
-    kind = draw(st.sampled_from(KINDS))
-    hidden = draw(st.integers(2, 20))
-    options = {
-        "num_layers": draw(st.integers(1, 2)),
-        "bidirectional": draw(st.booleans()),
-        "bias": draw(st.booleans()),
-        "recurrent_dropout": draw(st.sampled_from([0.0, 0.4])),
-        "zoneout": draw(st.sampled_from([0.0, 0.3])),
-        "clip_hidden_grad": draw(st.sampled_from([0.0, 0.5])),
-        "checkpoint": draw(st.booleans()),
-    }
-    if kind == "RNN":
-        options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
-    if kind == "LSTM" and draw(st.booleans()):
-        options |= {"proj_size": draw(st.integers(1, hidden - 1)), "zoneout": 0.0}
-    sizes = draw(st.tuples(st.integers(1, 9), st.integers(1, 7), st.integers(1, 5)))
-    steps = draw(st.sampled_from(["all", "lengths", "reset", "both", "packed"]))
-    return kind, hidden, options, sizes, steps, draw(st.integers(0, 10**6))
 
 
 @settings(max_examples=150)
-@given(case=cases())
+@given(case=layer_cases(20, ((1, 9), (1, 7), (1, 5))))
 def test_the_kernels_show_what_the_equations_show(case):
     """The equations' gradients are those of the tensors h_t and c_t themselves, by autograd."""
     kind, hidden, options, (steps, batch, inputs), which, seed = case
@@ -122,24 +85,6 @@ def test_the_gradient_of_a_linear_network_is_a_power_of_its_weight():
 
 
 @every_kind
-def test_a_ragged_batch_shows_each_sample_as_it_is_alone(kind):
-    torch.manual_seed(0)
-    layer = getattr(throughtime, kind)(3, 4, batch_first=True, dtype=torch.float64)
-    x, lengths = torch.randn(4, 7, 3, dtype=torch.float64), torch.tensor([7, 2, 0, 5])
-    with observe(layer) as seen:
-        layer(x, lengths=lengths)[0].square().sum().backward()
-    ragged = quantities(seen["l0"])
-    for b, length in enumerate(lengths.tolist()):
-        assert all(v[length:, b].isnan().all() for v in ragged.values())
-        if length == 0:
-            continue
-        with observe(layer) as seen:
-            layer(x[b, :length])[0].square().sum().backward()  # [T, I], without a batch
-        alone = quantities(seen["l0"])
-        assert_same({n: v[:length, b : b + 1] for n, v in ragged.items()}, alone)
-
-
-@every_kind
 @pytest.mark.parametrize("packed", [False, True])
 def test_torchs_layers_are_shown_too(kind, packed):
     torch.manual_seed(0)
@@ -183,85 +128,6 @@ def test_dropout_in_torchs_layers_follows_their_mode():
         assert not torch.equal(theirs(x)[0], theirs(x)[0])
         theirs.eval()
         assert torch.equal(theirs(x)[0], theirs(x)[0])
-
-
-@every_kind
-def test_states_and_gates_obey_the_equations(kind):
-    torch.manual_seed(0)
-    layer = getattr(throughtime, kind)(3, 4, dtype=torch.float64)
-    x = torch.randn(6, 2, 3, dtype=torch.float64)
-    with observe(layer) as seen, torch.no_grad():
-        output, _ = layer(x)
-    view = seen["l0"]
-    assert torch.equal(view.hidden, output)
-    assert torch.equal(view.input, x)
-    before = torch.cat([torch.zeros(1, 2, 4, dtype=torch.float64), view.hidden[:-1]])
-    gates = view.gates
-    if kind == "LSTM":
-        assert_same(view.hidden, gates["output"] * view.cell.tanh())
-        cell_before = torch.cat([torch.zeros(1, 2, 4, dtype=torch.float64), view.cell[:-1]])
-        assert_same(view.cell, gates["forget"] * cell_before + gates["input"] * gates["cell"])
-    elif kind == "GRU":
-        z = gates["update"]
-        assert_same(view.hidden, (1 - z) * gates["new"] + z * before)
-        w_ih, w_hh, b_ih, b_hh, _ = view.weights
-        r_part = x @ w_ih[:4].T + b_ih[:4] + before @ w_hh[:4].T + b_hh[:4]
-        assert_same(gates["reset"], r_part.sigmoid())
-    else:
-        assert dict(gates) == {}
-
-
-@every_kind
-@pytest.mark.parametrize("which", ["lengths", "reset", "packed"])
-def test_steps_done_again_from_the_states_before_give_the_states(kind, which):
-    """With every mask of the pass, in both directions."""
-    torch.manual_seed(0)
-    layer = getattr(throughtime, kind)(
-        3, 4, 2, bidirectional=True, recurrent_dropout=0.4, layer_norm=True, zoneout=0.4,
-        dtype=torch.float64
-    )  # fmt: skip
-    x, lengths = torch.randn(6, 4, 3, dtype=torch.float64), torch.tensor([3, 6, 0, 4])
-    options, state = {}, (torch.randn(4, 4, 4, dtype=torch.float64),) * 2
-    if which == "packed":
-        lengths[2] = 5
-        x = pack_padded_sequence(x, lengths, enforce_sorted=False)
-    else:
-        options["lengths"] = lengths
-    if which == "reset":
-        options["reset"] = torch.rand(6, 4) < 0.4
-    with observe(layer) as seen, torch.no_grad():
-        layer(x, state if kind == "LSTM" else state[0], **options)
-    for view in seen.values():
-        times, samples = view.inside.nonzero().T
-        before = tuple(s[times, samples] for s in view.state_before)
-        found = view.steps(times, samples, before)
-        assert_same(found, tuple(s[times, samples] for s in view.state))
-        if not view.backwards:
-            assert all(s[~view.inside].isnan().all() for s in view.state_before)
-    assert seen["l1_reverse"].begins.any() == (which == "reset")
-
-
-def test_norms_are_the_lengths_of_what_is_shown():
-    torch.manual_seed(0)
-    layer = throughtime.LSTM(3, 4, 2, bidirectional=True, dtype=torch.float64)
-    x, lengths = torch.randn(6, 3, 3, dtype=torch.float64), torch.tensor([6, 0, 4])
-    for path in ("native", "oracle"):
-        views = {}
-        for keep in ("all", "norms"):
-            with forced_path(path), observe(layer, keep=keep) as seen:
-                layer(x, lengths=lengths)[0].square().sum().backward()
-            views[keep] = dict(seen)
-        for name, view in views["all"].items():
-            expected = {n: v.norm(dim=-1) for n, v in quantities(view).items() if n != "input"}
-            for found in (view.norms, views["norms"][name].norms):
-                assert set(found) == set(expected)
-                for n, norm in found.items():
-                    assert_same(norm.nan_to_num(0.0), expected[n].nan_to_num(0.0))
-                    assert torch.equal(norm.isnan(), ~view.inside)
-        lean = views["norms"]["l0"]
-        assert lean._call.seen.kept is None  # nothing but lengths is held
-        with pytest.raises(RuntimeError, match="norms alone were kept"):
-            _ = lean.hidden
 
 
 class Two(nn.Module):
@@ -377,20 +243,6 @@ def test_what_is_transformed_is_not_seen_and_is_right():
     assert seen.unseen == {"": "it was called under torch.func or vmap"}
 
 
-def test_what_was_changed_afterwards_is_not_shown():
-    layer = throughtime.GRU(3, 4)
-    x = torch.randn(5, 2, 3)
-    with observe(layer) as seen, torch.no_grad():
-        output, _ = layer(x)
-        output += 1
-        x += 1
-    with pytest.raises(RuntimeError, match="output was changed in place"):
-        _ = seen["l0"].hidden
-    with pytest.raises(RuntimeError, match="input was changed in place"):
-        _ = seen["l0"].input
-    assert seen["l0"].gates["update"].isfinite().all()
-
-
 def test_whatever_happens_in_the_block_the_model_is_as_before():
     model = Two()
     before = {n: dict(vars(m)) for n, m in model.named_modules()}
@@ -493,26 +345,6 @@ def test_a_copy_made_in_the_block_is_a_layer_of_its_own(home):
     assert list(seen) == ["l0"]
 
 
-def test_measures_refuse_weights_and_states_that_have_changed():
-    layer, x, h = throughtime.GRU(3, 4), torch.randn(5, 2, 3), torch.randn(1, 2, 4)
-    with observe(layer) as seen, torch.no_grad():
-        layer(x, h)
-    throughtime.gradient_by_lag(seen["l0"])
-    h.zero_()
-    with pytest.raises(RuntimeError, match="the first state were changed since the pass"):
-        throughtime.gradient_by_lag(seen["l0"])
-    with observe(layer) as seen:
-        layer(x)[0].sum().backward()
-    torch.optim.Adam(layer.parameters()).step()
-    for measure in (throughtime.gradient_by_lag, throughtime.lyapunov_spectrum):
-        with pytest.raises(RuntimeError, match="changed since the pass"):
-            measure(seen["l0"])
-    with observe(layer, keep="norms") as seen:
-        layer(x)
-    with pytest.raises(RuntimeError, match="keep='all'"):
-        throughtime.gradient_by_lag(seen["l0"])
-
-
 def test_what_a_gradient_penalty_sends_back_does_not_replace_the_gradient():
     layer, x = throughtime.GRU(3, 4), torch.randn(5, 2, 3, requires_grad=True)
     with observe(layer) as seen:
@@ -539,10 +371,3 @@ def test_between_the_steps_that_are_looked_at_layers_take_their_own_path():
         assert throughtime.explain_path(layer, x).name == "oracle"
         layer(x), layer(x)
         assert throughtime.explain_path(layer, x).name == "torch"
-
-
-def test_norms_hold_no_input():
-    layer, x = throughtime.GRU(300, 4), torch.randn(5, 2, 300)
-    with observe(layer, keep="norms") as seen:
-        layer(x)
-    assert seen["l0"]._call.given.x.untyped_storage().nbytes() < 300

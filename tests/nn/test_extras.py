@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime
 from helpers import assert_same, flat, gradients
+from strategies import layer_cases
 from throughtime import forced_path
 from throughtime.nn import native
 from throughtime.nn.calls import Given
@@ -45,32 +46,10 @@ def run(layer, path, x, state, packed, options, seed=5):
     return output, last, found
 
 
-@st.composite
-def cases(draw):
-    kind = draw(st.sampled_from(KINDS))
-    hidden = draw(st.integers(2, 40))
-    options = {
-        "num_layers": draw(st.integers(1, 2)),
-        "bidirectional": draw(st.booleans()),
-        "bias": draw(st.booleans()),
-        "recurrent_dropout": draw(st.sampled_from([0.0, 0.4])),
-        "zoneout": draw(st.sampled_from([0.0, 0.3])),
-        "clip_hidden_grad": draw(st.sampled_from([0.0, 0.5])),
-        "checkpoint": draw(st.booleans()),
-    }
-    if kind == "RNN":
-        options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
-    if kind == "LSTM" and draw(st.booleans()):
-        options |= {"proj_size": draw(st.integers(1, hidden - 1)), "zoneout": 0.0}
-    sizes = draw(st.tuples(st.integers(0, 12), st.integers(1, 20), st.integers(1, 20)))
-    steps = draw(st.sampled_from(["all", "lengths", "reset", "both", "packed"]))
-    return kind, hidden, options, sizes, steps, draw(st.booleans()), draw(st.integers(0, 10**6))
-
-
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(case=cases())
-def test_the_kernels_agree_with_the_equations(isa, case):
-    kind, hidden, options, (steps, batch, inputs), which, training, seed = case
+@given(case=layer_cases(40, ((0, 12), (1, 20), (1, 20))), training=st.booleans())
+def test_the_kernels_agree_with_the_equations(isa, case, training):
+    kind, hidden, options, (steps, batch, inputs), which, seed = case
     torch.manual_seed(seed)
     layer = getattr(throughtime, kind)(inputs, hidden, dtype=torch.float64, **options)
     layer.train(training)
