@@ -85,6 +85,16 @@ def test_autoclip_goes_to_a_quantile_of_the_history():
     assert feed(AutoClip(0.5, history=2), 100, 1, 3)[-1].bound == pytest.approx(2)
 
 
+@pytest.mark.parametrize("history", [None, 7])
+def test_autoclips_bound_is_the_quantile_of_what_it_remembers(history):
+    norms = torch.rand(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    norms[5] = norms[3]  # equal ones are forgotten one at a time
+    told = feed(AutoClip(0.3, history), *norms.tolist())
+    for n, one in enumerate(told, start=1):
+        known = norms[max(0, n - (history or n)) : n]
+        assert one.bound == pytest.approx(known.quantile(0.3).item())
+
+
 def test_zclip_cuts_spikes_and_the_more_the_larger_they_are():
     """Warm-up over 1, 3, 1, 3: mean 2, deviation 1. A norm of 12 has z = 10: 2 + 2.5^2 / 10."""
     clip = ZClip(2.5, alpha=0.9, warmup=4)
@@ -156,6 +166,7 @@ def test_clippers_have_names(text, kind):
         (lambda: clipper_by_name("l2:1"), "got 'l2:1'"),
         (lambda: clipper_by_name("norm:0"), "most must be a positive number; got 0.0"),
         (lambda: clipper_by_name("auto:2"), "quantile lies between 0 and 1; got 2.0"),
+        (lambda: AutoClip(history=0), "history is a number of norms, 1 or more; got 0"),
         (lambda: ZClip(alpha=1.0), "alpha lies between 0 and 1"),
         (lambda: ZClip(warmup=1), "warmup needs 2 steps or more"),
         (lambda: AGC(math.nan), "share must be a positive number"),

@@ -12,6 +12,7 @@ alone: there is no direction to keep. What a clipper has learned goes into a che
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -116,13 +117,26 @@ class AutoClip(Clipper):
     def __init__(self, quantile: float = 0.1, history: int | None = None) -> None:
         if not 0 <= quantile <= 1:
             raise ValueError(f"quantile lies between 0 and 1; got {quantile}")
+        if history is not None and history < 1:
+            raise ValueError(f"history is a number of norms, 1 or more; got {history}")
         self.quantile = quantile
-        self._norms: deque[float] = deque(maxlen=history)
+        self.history = history
+        self._norms: deque[float] = deque()
+        self._sorted: list[float] = []  # the same, so that a quantile costs no sorting
 
     def _clip(self, owners: list[Tensor], norm: Tensor, value: float) -> Clipped:
+        self._remember(value)
+        # the quantile lies between two of them, as torch.quantile has it
+        place = self.quantile * (len(self._sorted) - 1)
+        low, high = self._sorted[math.floor(place)], self._sorted[math.ceil(place)]
+        bound = low + (high - low) * (place - math.floor(place))
+        return self._to_norm(owners, norm, value, bound)
+
+    def _remember(self, value: float) -> None:
         self._norms.append(value)
-        known = torch.tensor(self._norms, dtype=torch.float64)
-        return self._to_norm(owners, norm, value, float(known.quantile(self.quantile)))
+        insort(self._sorted, value)
+        if self.history is not None and len(self._norms) > self.history:
+            self._sorted.pop(bisect_left(self._sorted, self._norms.popleft()))
 
     def state_dict(self) -> dict[str, Any]:
         """The norms so far."""
@@ -131,7 +145,9 @@ class AutoClip(Clipper):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._norms.clear()
-        self._norms.extend(state["norms"])
+        self._sorted.clear()
+        for value in state["norms"]:
+            self._remember(value)
 
 
 class ZClip(Clipper):
