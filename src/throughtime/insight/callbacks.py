@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from throughtime.insight.diagnosis import diagnose
+from throughtime.insight.observation import check_every
 from throughtime.runs import Diagnosis
 
 
@@ -47,8 +48,7 @@ class Monitor:
         lag: int | None = None,
         prefix: str = "throughtime",
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every must be 1 or more; got {every}")
+        check_every(every)
         self.model = model
         self.writer = writer
         self.every = every
@@ -135,8 +135,7 @@ def _callback_class() -> Any:
 
         def __init__(self, every: int, inputs: Any, lag: int | None, prefix: str) -> None:
             super().__init__()
-            if every < 1:
-                raise ValueError(f"every must be 1 or more; got {every}")
+            check_every(every)
             self._every = every
             self._lag = lag
             self._prefix = prefix

@@ -33,9 +33,8 @@ class Observation(Mapping[str, View]):
 
     def __init__(self) -> None:
         self._passes: dict[str, list[View]] = {}
-        self.calls: list[
-            tuple[str, int, View]
-        ] = []  # in order: name, its number from 0, what is seen
+        # in the order of calls: name, which of its calls, what was seen
+        self.calls: list[tuple[str, int, View]] = []
         self.unseen: dict[str, str] = {}  # what cannot be looked into, and why
 
     def passes(self, name: str) -> list[View]:
@@ -124,6 +123,12 @@ class _Observer:
             self._last.reduce(self._layer.kind)
 
 
+def check_every(every: int) -> None:
+    """Raise ValueError unless of so many steps one can be looked at."""
+    if every < 1:
+        raise ValueError(f"every must be 1 or more; got {every}")
+
+
 @contextmanager
 def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator[Observation]:
     """Look into every recurrent layer of a model, ours and torch.nn's, while it computes.
@@ -144,8 +149,7 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {', '.join(KEEP)}; got {keep!r}")
-    if every < 1:
-        raise ValueError(f"every must be 1 or more; got {every}")
+    check_every(every)
     observation = Observation()
     observers: list[_Observer] = []
     undo: list[Callable[[], None]] = []

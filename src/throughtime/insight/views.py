@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn import cells, native
-from throughtime.nn.calls import Given, Seen, by_equations
+from throughtime.nn.calls import Given, Kept, Seen, by_equations
 from throughtime.nn.differentiation import How, sequence
 from throughtime.nn.layers import Layer
 
@@ -267,9 +267,7 @@ class Call:
         norms: bool,
     ) -> None:
         self._version = _version(given.x)
-        self._versions = [
-            _version(t) for t in (given.h_0, given.c_0, *given.weights) if t is not None
-        ]
+        self._versions = _versions(given)
         # computed during a backward pass: by a checkpoint, once more
         self.recomputed = torch._C._current_graph_task_id() != -1  # pyright: ignore
         states = [None if s is None else s.detach() for s in given[1:3]]
@@ -327,12 +325,11 @@ class Call:
         if name == "input":
             self._check(self.given.x, "input")
             return self.placed(self.given.x)
-        return self.placed(self._part(name, kind, direction))
-
-    def _part(self, name: str, kind: str, direction: int) -> Tensor:
-        kept = self.seen.kept
-        if kept is None:
+        if self.seen.kept is None:
             raise RuntimeError("the forward pass of this layer did not come to its end")
+        return self.placed(self._part(self.seen.kept, name, kind, direction))
+
+    def _part(self, kept: Kept, name: str, kind: str, direction: int) -> Tensor:
         if name == "hidden":
             self._check(kept.y, "output")
             size = self.given.h_0.shape[-1]
@@ -359,11 +356,12 @@ class Call:
 
     def reduce(self, kind: str) -> None:
         """Keep lengths alone, once the forward pass has left its values."""
-        if self.seen.kept is None:
+        kept = self.seen.kept
+        if kept is None:  # not yet, or another thread was here
             return
         directions = range(self.given.h_0.shape[0])
         for name in _names(kind):
-            parts = [self._part(name, kind, d).norm(dim=-1) for d in directions]
+            parts = [self._part(kept, name, kind, d).norm(dim=-1) for d in directions]
             self._reduced[name] = torch.stack(parts)
         self.seen.kept = None
         x = self.given.x.new_empty((*self.given.x.shape[:2], 0))  # no view: that would hold it

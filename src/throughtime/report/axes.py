@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+LOST = 2.0**-23  # machine epsilon of float32: what is added below it changes no bit
 INK = "ink"  # mark of a trace that the page draws in the colour of its text
 # Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")

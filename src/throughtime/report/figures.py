@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from throughtime.report import pictures
-from throughtime.report.axes import INK, axes, logarithmic
+from throughtime.report.axes import INK, LOST, axes, logarithmic
 from throughtime.runs import NAMES, Candidate, ComparisonRecord, TrialRecord
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
@@ -21,7 +21,6 @@ COLORS = {
     "seasonal-drift": "#999999",
 }
 _COLORS_BY_NAME = {NAMES[kind]: color for kind, color in COLORS.items()}
-LOST = 2.0**-23  # machine epsilon of float32
 # what has no colour of its own is told apart by its dash or its symbol
 _TRIVIAL_DASH = {
     "mean": "dot",

@@ -4,7 +4,7 @@ from html import escape
 from pathlib import PurePath
 
 from throughtime.report import html, pictures
-from throughtime.report.figures import LOST
+from throughtime.report.axes import LOST
 from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis, SeenRecord
 
 ENOUGH = 10  # windows; with fewer an error's own error is not known
