@@ -1,5 +1,6 @@
 import copy
 import gc
+import threading
 import weakref
 
 import pytest
@@ -371,3 +372,25 @@ def test_between_the_steps_that_are_looked_at_layers_take_their_own_path():
         assert throughtime.explain_path(layer, x).name == "oracle"
         layer(x), layer(x)
         assert throughtime.explain_path(layer, x).name == "torch"
+
+
+def test_threads_may_share_a_layer_that_is_looked_into():
+    layer = throughtime.GRU(3, 8)
+    failed = []
+
+    def train():
+        try:
+            for _ in range(60):
+                layer(torch.randn(6, 4, 3))[0].sum().backward()
+        except RuntimeError as error:
+            failed.append(error)
+
+    with observe(layer, keep="norms") as seen:
+        threads = [threading.Thread(target=train) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failed
+    assert len(seen.passes("l0")) == 240
+    assert all(view.norms["hidden_grad"].isfinite().all() for view in seen.passes("l0"))
