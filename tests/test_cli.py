@@ -180,7 +180,8 @@ TOLD = {  # every choice that fit prints, the option that sets it, and another v
     "normalization": ("--normalize", "global", "global"),
     "parameters": ("--parameters", "300", None),
     "epochs": ("--epochs", "2", "2"),
-    "learning rate": ("--learning-rate", "0.01", "0.01"),
+    "learning rate": ("--optimizer, --learning-rate", None, None),
+    "clipping": ("--clip", "value:0.5", "value:0.5"),
     "seed": ("--seed", "5", "5"),
 }
 

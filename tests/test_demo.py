@@ -11,7 +11,8 @@ from throughtime.comparing.trials import fit
 from throughtime.data.problem import read_problem
 from throughtime.data.tables import Columns
 from throughtime.nn.models import build
-from throughtime.training.loop import TrainingSettings, errors
+from throughtime.training.forecasting import errors
+from throughtime.training.loop import TrainingSettings
 
 
 @pytest.fixture(scope="module")

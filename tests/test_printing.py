@@ -8,6 +8,7 @@ from rich.console import Console
 
 from throughtime import printing
 from throughtime.comparing.trials import Progress
+from throughtime.nn.models import ModelConfig
 from throughtime.printing import (
     Reporter,
     comparison_choices,
@@ -16,6 +17,7 @@ from throughtime.printing import (
     problem_text,
 )
 from throughtime.runs import EpochRecord
+from throughtime.training.loop import TrainingSettings
 
 EPOCH = EpochRecord(0.123, 0.456, 7.89, 0.5, 1.0)
 
@@ -73,26 +75,24 @@ def test_every_choice_is_told_with_its_option(comparison):
 
 
 def test_a_fit_tells_what_it_gives_its_network(comparison):
-    given = fit_choices(
-        "gru",
-        "global",
-        parameters=398,
-        hidden_size=10,
-        epochs=30,
-        patience=6,
-        learning_rate=0.003,
-        seed=7,
-    )
+    config = ModelConfig("gru", 8, 2, columns=1, hidden_size=10, normalize="global")
+    how = TrainingSettings(budget=600.0, schedule="cosine", warmup=20)
+    given = fit_choices(config, how, 398, seed=7)
     text = problem_text(comparison[0].data, given)
     for line in (
         "network        GRU (what is trained; --network)",
         "normalization  global (how a network is given its values; --normalize)",
         "parameters     398 (hidden size 10; --parameters)",
         "epochs         30 (at most; 6 without a better validation error end it; --epochs)",
-        "learning rate  0.003 (Adam's step; --learning-rate)",
+        "learning rate  0.003 (adam; --optimizer, --learning-rate)",
+        "clipping       norm:1 (of the gradient; --clip)",
+        "budget         600 s (at most; --budget)",
+        "schedule       cosine, 20 steps of warm-up (of the learning rate; --schedule, --warmup)",
         "seed           7 (of weights and the order of windows; --seed)",
     ):
         assert f"  {line}" in text
+    plain = {choice.name for choice in fit_choices(config, TrainingSettings(), 398, seed=7)}
+    assert not {"budget", "schedule"} & plain
 
 
 def test_brackets_in_a_name_are_no_markup(comparison):

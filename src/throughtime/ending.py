@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from throughtime import __version__
-from throughtime.errors import InputError, LostWorkerError
+from throughtime.errors import InputError, LostWorkerError, PausedError
 
 try:
     import typer
@@ -46,6 +46,8 @@ def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
         _stop(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _stop(interrupted, _INTERRUPTED)
+    except PausedError as error:
+        _stop(str(error), 128 + error.args[1])
     except LostWorkerError as error:
         _stop(str(error), 1)
     except BrokenPipeError:  # the reader of our output went away, as `head` does

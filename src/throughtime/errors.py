@@ -18,6 +18,16 @@ class InputError(ValueError):
         return " ".join(f"{where}: {found}; {next_step}".split())
 
 
+class PausedError(RuntimeError):
+    """A training was interrupted by a signal and has kept what it needs to go on."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message, signal)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class LostWorkerError(RuntimeError):
     """A process that worked for this one was ended from outside; the input is not at fault."""
 

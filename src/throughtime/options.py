@@ -1,12 +1,19 @@
 """The options that commands share, and how their text is read."""
 
 import csv
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from throughtime.errors import InputError
+
+if TYPE_CHECKING:
+    from throughtime.data.problem import Problem
+
+KINDS = ("dense", "window-dense", "rnn", "lstm", "gru")
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="CSV (gzip too), Parquet or Arrow.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that fit or compare wrote.")]
@@ -57,3 +64,58 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise InputError(option, repr(value), f"take one of {', '.join(known)}")
     return value
+
+
+def checked(option: str, build: Callable[[], object]) -> None:
+    """Raise InputError where building something from an option's text raises ValueError."""
+    try:
+        build()
+    except ValueError as error:
+        raise InputError(option, str(error), "see throughtime fit --help") from None
+
+
+def seconds(option: str, text: str | None) -> float | None:
+    """A time as people write it: 90, 90s, 10m, 1h30m. Raises InputError for what is none."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    total = 0.0
+    if match is not None:
+        hours, minutes, rest = match.groups()
+        total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(rest or 0)
+    if total <= 0:
+        raise InputError(option, repr(text), "give a time such as 90s, 10m or 1h30m")
+    return total
+
+
+def problem_from(
+    data: Path,
+    target: str | None,
+    time: str | None,
+    group: str | None,
+    inputs: str | None,
+    horizon: int | None,
+    context: int | None,
+    season: int | None,
+    missing: str,
+    delimiter: str | None,
+    split: str,
+) -> "Problem":
+    """The forecasting problem that the options describe."""
+    from throughtime.data.batches import Split as Parts
+    from throughtime.data.problem import read_problem
+    from throughtime.data.tables import Columns
+
+    further = () if inputs == "none" else names(inputs)
+    if target is not None and not names(target):
+        raise InputError("--target", "names no column", "name one")
+    return read_problem(
+        data,
+        Columns(names(target), time, group, further),
+        missing=missing,
+        delimiter=delimiter,
+        horizon=horizon,
+        context=context,
+        season=season,
+        split=Parts.read(split),
+    )

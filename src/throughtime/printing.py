@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from throughtime.comparing.trials import Progress as Step
+from throughtime.nn.models import ModelConfig
 from throughtime.runs import (
     NAMES,
     Candidate,
@@ -18,8 +19,10 @@ from throughtime.runs import (
     DataRecord,
     EpochRecord,
     SettingsRecord,
+    TrainingRecord,
     Verdict,
 )
+from throughtime.training.loop import TrainingSettings
 
 
 class Reporter:
@@ -65,16 +68,16 @@ class Reporter:
 
             yield watch
 
+    def show_troubles(self, training: TrainingRecord) -> None:
+        """Steps that were not taken, and why."""
+        for line in training.troubles():
+            self.show(line)
+
     @contextmanager
-    def epochs(self, name: str, epochs: int) -> Generator[Callable[[EpochRecord], None]]:
+    def epochs(self, name: str, epochs: int) -> Generator["EpochBar"]:
         """A progress bar over the epochs of one training."""
         with self._progress() as progress:
-            task = progress.add_task(name, total=epochs, note="starting")
-
-            def watch(epoch: EpochRecord) -> None:
-                progress.update(task, advance=1, note=_note(epoch))
-
-            yield watch
+            yield EpochBar(progress, progress.add_task(name, total=epochs, note="starting"))
 
     @contextmanager
     def waiting(self, note: str) -> Generator[None]:
@@ -92,6 +95,25 @@ class Reporter:
             transient=True,
             disable=not self._aside.is_terminal,
         )
+
+
+class EpochBar:
+    """A bar that moves within epochs too, with what matters beside it."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self._validation = ""  # of the last epoch
+
+    def __call__(self, epoch: EpochRecord) -> None:
+        """An epoch is done."""
+        self._validation = f", validation {epoch.validation_error:.4g}"
+        self._progress.update(self._task, note=_note(epoch))
+
+    def tick(self, done: float, loss: float, norm: float) -> None:
+        """So many epochs are done."""
+        note = f"loss {loss:.4g}{self._validation}, gradient norm {norm:.3g}"
+        self._progress.update(self._task, completed=done, note=note)
 
 
 def problem_text(data: DataRecord, further: Sequence[ChoiceRecord]) -> str:
@@ -127,23 +149,30 @@ def comparison_choices(settings: SettingsRecord) -> list[ChoiceRecord]:
 
 
 def fit_choices(
-    network: str,
-    normalize: str,
-    *,
-    parameters: int,
-    hidden_size: int,
-    epochs: int,
-    patience: int,
-    learning_rate: float,
-    seed: int,
+    config: ModelConfig, settings: TrainingSettings, parameters: int, seed: int
 ) -> list[ChoiceRecord]:
     """What one network to train is given."""
+    s = settings
+    usual, rate = TrainingSettings(), f"{settings.learning_rate:g}"
+    shape = s.schedule + (f", {s.warmup} steps of warm-up" if s.warmup else "")
+    further = [
+        ChoiceRecord("budget", f"{s.budget:g} s", "at most", "--budget") if s.budget else None,
+        ChoiceRecord("schedule", shape, "of the learning rate", "--schedule, --warmup")
+        if (s.schedule, s.warmup) != (usual.schedule, usual.warmup)
+        else None,
+    ]
     return [
-        ChoiceRecord("network", NAMES[network], "what is trained", "--network"),
-        _normalization(normalize),
-        ChoiceRecord("parameters", str(parameters), f"hidden size {hidden_size}", "--parameters"),
-        _epochs(epochs, patience),
-        ChoiceRecord("learning rate", f"{learning_rate:g}", "Adam's step", "--learning-rate"),
+        ChoiceRecord("network", NAMES[config.kind], "what is trained", "--network"),
+        _normalization(config.normalize),
+        ChoiceRecord(
+            "parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"
+        ),
+        _epochs(s.epochs, s.patience),
+        ChoiceRecord(
+            "learning rate", f"{s.learning_rate:g}", s.optimizer, "--optimizer, --learning-rate"
+        ),
+        ChoiceRecord("clipping", s.clip, "of the gradient", "--clip"),
+        *(choice for choice in further if choice is not None),
         ChoiceRecord("seed", str(seed), "of weights and the order of windows", "--seed"),
     ]
 

@@ -6,7 +6,7 @@ Errors are mean absolute errors in the unit that `ComparisonRecord.unit` names.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,13 +33,26 @@ NAMES = {  # of every kind of model, for people
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One pass over the training windows, and what validation said after it."""
+    """One pass over the training data, and what validation said after it."""
 
     training_loss: float
-    validation_error: float
+    validation_error: float  # the measure that decides
     gradient_norm: float  # median over steps, before clipping
     clipped: float  # share of steps whose gradient was clipped
     seconds: float
+    learning_rate: float = 0.0  # of the last step
+    measures: dict[str, float] = field(default_factory=dict[str, float])  # all, by name
+
+
+@dataclass(frozen=True)
+class IncidentRecord:
+    """A step that was not taken."""
+
+    step: int  # from 1
+    cause: str  # what was not finite: input, loss, gradient, weights or optimizer
+    where: str  # layer, step, parameter, as far as it could be found
+    evidence: str  # in words, with the number
+    action: str  # what was done
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,26 @@ class TrainingRecord:
     epochs: tuple[EpochRecord, ...]
     best_epoch: int  # from 1; 0: none was finite
     stopped: str  # why it ended, in words
-    skipped_steps: int  # steps whose loss or gradient was not finite
+    skipped_steps: int  # steps that were not taken: something was not finite
     seconds: float
+    steps: int = 0  # of the optimizer, skipped ones too
+    retreats: int = 0  # to the last good weights, each with half the rate
+    incidents: tuple[IncidentRecord, ...] = ()  # the first ten skipped steps
+
+    def troubles(self) -> tuple[str, ...]:
+        """What went wrong, a line each; nothing where all went well."""
+        if not self.skipped_steps:
+            return ()
+        counted = f"{self.skipped_steps} of {self.steps} steps were not taken"
+        back = f", {self.retreats} times back to the last good weights" if self.retreats else ""
+        lines = [
+            f"  step {i.step}: {i.cause} not finite"
+            + (f", {i.where}" if i.where else "")
+            + f": {i.evidence} ({i.action})"
+            for i in self.incidents
+        ]
+        left = self.skipped_steps - len(lines)
+        return (f"{counted}{back}:", *lines, *([f"  and {left} more"] if left else []))
 
 
 @dataclass(frozen=True)

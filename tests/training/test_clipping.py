@@ -162,7 +162,10 @@ def test_clippers_have_names(text, kind):
 @pytest.mark.parametrize(
     "call, told",
     [
-        (lambda: clipper_by_name("norm"), "one of norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01"),
+        (
+            lambda: clipper_by_name("norm"),
+            "one of none, norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01",
+        ),
         (lambda: clipper_by_name("l2:1"), "got 'l2:1'"),
         (lambda: clipper_by_name("norm:0"), "most must be a positive number; got 0.0"),
         (lambda: clipper_by_name("auto:2"), "quantile lies between 0 and 1; got 2.0"),

@@ -6,7 +6,8 @@ import torch
 from helpers import assert_same
 from throughtime.data.batches import WindowPlan, Windows
 from throughtime.nn.models import ModelConfig, build, build_network
-from throughtime.training.loop import TrainingSettings, errors, forecasts, train
+from throughtime.training.forecasting import Forecasting, errors, forecasts
+from throughtime.training.loop import TrainingSettings, train
 
 ONE = torch.ones(1, dtype=torch.float64)
 
@@ -32,7 +33,8 @@ def run(model, values=None, watch=None, seed=0, **options):
     values = wave() if values is None else values
     settings = TrainingSettings(**{"epochs": 5, "learning_rate": 1e-2, **options})
     parts = windows(values, 0, 200), windows(values, 200, 300)
-    return train(model, *parts, settings, seed=seed, error_scale=ONE, watch=watch)
+    task = Forecasting(model, *parts, error_scale=ONE, batch_size=settings.batch_size, seed=seed)
+    return train(task, settings, watch=watch).record
 
 
 @pytest.mark.parametrize("kind", ["window-dense", "rnn", "lstm", "gru"])
@@ -75,7 +77,7 @@ def test_it_stops_early_and_keeps_the_best_weights():
 
 
 def test_the_gradient_is_clipped_and_counted():
-    records = [run(model_of(), epochs=1, clip_norm=c).epochs[0] for c in (1e-6, 1e6)]
+    records = [run(model_of(), epochs=1, clip=f"norm:{c}").epochs[0] for c in (1e-6, 1e6)]
     assert [r.clipped for r in records] == [1.0, 0.0]
     assert all(r.gradient_norm > 1e-6 for r in records)  # measured before clipping
 
@@ -94,7 +96,8 @@ def test_a_training_without_hope_ends_with_the_weights_it_began_with():
     model = model_of()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     record = run(model, torch.full((300, 1), torch.nan, dtype=torch.float64), batch_size=8)
-    assert record.stopped == "diverged in epoch 1: loss or gradient not finite"
+    assert record.stopped.startswith("diverged in epoch 1: input not finite since step 1: nan in ")
+    assert (record.steps, record.skipped_steps, record.retreats) == (24, 24, 0)
     assert (record.best_epoch, record.epochs) == (0, ())
     assert_same(model.state_dict(), before)
 

@@ -43,7 +43,11 @@ from throughtime.runs import (
     read_record,
     write_record,
 )
-from throughtime.training.loop import TrainingSettings, errors, forecasts, train
+from throughtime.training.checkpoints import Checkpoints
+from throughtime.training.forecasting import MEASURES, Forecasting, errors, forecasts
+from throughtime.training.loop import Trained, TrainingSettings, train
+from throughtime.training.processes import Team
+from throughtime.training.task import Watch, Writer
 
 T = TypeVar("T")
 
@@ -172,6 +176,16 @@ def comparison_identity(problem: Problem, settings: SettingsRecord) -> str:
     return hashlib.sha256((__version__ + to_json(data) + to_json(settings)).encode()).hexdigest()
 
 
+def fit_identity(
+    problem: Problem, config: ModelConfig, settings: TrainingSettings, seed: int, *further: object
+) -> str:
+    """A fingerprint of everything that weights depend on, but for when training ends."""
+    anytime = replace(settings, epochs=0, patience=0, budget=None)
+    data = replace(problem.record, path="")
+    parts = [__version__, seed, to_json(data), to_json(config), to_json(anytime), *further]
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
 def trivial_kinds(problem: Problem) -> list[str]:
     """The trivial forecasts that this problem admits."""
     plan = problem.plan
@@ -219,21 +233,29 @@ def fit(
     config: ModelConfig,
     settings: TrainingSettings,
     seed: int,
-    watch: Callable[[EpochRecord], None] | None = None,
-) -> tuple[Network, TrainingRecord]:
+    watch: Watch | Callable[[EpochRecord], None] | None = None,
+    *,
+    team: Team | None = None,
+    kept: Checkpoints | None = None,
+    writer: Writer | None = None,
+    decided_by: str = MEASURES[0],
+    device: str = "cpu",
+) -> tuple[Network, Trained]:
     """Build and train one network on a problem; the scaler sees the training part alone."""
     model = build_network(config)
     model.normalizer.fit(problem.parts.training_rows)
-    training = train(
+    model.to(device)
+    task = Forecasting(
         model,
         problem.parts.training,
         problem.parts.validation,
-        settings,
-        seed=seed,
         error_scale=problem.error_scale,
-        watch=watch,
+        batch_size=settings.batch_size,
+        seed=seed,
+        decided_by=decided_by,
+        team=team,
     )
-    return model, training
+    return model, train(task, settings, team=team, kept=kept, watch=watch, writer=writer)
 
 
 def data_spec(problem: Problem) -> storage.DataSpec:
@@ -280,10 +302,11 @@ def _trained(
         learning_rate=spec.learning_rate,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        clip_norm=settings.clip_norm,
+        clip=f"norm:{settings.clip_norm}",
         patience=settings.patience,
     )
-    return fit(problem, config, how, spec.seed, watch)
+    model, trained = fit(problem, config, how, spec.seed, watch)
+    return model, trained.record
 
 
 def _measured(

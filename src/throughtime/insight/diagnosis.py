@@ -5,8 +5,7 @@ the verdicts are right on networks built to have each illness, and on healthy on
 """
 
 import math
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from throughtime.insight.finiteness import first_not_finite
+from throughtime.insight.finiteness import computed, first_not_finite, without_trace
 from throughtime.insight.memory import gradient_by_lag, time_scales
 from throughtime.insight.observation import Observation, observe
 from throughtime.insight.views import View
@@ -103,44 +102,10 @@ def diagnose(
     if lag is not None and lag < 0:
         raise ValueError(f"lag is a number of steps back, 0 or more; got {lag}")
     batch = tuple(b.clone() if isinstance(b, Tensor) and b.is_inference() else b for b in batch)
-    with torch.inference_mode(False), torch.enable_grad(), _no_trace(model), observe(model) as seen:
-        value, gradients = None, {}
-        if loss is None:
-            model(*batch)
-        else:
-            value = loss(model, *batch)
-            _check_loss(value)
-            wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
-            if value.requires_grad and wanted:
-                found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
-                gradients = dict(zip(wanted, found, strict=True))
-        bad = first_not_finite(model, batch, seen, value, gradients)
+    traceless = without_trace(model)
+    with torch.inference_mode(False), torch.enable_grad(), traceless, observe(model) as seen:
+        bad = first_not_finite(model, batch, seen, *computed(model, batch, loss))
         return _judged(seen, bad, lag, seed)
-
-
-def _check_loss(value: Any) -> None:
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"loss must give one number, a tensor of shape []; got {found}")
-
-
-@contextmanager
-def _no_trace(model: nn.Module) -> Generator[None]:
-    """Random states and buffers as before. Gradients are asked for, never accumulated."""
-    clones: dict[int, Tensor] = {}
-    before: list[tuple[nn.Module, str, Tensor]] = []
-    for module in model.modules():
-        for name, buffer in list(module._buffers.items()):  # pyright: ignore[reportPrivateUsage]
-            if buffer is not None:
-                before.append((module, name, buffer))
-                clone = clones.setdefault(id(buffer), buffer.detach().clone())
-                module._buffers[name] = clone  # pyright: ignore[reportPrivateUsage]
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        for module, name, buffer in before:
-            module._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
 
 
 def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) -> Diagnosis:

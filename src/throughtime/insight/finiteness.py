@@ -1,13 +1,15 @@
 """Where the first NaN or infinity came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from throughtime.insight.observation import Observation
+from throughtime.insight.observation import Observation, observe
 from throughtime.insight.views import View
+from throughtime.nn.layers import Layer
 from throughtime.runs import Finding
 
 _SOURCE = "IEEE 754: what is computed from a NaN is a NaN"
@@ -54,6 +56,60 @@ def first_not_finite(
                 ("clean the data: fill or drop missing values before training",),
             )
     return found
+
+
+def locate(model: nn.Module, *batch: Any, loss: Callable[..., Tensor]) -> Finding | None:
+    """Where the first number that is none comes from, for any model; None: all are finite.
+
+    >>> locate(model, x, y, loss=lambda model, x, y: criterion(model(x), y)).evidence
+    'inf first in hidden of step 7, sample 0, unit 3, before it all is finite'
+
+    Leaves no trace, as `diagnose`. Layers are searched step by step where they are recurrent.
+    """
+    recurrent = any(isinstance(module, Layer | nn.RNNBase) for module in model.modules())
+    looking = observe(model) if recurrent else nullcontext(Observation())
+    with torch.inference_mode(False), torch.enable_grad(), without_trace(model), looking as seen:
+        return first_not_finite(model, batch, seen, *computed(model, batch, loss))
+
+
+def computed(
+    model: nn.Module, batch: Sequence[Any], loss: Callable[..., Tensor] | None
+) -> tuple[Tensor | None, dict[str, Tensor | None]]:
+    """The model called: its loss and the gradients of its parameters by name, where it has one.
+
+    Raises ValueError for a loss that is not one number.
+    """
+    if loss is None:
+        model(*batch)
+        return None, {}
+    value: Any = loss(model, *batch)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss must give one number, a tensor of shape []; got {found}")
+    wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if not (value.requires_grad and wanted):
+        return value, {}
+    found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
+    return value, dict(zip(wanted, found, strict=True))
+
+
+@contextmanager
+def without_trace(model: nn.Module) -> Generator[None]:
+    """Random states and buffers as before. Gradients are asked for, never accumulated."""
+    clones: dict[int, Tensor] = {}
+    before: list[tuple[nn.Module, str, Tensor]] = []
+    for module in model.modules():
+        for name, buffer in list(module._buffers.items()):  # pyright: ignore[reportPrivateUsage]
+            if buffer is not None:
+                before.append((module, name, buffer))
+                clone = clones.setdefault(id(buffer), buffer.detach().clone())
+                module._buffers[name] = clone  # pyright: ignore[reportPrivateUsage]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for module, name, buffer in before:
+            module._buffers[name] = buffer  # pyright: ignore[reportPrivateUsage]
 
 
 def _downstream(

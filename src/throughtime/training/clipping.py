@@ -79,6 +79,13 @@ class Clipper(ABC):
         return Clipped(value, True, bound, bound)
 
 
+class NoClip(Clipper):
+    """Measured alone."""
+
+    def _clip(self, owners: list[Tensor], norm: Tensor, value: float) -> Clipped:
+        return Clipped(value, False, value)
+
+
 class ByNorm(Clipper):
     """All gradients scaled so that their joint norm is at most `most` (Pascanu et al. 2013).
 
@@ -237,12 +244,14 @@ _BY_NAME: Mapping[str, tuple[Callable[[float], Clipper], str]] = MappingProxyTyp
 
 
 def clipper_by_name(text: str) -> Clipper:
-    """The clipper that a text such as ``norm:1`` or ``auto:0.1`` stands for.
+    """The clipper that a text such as ``norm:1``, ``auto:0.1`` or ``none`` stands for.
 
     Raises ValueError naming those that there are.
     """
+    if text == "none":
+        return NoClip()
     name, _, number = text.partition(":")
-    examples = ", ".join(example for _, example in _BY_NAME.values())
+    examples = ", ".join(["none", *(example for _, example in _BY_NAME.values())])
     try:
         value = float(number)
     except ValueError:

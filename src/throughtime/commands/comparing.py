@@ -1,0 +1,173 @@
+"""throughtime compare, and report."""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from throughtime.errors import InputError
+from throughtime.options import (
+    KINDS,
+    AsJson,
+    Context,
+    Data,
+    Delimiter,
+    Epochs,
+    Group,
+    Horizon,
+    Inputs,
+    Missing,
+    Normalize,
+    NoSeed,
+    Parameters,
+    Quiet,
+    Season,
+    Seed,
+    Split,
+    Target,
+    Time,
+    names,
+    one_of,
+    problem_from,
+)
+
+if TYPE_CHECKING:
+    from throughtime.runs import ComparisonRecord
+
+
+def compare(
+    data: Data,
+    target: Target = None,
+    time: Time = None,
+    group: Group = None,
+    inputs: Inputs = None,
+    horizon: Horizon = None,
+    context: Context = None,
+    season: Season = None,
+    missing: Missing = "error",
+    delimiter: Delimiter = None,
+    split: Split = "70/15/15",
+    normalize: Normalize = "window",
+    networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
+    parameters: Parameters = 4000,
+    epochs: Epochs = 30,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings of each; fewer than 3 do not tell luck.")
+    ] = 5,
+    seed: Seed = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for records and model.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare networks with each other and with the trivial forecasts, and recommend one.
+
+    Interrupted, the same command goes on where it was. Writes a report and a model to deploy.
+
+    Example: throughtime compare co2.csv --target co2 --horizon 4 --missing interpolate
+    """
+    from throughtime.comparing.sizes import size_notes
+    from throughtime.comparing.trials import compare as run
+    from throughtime.comparing.trials import comparison_identity
+    from throughtime.printing import (
+        Reporter,
+        comparison_choices,
+        comparison_table,
+        problem_text,
+    )
+    from throughtime.runs import SettingsRecord
+
+    settings = SettingsRecord(
+        networks=_networks(networks),
+        seeds=tuple(range(seed, seed + seeds)),
+        learning_rates=(1e-3, 3e-3, 1e-2),
+        parameters=parameters,
+        normalize=one_of("--normalize", normalize, ("window", "global", "none")),
+        epochs=epochs,
+        batch_size=64,
+        clip_norm=1.0,
+        patience=6,
+    )
+    problem = problem_from(
+        data, target, time, group, inputs, horizon, context, season, missing, delimiter, split
+    )
+    reporter = Reporter(quiet=quiet or as_json)
+    reporter.show(problem_text(problem.record, comparison_choices(settings)))
+    for note in size_notes(problem, settings):
+        reporter.show(f"  note: {note}")
+    mark = comparison_identity(problem, settings)[:8]
+    folder = out or Path("throughtime-runs") / f"{data.name.split('.')[0]}-{mark}"
+    command = shlex.join(["throughtime", *sys.argv[1:]])
+    with reporter.bar(epochs) as watch:
+        record = run(problem, settings, folder, jobs=jobs or _cores(), command=command, watch=watch)
+    page = _write_report(record, folder / "report.html")
+    if as_json:
+        print(json.dumps(_summary(record, folder, page), indent=2))
+        return
+    reporter.result(comparison_table(record), record.verdict)
+    print(f"report: {page}\nmodel:  {folder / 'model'}")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that compare wrote.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Page to write; default: RUN/report.html.")
+    ] = None,
+    seed: NoSeed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the HTML page of a comparison, and print its table.
+
+    Example: throughtime report throughtime-runs/co2-1a2b3c4d -o co2.html
+    """
+    from throughtime.printing import Reporter, comparison_table
+    from throughtime.runs import ComparisonRecord, read_record
+
+    record = read_record(run / "comparison.json", ComparisonRecord)
+    page = _write_report(record, out or run / "report.html")
+    if as_json:
+        print(json.dumps(_summary(record, run, page), indent=2))
+        return
+    if not quiet:
+        Reporter(quiet=False).result(comparison_table(record), record.verdict)
+    print(f"report: {page}")
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    asked = names(text) or ()
+    for name in asked:
+        one_of("--networks", name, KINDS)
+    if not asked:
+        raise InputError("--networks", "none named", f"name some of {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in asked)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_report(record: "ComparisonRecord", path: Path) -> Path:
+    from throughtime.files import write_whole
+    from throughtime.report.page import write_page
+
+    write_whole(path, write_page(record))
+    return path
+
+
+def _summary(record: "ComparisonRecord", folder: Path, page: Path) -> dict[str, object]:
+    from throughtime.plain import to_json
+
+    return {
+        "verdict": json.loads(to_json(record.verdict)),
+        "data": json.loads(to_json(record.data)),
+        "unit": record.unit,
+        "seconds": record.seconds,
+        "record": str(folder / "comparison.json"),
+        "report": str(page),
+        "model": str(folder / "model"),
+    }

@@ -1,0 +1,213 @@
+"""throughtime fit: train one network, with all that a training may need, and save it."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from throughtime.errors import InputError
+from throughtime.options import (
+    KINDS,
+    AsJson,
+    Context,
+    Data,
+    Delimiter,
+    Epochs,
+    Group,
+    Horizon,
+    Inputs,
+    Missing,
+    Normalize,
+    Parameters,
+    Quiet,
+    Season,
+    Seed,
+    Split,
+    Target,
+    Time,
+    checked,
+    one_of,
+    problem_from,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from throughtime.runs import TrainingRecord
+    from throughtime.training.loop import TrainingSettings
+
+
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
+    network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "gru",
+    target: Target = None,
+    time: Time = None,
+    group: Group = None,
+    inputs: Inputs = None,
+    horizon: Horizon = None,
+    context: Context = None,
+    season: Season = None,
+    missing: Missing = "error",
+    delimiter: Delimiter = None,
+    split: Split = "70/15/15",
+    normalize: Normalize = "window",
+    parameters: Parameters = 4000,
+    epochs: Epochs = 30,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for training, at most: 90s, 10m, 1h30m.")
+    ] = None,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Epochs without a better --metric that end it.")
+    ] = 6,
+    metric: Annotated[
+        str, typer.Option(help="Of the validation part, what the best epoch is: mae or rmse.")
+    ] = "mae",
+    keep: Annotated[str, typer.Option(help="Which weights to save: best or last.")] = "best",
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows of a batch.")] = 64,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches of one step.")] = 1,
+    optimizer: Annotated[
+        str, typer.Option(help="Of torch.optim: adam, adamw, sgd:momentum=0.9, ...")
+    ] = "adam",
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="The optimizer's step.")] = 3e-3,
+    weight_decay: Annotated[float, typer.Option(min=0, help="On matrices, not on biases.")] = 0.0,
+    schedule: Annotated[
+        str, typer.Option(help="Of the rate: constant, linear, cosine or plateau.")
+    ] = "constant",
+    warmup: Annotated[int, typer.Option(min=0, help="Steps in which the rate rises.")] = 0,
+    clip: Annotated[
+        str, typer.Option(help="norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none.")
+    ] = "norm:1",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    checkpoint: Annotated[str, typer.Option(help="Time from one checkpoint to the next.")] = "60s",
+    log: Annotated[Path | None, typer.Option(help="Folder for TensorBoard.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one network and save it.
+
+    Interrupted or killed, the same command goes on where it was: checkpoints lie beside the model,
+    in OUT.training, until it is done. Under torchrun several processes train one model.
+
+    Example: throughtime fit co2.csv --target co2 --horizon 4 --missing interpolate -o model
+    """
+    import torch
+
+    from throughtime.comparing.sizes import config_for
+    from throughtime.comparing.trials import data_spec, fit_identity, model_card
+    from throughtime.comparing.trials import fit as run
+    from throughtime.nn.models import parameter_count
+    from throughtime.nn.storage import check_free, save
+    from throughtime.plain import to_json
+    from throughtime.printing import Reporter, fit_choices, problem_text
+    from throughtime.training.checkpoints import Checkpoints
+    from throughtime.training.forecasting import MEASURES, errors
+    from throughtime.training.loop import TrainingSettings
+    from throughtime.training.processes import joined
+
+    check_free(out)
+    kind = one_of("--network", network, KINDS)
+    how = one_of("--normalize", normalize, ("window", "global", "none"))
+    decided_by = one_of("--metric", metric, MEASURES)
+    kept_weights = one_of("--keep", keep, ("best", "last"))
+    settings = TrainingSettings(
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        clip=clip,
+        patience=patience,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        warmup=warmup,
+        accumulate=accumulate,
+        budget=seconds("--budget", budget),
+    )
+    _check(settings, one_of("--device", device, ("cpu", "cuda")))
+    with ExitStack() as stack:
+        team = stack.enter_context(joined(device))
+        problem = problem_from(
+            data, target, time, group, inputs, horizon, context, season, missing, delimiter, split
+        )
+        config = config_for(problem, kind, how, parameters)
+        reporter = Reporter(quiet=quiet or as_json or not team.leads)
+        given = fit_choices(config, settings, parameter_count(config), seed)
+        reporter.show(problem_text(problem.record, given))
+        checkpoints = Checkpoints(
+            out.with_name(f"{out.name}.training"),
+            fit_identity(problem, config, settings, seed, decided_by),
+            every=seconds("--checkpoint", checkpoint) or 60.0,
+            tell=reporter.show,
+        )
+        kept = stack.enter_context(checkpoints) if team.leads else None
+        torch.manual_seed(seed)
+        with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
+            model, (training, last) = run(
+                problem,
+                config,
+                settings,
+                seed,
+                watch,
+                team=team,
+                kept=kept,
+                writer=_writer(log) if team.leads else None,
+                decided_by=decided_by,
+                device=device,
+            )
+        if kept is None:
+            return
+        reporter.show_troubles(training)
+        _check_learned(data, training)
+        if kept_weights == "last":
+            model.load_state_dict(last)
+        error = float(errors(model.cpu(), problem.parts.test, problem.error_scale).mean())
+        words = f"Test error {error:.4g} ({problem.unit})."
+        save(model, out, data_spec(problem), model_card(problem, words, model))
+        kept.remove()
+    if as_json:
+        told = {"model": str(out), "test_error": error, "stopped": training.stopped}
+        print(to_json({**told, "training": training}))
+        return
+    epoch = training.best_epoch if kept_weights == "best" else len(training.epochs)
+    print(f"{words} Kept epoch {epoch}; {training.stopped}.\nmodel: {out}")
+
+
+def _check(settings: "TrainingSettings", device: str) -> None:
+    """Raise InputError for a name or a number that is none, before any data is read."""
+    import torch
+
+    from throughtime.training.clipping import clipper_by_name
+    from throughtime.training.optimizing import Rate, optimizer_by_name
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device", "no GPU that torch can use", "take cpu")
+    checked("--clip", lambda: clipper_by_name(settings.clip))
+    checked("--schedule", lambda: Rate(settings.schedule, settings.warmup))
+    checked(
+        "--optimizer",
+        lambda: optimizer_by_name(settings.optimizer, torch.nn.Linear(1, 1), learning_rate=1e-3),
+    )
+
+
+def _check_learned(data: Path, training: "TrainingRecord") -> None:
+    """Raise InputError where no epoch was worth keeping."""
+    if not training.best_epoch:
+        raise InputError(
+            str(data),
+            f"training {training.stopped}",
+            "lower --learning-rate or use another network",
+        )
+
+
+def _writer(folder: Path | None) -> Any:
+    """A log for TensorBoard; None where none is asked for. Raises InputError where it is absent."""
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "--log", "TensorBoard is not installed", "pip install tensorboard"
+        ) from None
+    return SummaryWriter(str(folder))

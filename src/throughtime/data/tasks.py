@@ -1,0 +1,167 @@
+"""Generated tasks whose answer lies many steps back, each with its exact chance level.
+
+    task = task_by_name("adding", length=600)
+    x, y = task.batch(32, generator)  # [T,B,I], and what is to be found
+
+The chance level is what the best network without memory reaches: where a network is no better, it
+has learned nothing.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+_ADDING_SOLVED = 1e-3  # mean squared error
+_CLASSES_SOLVED = 0.99  # of all answers right
+
+
+class Task(ABC):
+    """One way to ask for what lies far back. `length` is the distance that must be bridged."""
+
+    inputs: int  # I
+    outputs: int  # numbers a network gives at a step
+    chance: float  # loss of the best network without memory
+    every_step: bool  # an output for each step, or for the last alone
+
+    def __init__(self, length: int) -> None:
+        if length < self.shortest:
+            raise ValueError(f"{self.name} needs a length of {self.shortest} or more; got {length}")
+        self.length = length
+
+    name = ""
+    shortest = 2
+
+    @abstractmethod
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Input [T,B,I] and answer of `count` fresh sequences."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, answer: Tensor) -> Tensor:
+        """Mean loss of outputs [B,outputs], or [T,B,outputs] where every step has one."""
+
+    @abstractmethod
+    def score(self, output: Tensor, answer: Tensor) -> float:
+        """What solving is judged by: see `solved`."""
+
+    @abstractmethod
+    def solved(self, score: float) -> bool:
+        """Whether that is a solution."""
+
+
+class Adding(Task):
+    """The sum of the two numbers that are marked (Hochreiter and Schmidhuber 1997, section 5.4).
+
+    Numbers uniform in [0, 1], one marked in each half, as in Bai et al. 2018. Chance: the variance
+    of the sum, 2 / 12.
+    """
+
+    name = "adding"
+    inputs, outputs, every_step = 2, 1, False
+    chance = 1 / 6
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        half, samples = self.length // 2, torch.arange(count)
+        values = torch.rand(self.length, count, generator=generator)
+        first = torch.randint(0, half, (count,), generator=generator)
+        second = torch.randint(half, self.length, (count,), generator=generator)
+        marks = torch.zeros(self.length, count)
+        marks[first, samples] = marks[second, samples] = 1.0
+        total = values[first, samples] + values[second, samples]
+        return torch.stack([values, marks], dim=-1), total.unsqueeze(-1)
+
+    def loss(self, output: Tensor, answer: Tensor) -> Tensor:
+        return nn.functional.mse_loss(output, answer)
+
+    def score(self, output: Tensor, answer: Tensor) -> float:
+        return float(self.loss(output, answer))
+
+    def solved(self, score: float) -> bool:
+        return score < _ADDING_SOLVED
+
+
+class Copy(Task):
+    """Ten symbols, `length` blanks, a bell, and then the ten again (Arjovsky et al. 2016).
+
+    Eight symbols, blank 0 and bell 9; T = length + 20. Chance: blanks are foreseen, each of the ten
+    guessed, so 10 ln 8 / (length + 20).
+    """
+
+    name = "copy"
+    inputs, outputs, every_step = 10, 9, True
+    shortest = 1
+    symbols, kinds = 10, 8
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.chance = self.symbols * math.log(self.kinds) / (length + 2 * self.symbols)
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        steps = self.length + 2 * self.symbols
+        said = torch.randint(1, self.kinds + 1, (self.symbols, count), generator=generator)
+        heard = torch.zeros(steps, count, dtype=torch.int64)
+        heard[: self.symbols] = said
+        heard[self.symbols + self.length - 1] = self.kinds + 1
+        answer = torch.zeros(steps, count, dtype=torch.int64)
+        answer[-self.symbols :] = said
+        return nn.functional.one_hot(heard, self.inputs).float(), answer
+
+    def loss(self, output: Tensor, answer: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output.flatten(0, 1), answer.flatten())
+
+    def score(self, output: Tensor, answer: Tensor) -> float:
+        right = output[-self.symbols :].argmax(dim=-1) == answer[-self.symbols :]
+        return float(right.double().mean())
+
+    def solved(self, score: float) -> bool:
+        return score >= _CLASSES_SOLVED
+
+
+class TemporalOrder(Task):
+    """In which order two rare symbols came (Hochreiter and Schmidhuber 1997, section 5.6, task 6a).
+
+    X or Y in the second tenth of the sequence and again in the fifth, as in Pascanu et al. 2013;
+    four others elsewhere. Which of the four orders, is asked at the end. Chance: ln 4.
+    """
+
+    name = "temporal-order"
+    inputs, outputs, every_step = 6, 4, False
+    chance = math.log(4)
+    shortest = 10
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        tenth, samples = self.length // 10, torch.arange(count)
+        symbols = torch.randint(2, 6, (self.length, count), generator=generator)
+        first = torch.randint(tenth, 2 * tenth, (count,), generator=generator)
+        second = torch.randint(4 * tenth, 5 * tenth, (count,), generator=generator)
+        which = torch.randint(0, 2, (2, count), generator=generator)
+        symbols[first, samples], symbols[second, samples] = which[0], which[1]
+        return nn.functional.one_hot(symbols, self.inputs).float(), 2 * which[0] + which[1]
+
+    def loss(self, output: Tensor, answer: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output, answer)
+
+    def score(self, output: Tensor, answer: Tensor) -> float:
+        return float((output.argmax(dim=-1) == answer).double().mean())
+
+    def solved(self, score: float) -> bool:
+        return score >= _CLASSES_SOLVED
+
+
+_TASKS: MappingProxyType[str, Callable[[int], Task]] = MappingProxyType(
+    {kind.name: kind for kind in (Adding, Copy, TemporalOrder)}
+)
+
+
+def task_by_name(name: str, length: int) -> Task:
+    """A task over sequences of that length. Raises ValueError for a name or a length that is none.
+
+    >>> task_by_name("copy", 100).chance
+    0.173...
+    """
+    if name not in _TASKS:
+        raise ValueError(f"the tasks are {', '.join(_TASKS)}; got {name!r}")
+    return _TASKS[name](length)

@@ -1,0 +1,162 @@
+"""The folder of a training: what it needs to go on, written whole, by one process at a time.
+
+    with Checkpoints(Path("model.training"), identity) as kept:
+        state = kept.newest()  # None: nothing there yet
+        ...
+        kept.write(step, state)
+
+A process that dies in the midst of writing leaves the checkpoint before; one that is damaged is
+found by its checksum, and the one before it is taken. Two are kept.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from throughtime.errors import InputError
+from throughtime.files import is_left_over, write_whole
+from throughtime.training.packing import DamagedError, pack, unpack
+
+_NAME = "checkpoint-"
+_KEPT = 2  # the second is what is taken when the first is damaged
+
+
+class Checkpoints:
+    """Checkpoints in a folder that is this process's alone while the block lasts.
+
+    ``identity`` tells one training from another: data, network and settings. ``every``: seconds
+    between two, at least; 0: at every step. ``tell`` is given a line where something is amiss that
+    does not end the training.
+
+    Raises InputError where another process is at work in the folder, or where it holds another
+    training, or where no checkpoint in it is whole.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: str,
+        *,
+        every: float = 60.0,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.every = every
+        self._tell = tell or _say_nothing
+        self._last = time.monotonic()
+        self._lock: int | None = None
+        self._full = ""  # the last trouble with writing, told once
+
+    def __enter__(self) -> Self:
+        while self._lock is None:
+            self._lock = self._locked()
+        for path in self.folder.iterdir():  # of a process that was killed while it wrote
+            if any(is_left_over(path, known) for known in self._names(path)):
+                path.unlink()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # and with it the lock
+            self._lock = None
+
+    def _locked(self) -> int | None:
+        """The lock file, locked: the system frees it however this process ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "lock"
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(lock, 20).decode(errors="replace").strip()
+            os.close(lock)
+            raise InputError(
+                str(self.folder),
+                f"{f'process {holder}' if holder else 'another process'} is training here",
+                "wait for its end, or name another place with --out",
+            ) from None
+        if not (path.exists() and path.stat().st_ino == os.fstat(lock).st_ino):
+            os.close(lock)  # its owner removed it in between: it would hold nobody back
+            return None
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        return lock
+
+    def newest(self) -> Any | None:
+        """The state of the newest checkpoint that is whole; None where there is none yet."""
+        found = self._all()
+        for path in found:
+            try:
+                kept = unpack(path.read_bytes())
+            except DamagedError as error:
+                path.replace(path.with_name(f"damaged-{path.name}"))  # to be looked at
+                self._tell(f"{path}: damaged ({error}); the one before it is taken")
+                continue
+            except OSError as error:
+                self._tell(f"{path}: cannot be read ({error.strerror}); the one before is taken")
+                continue
+            if kept["identity"] != self.identity:
+                raise InputError(
+                    str(self.folder),
+                    "holds a training with other data, another network or other settings",
+                    "give the options it was begun with, delete it, or name another --out",
+                )
+            return kept["state"]
+        if found:
+            raise InputError(
+                str(self.folder),
+                "no checkpoint in it is whole",
+                "delete it to begin anew",
+            )
+        return None
+
+    def due(self) -> bool:
+        """Whether it is time for another."""
+        return time.monotonic() - self._last >= self.every
+
+    def write(self, step: int, state: dict[str, Any]) -> bool:
+        """Keep a state, and forget all but the one before; False where there is no room for it.
+
+        What was there stays; the training can go on, and try again at the next.
+        """
+        self._last = time.monotonic()
+        data = pack({"identity": self.identity, "state": state})
+        try:
+            write_whole(self.folder / f"{_NAME}{step:012d}", data)
+        except OSError as error:
+            if self._full != str(error):
+                self._full = str(error)
+                self._tell(
+                    f"{self.folder}: a checkpoint of {len(data):,} bytes could not be written "
+                    f"({error.strerror}); training goes on, the one before is kept; make room"
+                )
+            return False
+        self._full = ""
+        for path in self._all()[_KEPT:]:
+            path.unlink()
+        return True
+
+    def remove(self) -> None:
+        """The training is done: nothing to go on from."""
+        for path in [*self._all(), *self.folder.glob(f"damaged-{_NAME}*")]:
+            path.unlink()
+        (self.folder / "lock").unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _all(self) -> list[Path]:
+        """Newest first."""
+        return sorted(self.folder.glob(f"{_NAME}[0-9]*"), reverse=True)
+
+    def _names(self, path: Path) -> list[Path]:
+        """Checkpoints that a temporary file may have been meant for."""
+        name = path.name.removeprefix(".").rpartition(".")[0]
+        return [self.folder / name] if name.startswith(_NAME) else []
+
+
+def _say_nothing(_: str) -> None:
+    pass
