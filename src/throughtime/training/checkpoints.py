@@ -49,7 +49,7 @@ class Checkpoints:
         self._tell = tell or _say_nothing
         self._last = time.monotonic()
         self._lock: int | None = None
-        self._full = ""  # the last trouble with writing, told once
+        self._full: str | None = None  # the last trouble with writing, told once
 
     def __enter__(self) -> Self:
         while self._lock is None:
@@ -128,14 +128,14 @@ class Checkpoints:
         try:
             write_whole(self.folder / f"{_NAME}{step:012d}", data)
         except OSError as error:
-            if self._full != str(error):
-                self._full = str(error)
+            if self._full != error.strerror:
+                self._full = error.strerror
                 self._tell(
                     f"{self.folder}: a checkpoint of {len(data):,} bytes could not be written "
                     f"({error.strerror}); training goes on, the one before is kept; make room"
                 )
             return False
-        self._full = ""
+        self._full = None
         for path in self._all()[_KEPT:]:
             path.unlink()
         return True

@@ -91,6 +91,7 @@ class Guard:
         if cause in ("loss", "gradient") and not _finite([t for t in batch if _counts(t)]):
             cause = "input"
         found = locate() if len(self.incidents) < _TOLD and cause != "optimizer" else None
+        where = found.where if found else self._names(cause)
         # where the data are to blame, other weights are of no help
         self._in_a_row += cause != "input"
         going_back = cause == "optimizer" or self._in_a_row == _IN_A_ROW
@@ -99,7 +100,7 @@ class Guard:
         incident = IncidentRecord(
             step=number,
             cause=cause,
-            where=found.where if found else self._names(cause),
+            where=where,
             evidence=found.evidence if found else _words(cause, loss),
             action=f"back to the last good weights, rate x {self.rate.lowered:g}"
             if going_back

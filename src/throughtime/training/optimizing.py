@@ -15,7 +15,7 @@ _LEFT_OUT = {"Optimizer", "LBFGS", "SparseAdam", "Muon"}
 OPTIMIZERS: MappingProxyType[str, type[torch.optim.Optimizer]] = MappingProxyType(
     {
         name.lower(): found
-        for name, found in sorted(vars(torch.optim).items())
+        for name, found in sorted(vars(torch.optim).items(), key=lambda item: item[0].lower())
         if isinstance(found, type)
         and issubclass(found, torch.optim.Optimizer)
         and name not in _LEFT_OUT

@@ -41,7 +41,7 @@ def pack(state: Mapping[Any, Any]) -> bytes:
 def unpack(data: bytes) -> Any:
     """What `pack` was given. Raises DamagedError for bytes that are cut, changed or foreign."""
     head, body = data[:_HEAD_BYTES], data[_HEAD_BYTES:]
-    if not head.startswith(_HEAD.encode()):
+    if not (head.startswith(_HEAD.encode()) and head.endswith(b"\n")):
         raise DamagedError("not a checkpoint of this version")
     written, found = head[len(_HEAD) : -1].decode(errors="replace"), fingerprint(body)
     if written != found:
