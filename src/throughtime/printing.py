@@ -168,9 +168,7 @@ def fit_choices(
             "parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"
         ),
         _epochs(s.epochs, s.patience),
-        ChoiceRecord(
-            "learning rate", f"{s.learning_rate:g}", s.optimizer, "--optimizer, --learning-rate"
-        ),
+        ChoiceRecord("learning rate", rate, s.optimizer, "--optimizer, --learning-rate"),
         ChoiceRecord("clipping", s.clip, "of the gradient", "--clip"),
         *(choice for choice in further if choice is not None),
         ChoiceRecord("seed", str(seed), "of weights and the order of windows", "--seed"),

@@ -1,12 +1,17 @@
 """The training loop: it learns, keeps the best, repeats itself, and survives bad numbers."""
 
+import signal
+import time
+
 import pytest
 import torch
 
 from helpers import assert_same
 from throughtime.data.batches import WindowPlan, Windows
-from throughtime.nn.models import ModelConfig, build, build_network
-from throughtime.training.forecasting import Forecasting, errors, forecasts
+from throughtime.errors import PausedError
+from throughtime.nn.models import ModelConfig, build_network
+from throughtime.training.checkpoints import Checkpoints
+from throughtime.training.forecasting import Forecasting, errors
 from throughtime.training.loop import TrainingSettings, train
 
 ONE = torch.ones(1, dtype=torch.float64)
@@ -108,12 +113,176 @@ def test_bad_validation_ends_training_too():
     assert run(model_of(), values).stopped == "diverged in epoch 1: forecasts not finite"
 
 
-def test_errors_and_forecasts_by_hand():
-    values = torch.tensor([[0.0, 1], [2, 5], [4, 4], [8, 0]], dtype=torch.float64)
-    plan = WindowPlan(1, 2, 1)
-    two = Windows(values, torch.arange(2), plan, 2)
-    model = build(ModelConfig("persistence", 1, 2, columns=2, targets=2))
-    assert forecasts(model, two).tolist() == [[[0, 1], [0, 1]], [[2, 5], [2, 5]]]
-    scale = torch.tensor([2.0, 1.0], dtype=torch.float64)
-    # |0-2|/2, |1-5| -> 2.5; |0-4|/2, |1-4| -> 2.5; |2-4|/2, |5-4| -> 1; |2-8|/2, |5-0| -> 4
-    assert errors(model, two, scale).tolist() == [[2.5, 2.5], [1.0, 4.0]]
+def task_of(model, **options):
+    parts = windows(wave(), 0, 200), windows(wave(), 200, 300)
+    return Forecasting(model, *parts, error_scale=ONE, **{"batch_size": 64, "seed": 0, **options})
+
+
+def test_batches_whose_gradients_are_summed_are_as_one_batch():
+    weights = []
+    for size, together in ((63, 1), (21, 3)):  # 191 windows: the last of each is ragged
+        task = task_of(model_of(), batch_size=size)
+        how = TrainingSettings(epochs=2, accumulate=together, optimizer="sgd", learning_rate=0.1)
+        record, _ = train(task, how)
+        assert record.steps == 2 * 4
+        weights.append(task.model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value)
+
+
+def test_the_last_weights_are_there_beside_the_best():
+    task = task_of(model_of())
+    record, last = train(task, TrainingSettings(epochs=12, learning_rate=0.3, patience=3))
+    assert record.best_epoch < len(record.epochs)
+    best = float(errors(task.model, task.validation, ONE).mean())
+    task.model.load_state_dict(last)
+    measured = [epoch.validation_error for epoch in record.epochs]
+    assert best == pytest.approx(min(measured))
+    assert float(errors(task.model, task.validation, ONE).mean()) == pytest.approx(measured[-1])
+
+
+def test_several_measures_and_one_that_decides():
+    task = task_of(model_of(), decided_by="rmse")
+    record, _ = train(task, TrainingSettings(epochs=2))
+    for epoch in record.epochs:
+        assert list(epoch.measures) == ["rmse", "mae"]
+        assert epoch.validation_error == epoch.measures["rmse"] >= epoch.measures["mae"]
+    assert list(task_of(task.model).measure()) == ["mae", "rmse"]
+
+
+def test_the_rate_follows_its_schedule():
+    how = TrainingSettings(epochs=4, learning_rate=0.02, schedule="linear", warmup=2)
+    record, _ = train(task_of(model_of()), how)
+    # three steps an epoch: the last of each is step 2, 5, 8, 11 of 12
+    assert [e.learning_rate for e in record.epochs] == pytest.approx(
+        [0.02 * (1 - s / 12) for s in (2, 5, 8, 11)]
+    )
+
+
+def test_a_budget_ends_it_and_what_was_learned_is_measured():
+    began = time.perf_counter()
+    record, _ = train(
+        task_of(model_of(), batch_size=1), TrainingSettings(epochs=10_000, patience=9999, budget=1)
+    )
+    assert 1 <= time.perf_counter() - began < 20
+    assert record.stopped == "the budget of 1 s is used up"
+    assert record.epochs and record.best_epoch
+
+
+class Interrupted(Forecasting):
+    """Gets a signal in the midst of an epoch."""
+
+    at = 5
+
+    def loss(self, model, *tensors):
+        self.at -= 1
+        if not self.at:
+            signal.raise_signal(signal.SIGINT)
+        return super().loss(model, *tensors)
+
+
+def test_interrupted_and_resumed_it_is_as_if_nothing_had_been(tmp_path):
+    how = TrainingSettings(epochs=4, clip="z:2.5", schedule="cosine", optimizer="nadam")
+    whole = task_of(model_of(), batch_size=30)
+    expected, expected_last = train(whole, how)
+
+    parts = windows(wave(), 0, 200), windows(wave(), 200, 300)
+    first = Interrupted(model_of(), *parts, error_scale=ONE, batch_size=30, seed=0)
+    with Checkpoints(tmp_path, "one") as kept, pytest.raises(PausedError) as paused:
+        train(first, how, kept=kept)
+    told = f"interrupted after step 5, epoch 1; saved in {tmp_path}: the same command goes on"
+    assert str(paused.value).startswith(told)
+    second = task_of(model_of(seed=3), batch_size=30, seed=9)  # all of it comes from the checkpoint
+    with Checkpoints(tmp_path, "one") as kept:
+        found, last = train(second, how, kept=kept)
+    assert_same(second.model.state_dict(), whole.model.state_dict())
+    assert_same(last, expected_last)
+    same = [(e.training_loss, e.validation_error, e.gradient_norm) for e in expected.epochs]
+    assert [(e.training_loss, e.validation_error, e.gradient_norm) for e in found.epochs] == same
+    assert found.steps == expected.steps and found.seconds > 0
+
+
+class Listener:
+    """All that a training tells."""
+
+    def __init__(self):
+        self.epochs, self.ticks, self.scalars, self.texts = [], [], [], []
+
+    def __call__(self, epoch):
+        self.epochs.append(epoch)
+
+    def tick(self, done, loss, norm):
+        self.ticks.append(done)
+        assert loss != 0 and norm != 0
+
+    def add_scalar(self, tag, scalar_value, global_step):
+        self.scalars.append((tag, scalar_value, global_step))
+
+    def add_text(self, tag, text_string, global_step):
+        self.texts.append((tag, text_string, global_step))
+
+
+def test_bars_and_logs_are_told(monkeypatch):
+    monkeypatch.setattr("throughtime.training.loop._TICK", 0.0)
+    values = wave()
+    values[100] = torch.nan
+    parts = windows(values, 0, 200), windows(values, 200, 300)
+    task = Forecasting(model_of(), *parts, error_scale=ONE, batch_size=10, seed=0)
+    listener = Listener()
+    record, _ = train(task, TrainingSettings(epochs=2), watch=listener, writer=listener)
+    assert tuple(listener.epochs) == record.epochs
+    assert len(listener.ticks) == record.steps == 40
+    assert listener.ticks == pytest.approx([step / 20 for step in range(40)])
+    logged = {tag: step for tag, _, step in listener.scalars}
+    assert logged == {
+        "training/loss": 40,
+        "training/gradient norm": 40,
+        "training/learning rate": 40,
+        "validation/mae": 40,
+        "validation/rmse": 40,
+        "training/clipped (share)": 40,
+    }
+    assert len(listener.texts) == record.skipped_steps > 0
+    tag, words, step = listener.texts[0]
+    assert (tag, step) == ("training/incident", record.incidents[0].step)
+    assert words.startswith("input, input 0: nan in the batch") and words.endswith("; skipped")
+    lines = record.troubles()
+    assert lines[0] == f"{record.skipped_steps} of 40 steps were not taken:"
+    assert lines[1].startswith(f"  step {step}: input not finite, input 0: nan in the batch")
+    assert not train(task_of(model_of()), TrainingSettings(epochs=1)).record.troubles()
+
+
+def test_a_loss_that_fails_for_good_ends_with_a_report_and_the_last_good_weights():
+    class Failing(Forecasting):
+        steps_left = 120
+
+        def loss(self, model, *tensors):
+            self.steps_left -= 1
+            return super().loss(model, *tensors) * (1.0 if self.steps_left >= 0 else torch.inf)
+
+    parts = windows(wave(), 0, 200), windows(wave(), 200, 300)
+    task = Failing(model_of(), *parts, error_scale=ONE, batch_size=1, seed=0)
+    record, last = train(task, TrainingSettings(epochs=3))
+    assert record.stopped == (
+        "diverged in epoch 1: loss not finite since step 121: the loss is inf; every recurrent "
+        "layer is finite, after going back 3 times"
+    )
+    assert (record.retreats, record.skipped_steps, record.steps) == (4, 40, 160)
+
+    class EnoughError(Exception):
+        pass
+
+    class Hundred(Forecasting):
+        left = 100
+
+        def loss(self, model, *tensors):
+            if not self.left:
+                raise EnoughError
+            self.left -= 1
+            return super().loss(model, *tensors)
+
+    stopped = Hundred(model_of(), *parts, error_scale=ONE, batch_size=1, seed=0)
+    with pytest.raises(EnoughError):
+        train(stopped, TrainingSettings(epochs=3))
+    assert_same(last, stopped.model.state_dict())  # as after step 100
+    assert_same(task.model.state_dict(), last)

@@ -104,5 +104,5 @@ def test_the_plateau_halves_and_so_does_a_retreat():
 
 @pytest.mark.parametrize("how", [{"name": "saw"}, {"name": "linear", "warmup": -1}])
 def test_a_schedule_that_is_none_is_told(how):
-    with pytest.raises(ValueError, match="the schedules are constant|warmup is a number"):
+    with pytest.raises(ValueError, match=r"the schedules are constant|warmup is a number"):
         Rate(**how)

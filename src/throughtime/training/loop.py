@@ -281,7 +281,7 @@ class _Training:
         tick = getattr(self.watch, "tick", None)
         if tick is not None and (now := time.perf_counter()) - self.ticked > _TICK:
             self.ticked = now
-            share = (self.step * self.settings.accumulate / self.task.steps) % 1
+            share = ((self.step - 1) * self.settings.accumulate / self.task.steps) % 1
             tick(self.epoch - 1 + share, loss, told.norm)
 
     def _seconds(self) -> float:
