@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import sys
 import time
 from statistics import median
 
@@ -136,12 +137,14 @@ def theory(job):
 def summary(rows):
     """Of the runs of one kind: how many solved, NaN, failed; median steps and seconds of solved."""
     solved = [r for r in rows if r[1] == "solved"]
-    took = f"{median(r[3] for r in solved):.0f} / {median(r[4] for r in solved):.0f} s"
+    took = ""
+    if solved:
+        took = f"{median(r[3] for r in solved):.0f} / {median(r[4] for r in solved):.0f} s"
     scores = [r[2] for r in rows if not math.isnan(r[2])]
     return (
         f"{len(solved)}/{len(rows)}",
         f"{sum(r[1] == 'nan' for r in rows)}/{len(rows)}",
-        took if solved else "",
+        took,
         f"{median(scores):.3g}" if scores else "",
     )
 
@@ -183,7 +186,10 @@ def main():
                 for kind in kinds
                 for seed in range(asked.seeds)
             ]
-            results = pool.map(classic, jobs, chunksize=1)
+            results = []
+            for result in pool.imap(classic, jobs):
+                results.append(result)
+                print(*result, file=sys.stderr, flush=True)
             for kind in kinds:
                 rows = [r for r in results if r[0][4:7] == kind]
                 print(f"| {' | '.join((*kind, *summary(rows)))} |", flush=True)

@@ -1,0 +1,90 @@
+"""Long sequences side by side in lanes, cut into pieces that fit into memory."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Piece(NamedTuple):
+    """A few steps of every lane."""
+
+    input: Tensor  # [T,B,C]
+    target: Tensor  # [T,B,...]
+    reset: Tensor  # [T,B] bool: a document begins
+
+
+class Streams:
+    """Documents end to end, in as many lanes as a batch has samples: a lane goes on where it was.
+
+    >>> streams = Streams([np.load("series.npy", mmap_mode="r")], lanes=64)
+    >>> streams.piece(0, 100)  # the first hundred steps of every lane
+
+    Documents are arrays [T_i, C] (memory-mapped ones are read as they are needed); targets are
+    arrays of as many steps, by default the next step's input, and a document's last step then has
+    none. All lanes have the same length: the last steps, fewer than there are lanes, are left out
+    (`left_out`). A document that is cut where a lane ends goes on in the next lane with no memory.
+    ``of``: the lanes of this process alone, by their numbers.
+
+    Raises ValueError for no documents, unequal lengths, or fewer steps than lanes.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Any],
+        targets: Sequence[Any] | None = None,
+        *,
+        lanes: int,
+        of: Sequence[int] | None = None,
+    ) -> None:
+        if lanes < 1:
+            raise ValueError(f"lanes is a number of sequences side by side, 1 or more; got {lanes}")
+        if targets is not None and [len(d) for d in documents] != [len(t) for t in targets]:
+            raise ValueError("documents and targets have not the same numbers of steps")
+        self.documents = documents
+        self.targets = targets
+        lengths = [len(d) - (targets is None) for d in documents]
+        if min(lengths, default=0) < 1:
+            need = "two steps, the second being the first's target" if targets is None else "a step"
+            raise ValueError(f"every document needs {need}; got lengths {lengths[:5]}")
+        self._ends = np.cumsum(lengths)
+        total = int(self._ends[-1])
+        self.length = total // lanes  # T: steps of a lane
+        self.left_out = total - self.length * lanes
+        self.lanes = list(range(lanes)) if of is None else list(of)
+        if not self.length:
+            raise ValueError(f"{total} steps are too few for {lanes} lanes")
+
+    def piece(self, begin: int, end: int) -> Piece:
+        """Steps begin to end (not with it) of every lane."""
+        lanes = [list(self._parts(lane * self.length + begin, end - begin)) for lane in self.lanes]
+
+        def stacked(which: int) -> Tensor:
+            return torch.stack([torch.cat([part[which] for part in lane]) for lane in lanes], dim=1)
+
+        return Piece(stacked(0), stacked(1), stacked(2))
+
+    def _parts(self, place: int, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Steps of the documents end to end: a part for each document that they lie in."""
+        while count:
+            number = int(np.searchsorted(self._ends, place, side="right"))
+            begin = place - (int(self._ends[number - 1]) if number else 0)
+            taken = min(count, int(self._ends[number]) - place)
+            document = self.documents[number]
+            if self.targets is None:
+                both = _copied(document[begin : begin + taken + 1])
+                values, answers = both[:-1], both[1:]
+            else:
+                values = _copied(document[begin : begin + taken])
+                answers = _copied(self.targets[number][begin : begin + taken])
+            reset = torch.zeros(taken, dtype=torch.bool)
+            reset[0] = begin == 0
+            yield values, answers, reset
+            place += taken
+            count -= taken
+
+
+def _copied(rows: Any) -> Tensor:
+    return rows.clone() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
