@@ -1,6 +1,7 @@
 """The command line as people and machines use it: as a process."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -266,3 +267,55 @@ def test_the_same_seed_gives_the_same_model(co2_cut, tmp_path):
         throughtime("fit", co2_cut, "--network", "rnn", *what, "-q", "-o", tmp_path / name)
         models.append((tmp_path / name / "model.safetensors").read_bytes())
     assert models[0] == models[1] != models[2]
+
+
+WAVE = "y\n" + "\n".join(f"{np.sin(i / 5):.5f}" for i in range(300)) + "\n"
+
+
+def test_fit_trains_as_it_is_told(tmp_path):
+    data = tmp_path / "wave.csv"
+    data.write_text(WAVE)
+    told = throughtime(
+        *("fit", data, "-o", tmp_path / "m", "--epochs", "4", "--parameters", "100", "--json"),
+        *("--optimizer", "sgd:momentum=0.9", "--learning-rate", "0.3", "--weight-decay", "0.001"),
+        *("--schedule", "cosine", "--warmup", "3", "--clip", "agc:0.01", "--accumulate", "2"),
+        *("--metric", "rmse", "--keep", "last", "--patience", "1", "--budget", "5m"),
+        *("--batch-size", "16", "--log", tmp_path / "log"),
+    )
+    training = json.loads(told.stdout)["training"]
+    first = training["epochs"][0]
+    assert first["validation_error"] == first["measures"]["rmse"] > first["measures"]["mae"]
+    windows = 300 * 70 // 100 - 16  # context 16, one step ahead
+    assert training["steps"] == len(training["epochs"]) * math.ceil(math.ceil(windows / 16) / 2)
+    assert list((tmp_path / "log").glob("events.out.tfevents.*"))
+    assert (tmp_path / "m" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (("--optimizer", "lion"), "--optimizer: the optimizers are adadelta"),
+        (("--clip", "norm"), "--clip: clipping is one of none, norm:1"),
+        (("--schedule", "saw"), "--schedule: the schedules are constant"),
+        (("--budget", "soon"), "--budget: 'soon'; give a time such as"),
+        (("--metric", "r2"), "--metric: 'r2'; take one of mae, rmse"),
+        (("--keep", "all"), "--keep: 'all'; take one of best, last"),
+        (("--device", "cuda"), "--device: no GPU that torch can use; take cpu"),
+        (("--device", "abacus"), "--device: 'abacus'; take one of cpu, cuda"),
+    ],
+)
+def test_fit_refuses_what_it_cannot_do_before_it_reads(tmp_path, monkeypatch, options, told):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = throughtime("fit", tmp_path / "none.csv", "-o", tmp_path / "m", *options, code=2)
+    assert told in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_fit_says_what_it_skipped(tmp_path):
+    data = tmp_path / "jump.csv"
+    data.write_text(WAVE + "1e100\n" * 3 + WAVE[2:])
+    done = throughtime(
+        *("fit", data, "-o", tmp_path / "m", "--epochs", "1", "--normalize", "none"),
+        *("--parameters", "100", "--batch-size", "4", "--network", "dense"),
+    )
+    assert "steps were not taken:" in done.stderr
+    assert "not finite" in done.stderr

@@ -7,7 +7,7 @@ from torch import nn
 
 import throughtime
 from throughtime import diagnose
-from throughtime.insight.finiteness import _earliest
+from throughtime.insight.finiteness import _earliest, locate
 
 NAN, INF = math.nan, math.inf
 
@@ -204,3 +204,28 @@ def test_a_gradient_of_weights_alone_is_found():
 
     finding = only(diagnose(Root(), torch.randn(6, 2, 2), loss=lambda m, x: m(x).mean()))
     assert finding.where == "gradient of scale" and finding.evidence.startswith("inf in the grad")
+
+
+def test_a_model_without_recurrent_layers_is_searched_too():
+    model = torch.nn.Linear(2, 1)
+    x = torch.ones(3, 2)
+
+    def loss(model, x):
+        return model(x).log().sum()
+
+    torch.nn.init.constant_(model.weight, 1.0)
+    torch.nn.init.constant_(model.bias, -2.0)
+    found = locate(model, x, loss=loss)
+    assert found is not None and found.where == "loss" and "-inf" in found.evidence
+    assert locate(model, x, loss=lambda model, x: model(x).sum()) is None
+    x[1, 0] = torch.nan
+    assert locate(model, x, loss=loss).where == "input 0"
+    assert model.weight.grad is None
+
+
+def test_locating_finds_the_step_in_a_recurrent_layer():
+    layer = throughtime.GRU(1, 2)
+    x = torch.zeros(5, 1, 1)
+    x[3] = torch.inf
+    found = locate(layer, x, loss=lambda layer, x: layer(x)[0].sum())
+    assert found.where == "input 0" and "step 3" in found.evidence

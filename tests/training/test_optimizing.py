@@ -71,6 +71,13 @@ def test_what_is_none_is_told(text, told):
         optimizer_by_name(text, model(), learning_rate=0.1)
 
 
+def test_weight_decay_where_there_is_none_is_told():
+    with pytest.raises(ValueError, match="rprop has no weight decay"):
+        optimizer_by_name("rprop", model(), learning_rate=0.1, weight_decay=0.1)
+    (group,) = optimizer_by_name("adamw", model(), learning_rate=0.1).param_groups
+    assert group["weight_decay"] == 0.0  # and not torch's default
+
+
 def test_with_nothing_to_learn_there_is_no_optimizer():
     with pytest.raises(ValueError, match="requires_grad=False"):
         optimizer_by_name("adam", model().requires_grad_(False), learning_rate=0.1)

@@ -186,7 +186,12 @@ def _check(settings: "TrainingSettings", device: str) -> None:
     checked("--schedule", lambda: Rate(settings.schedule, settings.warmup))
     checked(
         "--optimizer",
-        lambda: optimizer_by_name(settings.optimizer, torch.nn.Linear(1, 1), learning_rate=1e-3),
+        lambda: optimizer_by_name(
+            settings.optimizer,
+            torch.nn.Linear(1, 1),
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        ),
     )
 
 
