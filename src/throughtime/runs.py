@@ -49,7 +49,7 @@ class IncidentRecord:
     """A step that was not taken."""
 
     step: int  # from 1
-    cause: str  # what was not finite: input, loss, gradient, weights or optimizer
+    cause: str  # what was not finite: input, loss, gradient, weights, buffer or optimizer
     where: str  # layer, step, parameter, as far as it could be found
     evidence: str  # in words, with the number
     action: str  # what was done

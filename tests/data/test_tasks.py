@@ -21,8 +21,10 @@ def test_adding_marks_one_number_in_each_half_and_asks_for_their_sum():
     torch.testing.assert_close((values * marks).sum(0), y[:, 0])
     assert values.min() >= 0 and values.max() < 1
     assert (marks.sum(1) > 0).all()  # every step may be marked
-    # always 1 is the best that can be said unseen
-    assert float(task.loss(torch.ones_like(y), y)) == pytest.approx(task.chance, rel=0.05)
+    # the mean, and the number itself where the last step is marked: the best that can be said
+    best = torch.where(marks[-1] > 0, 0.5 + values[-1], 1.0).unsqueeze(-1)
+    assert float(task.loss(best, y)) == pytest.approx(task.chance, rel=0.03)
+    assert task_by_name("adding", 2).chance == pytest.approx(1 / 12)
     assert task.score(y, y) == 0.0 and task.solved(9e-4) and not task.solved(1.1e-3)
 
 

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,10 +46,20 @@ SETTINGS = TrainingSettings(
 )  # fmt: skip
 
 
+class Told(Checkpoints):
+    """Writes down from which step it went on."""
+
+    def newest(self):
+        state = super().newest()
+        with (self.folder.parent / "resumed").open("a") as file:
+            file.write(f"{state['step'] if state else 0}\n")
+        return state
+
+
 def run(folder):
     torch.set_num_threads(1)
     learned = task()
-    with Checkpoints(folder / "run", "one", every=0) as kept:
+    with Told(folder / "run", "one", every=0) as kept:
         trained = train(learned, SETTINGS, kept=kept)
         (folder / "weights").write_bytes(
             pack({"best": learned.model.state_dict(), "last": trained.last})
@@ -74,13 +85,17 @@ def killed(folder, count, seed):
         if child == 0:
             try:
                 run(folder)
-            finally:
-                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
         if kills < count:
             time.sleep(draw.uniform(0.0, 0.08))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         kills += os.WIFSIGNALED(status)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+            sys.exit("a child failed")
         halves += any((folder / "run").glob(".checkpoint-*"))
     print(kills, halves)
 

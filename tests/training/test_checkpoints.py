@@ -57,8 +57,9 @@ def test_with_none_whole_nothing_is_made_up(tmp_path):
     written(tmp_path, 1, 2)
     for path in tmp_path.glob("checkpoint-*"):
         path.write_bytes(b"x")
-    with Checkpoints(tmp_path, "one") as kept, pytest.raises(InputError, match="is whole"):
-        kept.newest()
+    for _ in range(2):  # nor the second time
+        with Checkpoints(tmp_path, "one") as kept, pytest.raises(InputError, match="is whole"):
+            kept.newest()
 
 
 def test_another_training_is_not_gone_on_with(tmp_path):

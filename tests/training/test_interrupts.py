@@ -26,6 +26,13 @@ def test_the_second_is_at_once():
         assert asked() == signal.SIGINT
 
 
+def test_the_same_signal_from_two_sides_is_one():
+    with held_back(within=60) as asked:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert asked() == signal.SIGINT
+
+
 def test_in_another_thread_nothing_is_held_back():
     found = []
 

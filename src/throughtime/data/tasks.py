@@ -3,8 +3,8 @@
     task = task_by_name("adding", length=600)
     x, y = task.batch(32, generator)  # [T,B,I], and what is to be found
 
-The chance level is what the best network without memory reaches: where a network is no better, it
-has learned nothing.
+The chance level is the loss of the best that can be said without memory of what was asked, by one
+who knows the step: where a network is no better, it has learned nothing.
 """
 
 import math
@@ -24,7 +24,7 @@ class Task(ABC):
 
     inputs: int  # I
     outputs: int  # numbers a network gives at a step
-    chance: float  # loss of the best network without memory
+    chance: float  # loss without memory
     every_step: bool  # an output for each step, or for the last alone
 
     def __init__(self, length: int) -> None:
@@ -56,12 +56,15 @@ class Adding(Task):
     """The sum of the two numbers that are marked (Hochreiter and Schmidhuber 1997, section 5.4).
 
     Numbers uniform in [0, 1], one marked in each half, as in Bai et al. 2018. Chance: the variance
-    of the sum, 2 / 12.
+    of the sum, 2 / 12; but where the second mark falls on the last step that number is seen.
     """
 
     name = "adding"
     inputs, outputs, every_step = 2, 1, False
-    chance = 1 / 6
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.chance = (2 - 1 / (length - length // 2)) / 12
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         half, samples = self.length // 2, torch.arange(count)
@@ -84,10 +87,10 @@ class Adding(Task):
 
 
 class Copy(Task):
-    """Ten symbols, `length` blanks, a bell, and then the ten again (Arjovsky et al. 2016).
+    """Ten symbols, a bell `length` steps after the last, then the ten again (Arjovsky et al. 2016).
 
-    Eight symbols, blank 0 and bell 9; T = length + 20. Chance: blanks are foreseen, each of the ten
-    guessed, so 10 ln 8 / (length + 20).
+    Of eight kinds, between blanks 0, the bell 9; T = length + 20. Chance: blanks are foreseen, each
+    of the ten guessed, so 10 ln 8 / (length + 20).
     """
 
     name = "copy"

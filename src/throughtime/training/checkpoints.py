@@ -89,11 +89,12 @@ class Checkpoints:
     def newest(self) -> Any | None:
         """The state of the newest checkpoint that is whole; None where there is none yet."""
         found = self._all()
+        damaged: list[Path] = []
         for path in found:
             try:
                 kept = unpack(path.read_bytes())
             except DamagedError as error:
-                path.replace(path.with_name(f"damaged-{path.name}"))  # to be looked at
+                damaged.append(path)
                 self._tell(f"{path}: damaged ({error}); the one before it is taken")
                 continue
             except OSError as error:
@@ -105,6 +106,8 @@ class Checkpoints:
                     "holds a training with other data, another network or other settings",
                     "give the options it was begun with, delete it, or name another --out",
                 )
+            for other in damaged:  # to be looked at; the next newest is no longer in its way
+                other.replace(other.with_name(f"damaged-{other.name}"))
             return kept["state"]
         if found:
             raise InputError(

@@ -183,7 +183,9 @@ class ZClip(Clipper):
             self._first.append(value)
             if len(self._first) == self.warmup:
                 self._mean = sum(self._first) / self.warmup
-                self._variance = sum((n - self._mean) ** 2 for n in self._first) / self.warmup
+                self._variance = (
+                    sum((n - self._mean) * (n - self._mean) for n in self._first) / self.warmup
+                )
             return Clipped(value, False, value)
         told = Clipped(value, False, value)
         deviation = math.sqrt(self._variance)
@@ -193,7 +195,8 @@ class ZClip(Clipper):
             told = self._to_norm(owners, norm, value, bound)
         left = told.norm_after
         self._mean = self.alpha * self._mean + (1 - self.alpha) * left
-        self._variance = self.alpha * self._variance + (1 - self.alpha) * (left - self._mean) ** 2
+        off = left - self._mean
+        self._variance = self.alpha * self._variance + (1 - self.alpha) * off * off
         return told
 
     def state_dict(self) -> dict[str, Any]:

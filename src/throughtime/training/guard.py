@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from throughtime.plain import from_plain, to_json
 from throughtime.runs import Finding, IncidentRecord
 from throughtime.training.clipping import Clipped, Clipper
-from throughtime.training.optimizing import Rate
+from throughtime.training.optimizing import Rate, restore_exactly
+from throughtime.training.processes import Team
 
 _IN_A_ROW = 10  # steps, then it goes back
 _RETREATS = 3  # then it is over
@@ -39,8 +40,14 @@ class Guard:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: Clipper, rate: Rate
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        clip: Clipper,
+        rate: Rate,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team()
         self.optimizer = optimizer
         self.clip = clip
         self.rate = rate
@@ -51,6 +58,8 @@ class Guard:
         # buffers too: a batch of NaN leaves its trace in those of a BatchNorm
         self._own = [t.detach() for t in (*model.parameters(), *model.buffers())]
         self._weights = [p.detach() for p in model.parameters()]
+        self._buffers = {name: b for name, b in model.named_buffers() if _counts(b)}
+        self._versions = {name: b._version for name, b in self._buffers.items()}
         self._safe = [t.clone() for t in self._own]
         self._in_a_row = self._taken = 0
         self._good: dict[str, Any] = {}
@@ -73,25 +82,38 @@ class Guard:
             if self._taken % _REMEMBERED or self._remember():
                 return None
             cause = "optimizer"
+            names = self._names(cause)
         else:
+            names = self._names(cause)
             _copy(self._safe, to=self._own)
-        return self._refused(number, cause, loss, batch, locate)
+        return self._refused(number, cause, names, loss, batch, locate)
 
     def _after(self) -> str | None:
         """The step taken; what is wrong with the weights it leads to."""
         self.optimizer.step()
         if _finite(self._weights):
-            return None
+            # most buffers never change: those that were written to since the first step
+            moved = [b for name, b in self._buffers.items() if b._version != self._versions[name]]
+            return None if _finite(moved) else "buffer"
         return "weights" if _finite(_tensors(self.optimizer)) else "optimizer"
 
     def _refused(
-        self, number: int, cause: str, loss: float, batch: Sequence[Any], locate: Locate
+        self,
+        number: int,
+        cause: str,
+        names: str,
+        loss: float,
+        batch: Sequence[Any],
+        locate: Locate,
     ) -> IncidentRecord:
         self.skipped += 1
-        if cause in ("loss", "gradient") and not _finite([t for t in batch if _counts(t)]):
-            cause = "input"
-        found = locate() if len(self.incidents) < _TOLD and cause != "optimizer" else None
-        where = found.where if found else self._names(cause)
+        if cause in ("loss", "gradient"):
+            # in whichever process it is: all must decide alike
+            bad = float(not _finite([t for t in batch if _counts(t)]))
+            cause = "input" if self.team.summed([bad])[0] else cause
+        looks = len(self.incidents) < _TOLD and cause not in ("optimizer", "buffer")
+        found = locate() if looks else None
+        where = found.where if found else names
         # where the data are to blame, other weights are of no help
         self._in_a_row += cause != "input"
         going_back = cause == "optimizer" or self._in_a_row == _IN_A_ROW
@@ -112,7 +134,9 @@ class Guard:
 
     def _names(self, cause: str) -> str:
         """Of the parameters that the trouble shows in."""
-        if cause == "optimizer":
+        if cause == "buffer":
+            names = [n for n, b in self._buffers.items() if not _finite([b])]
+        elif cause == "optimizer":
             names = [n for n, p in self._named.items() if not _finite(_of(self.optimizer, p))]
         else:
             gradients = {n: p.grad for n, p in self._named.items() if p.grad is not None}
@@ -140,7 +164,7 @@ class Guard:
         """Back to the last good weights."""
         _copy(self._good["own"], to=self._own)
         _copy(self._good["own"], to=self._safe)
-        self.optimizer.load_state_dict(copy.deepcopy(self._good["optimizer"]))
+        restore_exactly(self.optimizer, self._good["optimizer"])
         self.clip.load_state_dict(self._good["clip"])
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,6 +199,7 @@ def _words(cause: str, loss: float) -> str:
         "loss": f"the loss is {loss:g}",
         "gradient": "the norm of the gradient is not finite",
         "weights": "the step would have led to weights that are not finite: the rate is too high",
+        "buffer": "a buffer that the batch was written into is not finite: values too large",
         "optimizer": "what the optimizer remembers is not finite",
     }[cause]
 

@@ -12,10 +12,11 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
+from signal import SIGTERM
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.clipping import Clipped, clipper_by_name
 from throughtime.training.guard import Guard
 from throughtime.training.interrupts import held_back
-from throughtime.training.optimizing import Rate, optimizer_by_name
+from throughtime.training.optimizing import Rate, optimizer_by_name, restore_exactly
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task, Watch, Writer
 
@@ -97,6 +98,8 @@ class _Training:
         self.kept, self.watch, self.writer = kept, watch, writer
         self.device = next(self.model.parameters()).device
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        # before anything copies weights: now they are the first process's everywhere
+        self.loss = team.averaging(_Loss(self.model, task.loss))
         self.optimizer = optimizer_by_name(
             settings.optimizer,
             self.model,
@@ -105,8 +108,7 @@ class _Training:
         )
         self.clip = clipper_by_name(settings.clip)
         self.rate = Rate(settings.schedule, settings.warmup, max(1, settings.patience // 2))
-        self.guard = Guard(self.model, self.optimizer, self.clip, self.rate)
-        self.loss = team.averaging(_Loss(self.model, task.loss))
+        self.guard = Guard(self.model, self.optimizer, self.clip, self.rate, team)
         self.total = settings.epochs * math.ceil(task.steps / settings.accumulate)
         self.best = _weights(self.model)
         self.best_value, self.best_epoch = math.inf, 0
@@ -121,7 +123,10 @@ class _Training:
         if state is not None:
             self._load(state)
         stopped = self._stops()
-        with held_back() if self.kept else nullcontext(lambda: 0) as asked:
+        keeps = any(self.team.gathered(self.kept is not None))
+        # torchrun sends its own signal after the terminal's: one and the same to us
+        holding = held_back(within=2.0 if self.team.size > 1 else 0.0)
+        with holding if keeps else nullcontext(lambda: 0) as asked:
             while stopped is None:
                 stopped = self._epoch(asked) or self._stops()
         if self.best_epoch:
@@ -149,8 +154,8 @@ class _Training:
         self.model.train()
         batches = self.task.batches()
         late = False
-        while group := list(islice(batches, self.settings.accumulate)):
-            signal, due, late = self._update(group, asked)
+        while (flags := self._update(batches, asked)) is not None:
+            signal, due, late = flags
             if due and not signal:
                 self._keep()
             if signal:
@@ -182,34 +187,40 @@ class _Training:
             return f"no better for {self.settings.patience} epochs"
         return None
 
-    def _update(self, group: list[Batch], asked: Callable[[], int]) -> tuple[int, bool, bool]:
+    def _update(
+        self, batches: Iterator[Batch], asked: Callable[[], int]
+    ) -> tuple[int, bool, bool] | None:
         """One step of the optimizer; whether a signal came, a checkpoint is due, time is up.
 
         Several batches, or several processes, weigh by their samples: as one batch of them all.
+        None where no batch is left.
         """
         team, settings = self.team, self.settings
-        if self.device.type != "cpu":
-            group = [Batch(tuple(t.to(self.device) for t in b.tensors), b.weight) for b in group]
         self.optimizer.zero_grad()
-        alone = len(group) == 1 and team.size == 1
+        alone = settings.accumulate == 1 and team.size == 1
         value = count = 0.0
-        for place, batch in enumerate(group, 1):
-            with nullcontext() if place == len(group) else team.accumulating(self.loss):
-                loss = self.loss(*batch.tensors)
-                (loss if alone else loss * batch.weight).backward()
+        group: list[Batch] = []
+        # one after the other: a batch may carry the state that the one before has led to
+        for given in islice(batches, settings.accumulate):
+            batch = given
+            if self.device.type != "cpu":
+                batch = Batch(tuple(t.to(self.device) for t in given.tensors), given.weight)
+            group.append(batch)
+            loss = self.loss(*batch.tensors)
+            (loss if alone else loss * batch.weight).backward()
             value += loss.item() * batch.weight
             count += batch.weight
-        seconds = self._seconds()
-        flags = [
-            float(asked()),
-            float(self.kept is not None and self.kept.due()),
-            float(settings.budget is not None and seconds >= settings.budget),
-        ]
+        if not group:
+            return None
+        seconds, signal = self._seconds(), asked()
+        due = self.kept is not None and self.kept.due()
         if team.size > 1:
             # decided by the first process's watch, and by all processes alike
-            value, count, *flags = team.summed(
-                [value, count, flags[0], *(flag * team.leads for flag in flags[1:])]
+            lead = float(team.leads)
+            value, count, seconds, came, due = team.summed(
+                [value, count, seconds * lead, float(signal), due * lead]
             )
+            signal = signal or (SIGTERM if came else 0)
         if not alone:
             for parameter in self.parameters:
                 if parameter.grad is not None:
@@ -234,14 +245,16 @@ class _Training:
                 words = f"{refused.cause}, {refused.where}: {refused.evidence}; {refused.action}"
                 self.writer.add_text("training/incident", words, self.step)
         self._tell(value, told, factor)
-        signal, due, late = flags
-        return int(signal), bool(due), bool(late)
+        self.running.batches += len(group)
+        late = settings.budget is not None and seconds >= settings.budget
+        return signal, bool(due), late
 
     def _locate(self, group: list[Batch]) -> Finding | None:
         """Where the first bad number of these batches came from, in whichever process has it."""
-        found = None
+        found, before = None, self.task.state_dict()
         for batch in group:
             found = found or locate(self.model, *batch.tensors, loss=self.task.loss)
+        self.task.load_state_dict(before)  # a loss may note what state it has led to
         return next((f for f in self.team.gathered(found) if f is not None), None)
 
     def _trouble(self) -> str:
@@ -281,8 +294,7 @@ class _Training:
         tick = getattr(self.watch, "tick", None)
         if tick is not None and (now := time.perf_counter()) - self.ticked > _TICK:
             self.ticked = now
-            share = ((self.step - 1) * self.settings.accumulate / self.task.steps) % 1
-            tick(self.epoch - 1 + share, loss, told.norm)
+            tick(self.epoch - 1 + self.running.batches / self.task.steps, loss, told.norm)
 
     def _seconds(self) -> float:
         return self.earlier + time.perf_counter() - self.began
@@ -328,7 +340,7 @@ class _Training:
     def _load(self, state: dict[str, Any]) -> None:
         """As it was when that was kept."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_exactly(self.optimizer, state["optimizer"])
         self.clip.load_state_dict(state["clip"])
         self.rate.load_state_dict(state["rate"])
         self.guard.load_state_dict(state["guard"])
@@ -359,7 +371,7 @@ class _Running:
     """Sums over the good steps of an epoch, in memory that does not grow with it."""
 
     def __init__(self) -> None:
-        self.steps = self.clipped = 0
+        self.steps = self.clipped = self.batches = 0
         self.loss = 0.0
         self.norms: deque[float] = deque(maxlen=_NORMS)
 
@@ -371,11 +383,12 @@ class _Running:
 
     def state_dict(self) -> dict[str, Any]:
         norms = torch.tensor(list(self.norms), dtype=torch.float64)
-        return {"steps": self.steps, "clipped": self.clipped, "loss": self.loss, "norms": norms}
+        counts = {"steps": self.steps, "clipped": self.clipped, "batches": self.batches}
+        return {**counts, "loss": self.loss, "norms": norms}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.steps, self.clipped = state["steps"], state["clipped"]
-        self.loss = state["loss"]
+        self.loss, self.batches = state["loss"], state["batches"]
         self.norms.extend(state["norms"].tolist())
 
 

@@ -1,5 +1,6 @@
 """The optimizer by its name, and how its rate moves."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def optimizer_by_name(
     if not learned:
         raise ValueError("no parameter of the model is to be learned: all have requires_grad=False")
     # one kernel over all parameters; on a processor it takes a third of the time of a loop
-    if "fused" in known and all(p.device.type in ("cpu", "cuda") for p in learned):
+    able = all(p.device.type in ("cpu", "cuda") for p in learned)
+    if "fused" in known and able and not {"foreach", "differentiable"} & set(options):
         options.setdefault("fused", True)
     decays = "weight_decay" in known
     if weight_decay and not decays:
@@ -57,6 +59,19 @@ def optimizer_by_name(
         {"params": [p for p in learned if p.dim() < 2], "weight_decay": 0.0},
     ]
     return kind([g for g in groups if g["params"]], lr=learning_rate, **options)
+
+
+def restore_exactly(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """What `state_dict` gave, to the bit: torch casts numbers to the parameters' own kind."""
+    kept = copy.deepcopy(state)
+    optimizer.load_state_dict(kept)
+    learned = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [n for group in kept["param_groups"] for n in group["params"]]
+    for number, parameter in zip(numbers, learned, strict=True):
+        for name, value in kept["state"].get(number, {}).items():
+            if isinstance(value, torch.Tensor):
+                now = optimizer.state[parameter][name]
+                optimizer.state[parameter][name] = value.to(now.device)
 
 
 def _options(text: str, written: str, known: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ that were summed over all. The first process alone writes.
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -69,13 +69,6 @@ class Team:
     def averaging(self, module: nn.Module) -> nn.Module:
         """The module, with gradients that are averaged over all processes."""
         return module if self.size == 1 else DistributedDataParallel(module)
-
-    @staticmethod
-    def accumulating(module: nn.Module) -> AbstractContextManager[Any]:
-        """Gradients stay this process's own until a backward pass outside of the block."""
-        if isinstance(module, DistributedDataParallel):
-            return module.no_sync()
-        return nullcontext()
 
     @staticmethod
     def _device() -> torch.device:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.lanes import Streams
+from throughtime.data.lanes import Piece, Streams
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task
 
@@ -98,8 +98,10 @@ class TruncatedBPTT(Task):
     def measure(self) -> dict[str, float]:
         self.model.eval()
         state, total, count = None, 0.0, 0
+        device = next(self.model.parameters()).device
         for begin in range(0, self.validation.length, self.k1):
-            piece = self.validation.piece(begin, min(begin + self.k1, self.validation.length))
+            end = min(begin + self.k1, self.validation.length)
+            piece = Piece(*(t.to(device) for t in self.validation.piece(begin, end)))
             output, state = self.model(piece.input, state, reset=piece.reset)
             weight = piece.target.shape[0] * piece.target.shape[1]
             total += float(self.criterion(output, piece.target)) * weight
