@@ -182,3 +182,11 @@ def test_what_cannot_be_is_told(call, told):
 
 def test_no_gradient_at_all_is_a_norm_of_0():
     assert ByNorm(1.0)([torch.nn.Parameter(torch.zeros(3))]) == (0.0, False, 0.0, 1.0, {})
+
+
+def test_norms_whose_squares_overflow_are_no_crash():
+    clip = ZClip(warmup=2)
+    parameter = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    for norm in (1.0, 1e200, 1e200, 1.0):
+        parameter.grad = torch.full((1,), norm, dtype=torch.float64)
+        assert clip([parameter]).norm == norm

@@ -55,6 +55,8 @@ class Bench:
         if fault == "loss":
             loss = loss * math.inf
         loss.backward()
+        if fault == "buffer":
+            self.model.norm.running_var[2] = math.inf
         if fault == "gradient":
             self.model.head.weight.grad[0, 2] = math.nan
         if fault == "weights":
@@ -147,6 +149,17 @@ def test_bad_data_alone_never_lead_back():
     bench = Bench()
     assert {bench.step("input").action for _ in range(25)} == {"skipped"}
     assert bench.guard.retreats == 0
+
+
+def test_a_buffer_that_overflows_is_put_back_and_named():
+    bench = Bench()
+    for _ in range(3):
+        bench.step()
+    before = bench.state()
+    refused = bench.step("buffer")
+    assert (refused.cause, refused.where) == ("buffer", "norm.running_var")
+    assert refused.action == "skipped" and equal(bench.state(), before)
+    assert bench.step() is None
 
 
 def test_good_steps_between_end_a_row():

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from throughtime.training.optimizing import OPTIMIZERS, SCHEDULES, Rate, optimizer_by_name
+from throughtime.training.optimizing import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Rate,
+    optimizer_by_name,
+    restore_exactly,
+)
 
 
 def model():
@@ -76,6 +82,34 @@ def test_weight_decay_where_there_is_none_is_told():
         optimizer_by_name("rprop", model(), learning_rate=0.1, weight_decay=0.1)
     (group,) = optimizer_by_name("adamw", model(), learning_rate=0.1).param_groups
     assert group["weight_decay"] == 0.0  # and not torch's default
+
+
+def test_what_goes_against_fusing_is_not_fused():
+    for option in ("foreach=true", "differentiable=true"):
+        optimizer = optimizer_by_name(f"adam:{option}", model(), learning_rate=0.1)
+        assert not optimizer.param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_state_comes_back_to_the_bit(name):
+    ours, again = model().double(), model().double()
+    one = optimizer_by_name(name, ours, learning_rate=0.01)
+    other = optimizer_by_name(name, again, learning_rate=0.01)
+    x = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3)
+
+    def steps(network, optimizer, count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            optimizer.step()
+
+    steps(ours, one, 3)
+    again.load_state_dict(ours.state_dict())
+    restore_exactly(other, one.state_dict())
+    steps(ours, one, 3)
+    steps(again, other, 3)
+    for a, b in zip(ours.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_with_nothing_to_learn_there_is_no_optimizer():

@@ -185,3 +185,31 @@ def test_memory_does_not_grow_with_the_stream():
 def test_cuts_that_cannot_be_are_told(k1, k2):
     with pytest.raises(ValueError, match=f"got k1 {k1}, k2 {k2}"):
         task_of(k1=k1, k2=k2)
+
+
+@pytest.mark.parametrize("k2", [4, 7])
+def test_accumulated_pieces_carry_the_state_from_one_to_the_next(k2):
+    seen = []
+
+    class Recorded(TruncatedBPTT):
+        def loss(self, model, *tensors):
+            seen.append(float(tensors[3].sum()) if len(tensors) > 3 else 0.0)
+            return super().loss(model, *tensors)
+
+    for together in (1, 3):
+        task = task_of(k2=k2)
+        task.__class__ = Recorded
+        train(task, TrainingSettings(epochs=1, learning_rate=1e-12, accumulate=together))
+    half = len(seen) // 2
+    assert seen[:half] == pytest.approx(seen[half:], abs=1e-9) and len(set(seen)) > 4
+
+
+def test_looking_for_a_fault_leaves_the_carried_state_where_it_was():
+    given = documents(60)
+    given[0][25, 1] = torch.nan
+    plain, looked = task_of(given=given), task_of(given=given)
+    train(plain, TrainingSettings(epochs=1, accumulate=2))
+    before = looked.state_dict()
+    looked.load_state_dict(before)
+    train(looked, TrainingSettings(epochs=1, accumulate=2))
+    assert_same(plain.model.state_dict(), looked.model.state_dict())

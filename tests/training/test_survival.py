@@ -149,6 +149,71 @@ def test_two_processes_train_as_one(table, tmp_path, whole):
         torch.testing.assert_close(model[name], value, rtol=2e-2, atol=2e-3)
 
 
+TWO = """
+import sys
+import torch
+sys.path[:0] = sys.argv[1:3]
+from survivor import task
+from throughtime.training.loop import TrainingSettings, train
+from throughtime.training.processes import joined
+torch.set_num_threads(1)
+with joined() as team:
+    learned = task()
+    learned.team = team
+    if team.rank:  # begins elsewhere, and must not stay there
+        for parameter in learned.model.parameters():
+            parameter.data.add_(1.0)
+    bad = 12
+
+    def loss(model, window, target, whole=learned.loss):
+        global bad
+        bad -= 1
+        window = window.clone()
+        if bad >= 0 and team.rank == 0:  # in one process alone
+            window[0, 0] = torch.nan
+        return whole(model, window, target)
+
+    learned.loss = loss
+    how = TrainingSettings(epochs=2, schedule="cosine", budget=600.0, accumulate=2)
+    record, last = train(learned, how, team=team)
+    told = team.gathered((record.skipped_steps, record.retreats, record.steps, last))
+    one, other = told
+    assert one[:3] == other[:3], told
+    assert all(torch.equal(one[3][n], other[3][n]) for n in one[3]), told
+    if team.leads:
+        print(*one[:3])
+"""
+
+
+def test_two_processes_decide_alike_whatever_one_of_them_sees(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [*TORCHRUN, script, here, here.parent], capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr
+    skipped, retreats, steps = map(int, done.stdout.split())
+    assert skipped >= 6 and steps == 2 * 12 and retreats <= 1
+
+
+def test_two_processes_that_are_told_to_end_keep_their_step(table, tmp_path):
+    out = tmp_path / "model"
+    process = subprocess.Popen(
+        torchrun(table, out, "--checkpoint", "1h", "--epochs", "1000", "--patience", "1000"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(7)
+    assert process.poll() is None
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert "throughtime: interrupted after step " in told and "saved in" in told
+    (kept,) = checkpoints(out)
+    assert int(kept.name.removeprefix("checkpoint-")) > 0
+
+
 def test_when_one_dies_the_others_end_and_the_same_command_goes_on(table, tmp_path):
     out = tmp_path / "model"
     process = subprocess.Popen(
