@@ -27,7 +27,7 @@ from throughtime.training.loop import TrainingSettings, train
 
 SIZES = ((48, 24, 32), (64, 60, 32), (128, 100, 32))  # hidden, context, batch
 CLIPS = ("none", "norm:1", "value:0.5", "auto:0.1", "z:2.5", "agc:0.01")
-STEPS = 150
+STEPS = 400
 
 
 def task_of(hidden, context, batch):
