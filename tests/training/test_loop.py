@@ -159,6 +159,20 @@ def test_the_rate_follows_its_schedule():
     )
 
 
+def test_a_plateau_halves_the_rate():
+    how = TrainingSettings(epochs=30, learning_rate=0.3, schedule="plateau", patience=6)
+    record, _ = train(task_of(model_of()), how)
+    best, waited, rate, expected = float("inf"), 0, 0.3, []
+    for epoch in record.epochs:  # three epochs without a better one halve it
+        expected.append(rate)
+        waited = 0 if epoch.validation_error < best else waited + 1
+        best = min(best, epoch.validation_error)
+        if waited == 3:
+            rate, waited = rate / 2, 0
+    assert [e.learning_rate for e in record.epochs] == expected
+    assert rate < 0.3
+
+
 def test_a_budget_ends_it_and_what_was_learned_is_measured():
     began = time.perf_counter()
     record, _ = train(
@@ -169,7 +183,14 @@ def test_a_budget_ends_it_and_what_was_learned_is_measured():
     assert record.epochs and record.best_epoch
 
 
-class Interrupted(Forecasting):
+class Noisy(Forecasting):
+    """Draws from torch's own generator, as dropout does."""
+
+    def loss(self, model, *tensors):
+        return super().loss(model, *tensors) * (1 + 0.1 * torch.rand(()))
+
+
+class Interrupted(Noisy):
     """Gets a signal in the midst of an epoch."""
 
     at = 5
@@ -182,8 +203,9 @@ class Interrupted(Forecasting):
 
 
 def test_interrupted_and_resumed_it_is_as_if_nothing_had_been(tmp_path):
-    how = TrainingSettings(epochs=4, clip="z:2.5", schedule="cosine", optimizer="nadam")
+    how = TrainingSettings(epochs=4, clip="auto:0.3", schedule="cosine", optimizer="nadam")
     whole = task_of(model_of(), batch_size=30)
+    whole.__class__ = Noisy
     expected, expected_last = train(whole, how)
 
     parts = windows(wave(), 0, 200), windows(wave(), 200, 300)
@@ -193,6 +215,7 @@ def test_interrupted_and_resumed_it_is_as_if_nothing_had_been(tmp_path):
     told = f"interrupted after step 5, epoch 1; saved in {tmp_path}: the same command goes on"
     assert str(paused.value).startswith(told)
     second = task_of(model_of(seed=3), batch_size=30, seed=9)  # all of it comes from the checkpoint
+    second.__class__ = Noisy
     with Checkpoints(tmp_path, "one") as kept:
         found, last = train(second, how, kept=kept)
     assert_same(second.model.state_dict(), whole.model.state_dict())
