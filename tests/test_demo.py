@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from throughtime.comparing.fitting import fit
 from throughtime.comparing.sizes import config_for
-from throughtime.comparing.trials import fit
 from throughtime.data.problem import read_problem
 from throughtime.data.tables import Columns
 from throughtime.nn.models import build

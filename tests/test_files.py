@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from throughtime import files
+from throughtime.errors import InputError
+from throughtime.files import alone_in
 
 
 def names(folder):
@@ -101,3 +103,12 @@ def test_what_a_killed_write_leaves_is_known(tmp_path):
 
 def test_fingerprints_differ_for_different_bytes():
     assert files.fingerprint(b"a") == files.fingerprint(b"a") != files.fingerprint(b"b")
+
+
+def test_a_folder_is_one_processs_alone_and_free_again_after(tmp_path):
+    with alone_in(tmp_path / "run"):
+        told = f"process {os.getpid()} is at work here; wait for its end"
+        with pytest.raises(InputError, match=told), alone_in(tmp_path / "run"):
+            pass
+    with alone_in(tmp_path / "run"):
+        pass

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "throughtime"
 BASE = {"errors", "files", "plain"}  # standard library alone; anyone may use them
 ALLOWED = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "plain": set(),
     "runs": BASE,
     "nn": {*BASE, "_native"},

@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -7,6 +8,8 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from throughtime.errors import InputError
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -59,6 +62,43 @@ def write_folder_whole(folder: Path, files: dict[str, bytes]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(folder.parent)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """A folder that is this process's alone while the block lasts, by the file `lock` in it.
+
+    Raises InputError where another process has it. The system frees it however a process ends.
+    """
+    lock = None
+    while lock is None:
+        lock = _locked(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(lock, 20).decode(errors="replace").strip()
+        os.close(lock)
+        raise InputError(
+            str(folder),
+            f"{f'process {holder}' if holder else 'another process'} is at work here",
+            "wait for its end, or name another place with --out",
+        ) from None
+    if not (path.exists() and path.stat().st_ino == os.fstat(lock).st_ino):
+        os.close(lock)  # its owner removed it in between: it would hold nobody back
+        return None
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    return lock
 
 
 def is_left_over(found: Path, path: Path) -> bool:

@@ -17,9 +17,8 @@ from throughtime.comparing import trials
 from throughtime.comparing.sizes import config_for
 from throughtime.comparing.trials import Spec, compare, run_trial, trivial_kinds
 from throughtime.data.batches import WindowPlan
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns
 from throughtime.errors import InputError
+from throughtime.files import alone_in
 from throughtime.nn.storage import load
 from throughtime.runs import TrialRecord, read_record, write_record
 
@@ -115,31 +114,6 @@ def test_validation_chooses_the_seed_that_is_handed_over(
         assert_same(model.state_dict(), other.state_dict())
 
 
-def test_the_scaler_saw_the_training_part_alone(problem):
-    model, _ = trials.fit(
-        problem,
-        config_for(problem, "gru", "global", 100),
-        trials.TrainingSettings(epochs=1),
-        seed=0,
-    )
-    before = problem.table.times < problem.parts.borders[0]
-    assert float(model.normalizer.center) == pytest.approx(problem.table.values[before].mean())
-
-
-def test_the_scaler_saw_nothing_through_a_gap_at_the_border(tmp_path):
-    """What is filled in just before the border is drawn towards values that lie behind it."""
-    frames = []
-    for later in (0, 1000):
-        path = tmp_path / f"{later}.csv"
-        values = [f"{t % 7 + (t >= 70) * later}" if not 66 <= t < 73 else "" for t in range(100)]
-        path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
-        gap = read_problem(path, Columns(("y",), "t"), missing="interpolate", context=5)
-        settings = trials.TrainingSettings(epochs=1)
-        model, _ = trials.fit(gap, config_for(gap, "gru", "global", 100), settings, seed=0)
-        frames.append((float(model.normalizer.center), float(model.normalizer.spread)))
-    assert frames[0] == frames[1]
-
-
 def test_a_finished_comparison_is_read_back_and_not_done_again(
     comparison, problem, small_settings, monkeypatch
 ):
@@ -218,6 +192,16 @@ def test_a_folder_with_what_a_killed_run_left_is_taken(tmp_path):
     trials._claim(tmp_path, "whole")
     assert (tmp_path / "identity").read_text() == "whole"
     trials._claim(tmp_path, "whole")
+
+
+def test_two_comparisons_at_once_in_one_folder_are_one_too_many(problem, small_settings, tmp_path):
+    trials._claim(tmp_path, trials.comparison_identity(problem, small_settings))
+    with (
+        alone_in(tmp_path),
+        pytest.raises(InputError, match=r"process \d+ is at work here; wait for its end"),
+    ):
+        trials.compare(problem, small_settings, tmp_path)
+    assert not (tmp_path / "trials").exists()
 
 
 def test_a_damaged_mark_is_another_comparisons(tmp_path):

@@ -94,9 +94,9 @@ def fit(
     """
     import torch
 
+    from throughtime.comparing.fitting import data_spec, fit_identity, model_card
+    from throughtime.comparing.fitting import fit as run
     from throughtime.comparing.sizes import config_for
-    from throughtime.comparing.trials import data_spec, fit_identity, model_card
-    from throughtime.comparing.trials import fit as run
     from throughtime.nn.models import parameter_count
     from throughtime.nn.storage import check_free, save
     from throughtime.plain import to_json

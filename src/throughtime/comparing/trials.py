@@ -20,16 +20,17 @@ import numpy as np
 import torch
 
 from throughtime import __version__
+from throughtime.comparing.fitting import data_spec, fit, model_card
 from throughtime.comparing.sizes import config_for
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
 from throughtime.data.batches import Windows
 from throughtime.data.problem import Problem
 from throughtime.errors import InputError
-from throughtime.files import is_left_over, write_whole
+from throughtime.files import alone_in, is_left_over, write_whole
 from throughtime.insight.forecasters import context_of, diagnosis_of
 from throughtime.nn import storage
-from throughtime.nn.models import Forecaster, ModelConfig, Network, build, build_network
+from throughtime.nn.models import Forecaster, Network, build, build_network
 from throughtime.plain import to_json
 from throughtime.runs import (
     NAMES,
@@ -43,11 +44,8 @@ from throughtime.runs import (
     read_record,
     write_record,
 )
-from throughtime.training.checkpoints import Checkpoints
-from throughtime.training.forecasting import MEASURES, Forecasting, errors, forecasts
-from throughtime.training.loop import Trained, TrainingSettings, train
-from throughtime.training.processes import Team
-from throughtime.training.task import Watch, Writer
+from throughtime.training.forecasting import errors, forecasts
+from throughtime.training.loop import TrainingSettings
 
 T = TypeVar("T")
 
@@ -101,11 +99,26 @@ def compare(
     >>> record.verdict.headline
 
     ``jobs`` processes work side by side; from 2 on the caller's script needs the usual
-    ``if __name__ == "__main__"``. Raises InputError where the folder holds another comparison.
+    ``if __name__ == "__main__"``. Raises InputError where the folder holds another comparison,
+    or another process is at work in it.
     """
     began = time.perf_counter()
     identity = comparison_identity(problem, settings)
     _claim(folder, identity)
+    with alone_in(folder):
+        return _compared(problem, settings, folder, jobs, command, watch, began)
+
+
+def _compared(
+    problem: Problem,
+    settings: SettingsRecord,
+    folder: Path,
+    jobs: int,
+    command: str,
+    watch: Callable[[Progress], None] | None,
+    began: float,
+) -> ComparisonRecord:
+    """What is not yet done of a comparison whose folder is this process's."""
     finished = _kept(folder / "comparison.json", ComparisonRecord)
     if finished is not None and (folder / "model").is_dir():
         return finished
@@ -176,16 +189,6 @@ def comparison_identity(problem: Problem, settings: SettingsRecord) -> str:
     return hashlib.sha256((__version__ + to_json(data) + to_json(settings)).encode()).hexdigest()
 
 
-def fit_identity(
-    problem: Problem, config: ModelConfig, settings: TrainingSettings, seed: int, *further: object
-) -> str:
-    """A fingerprint of everything that weights depend on, but for when training ends."""
-    anytime = replace(settings, epochs=0, patience=0, budget=None)
-    data = replace(problem.record, path="")
-    parts = [__version__, seed, to_json(data), to_json(config), to_json(anytime), *further]
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-
-
 def trivial_kinds(problem: Problem) -> list[str]:
     """The trivial forecasts that this problem admits."""
     plan = problem.plan
@@ -226,67 +229,6 @@ def run_trial(
     storage.save(model, home / "model", data_spec(problem), model_card(problem, "", model))
     write_record(home / "record.json", record)
     return record
-
-
-def fit(
-    problem: Problem,
-    config: ModelConfig,
-    settings: TrainingSettings,
-    seed: int,
-    watch: Watch | Callable[[EpochRecord], None] | None = None,
-    *,
-    team: Team | None = None,
-    kept: Checkpoints | None = None,
-    writer: Writer | None = None,
-    decided_by: str = MEASURES[0],
-    device: str = "cpu",
-) -> tuple[Network, Trained]:
-    """Build and train one network on a problem; the scaler sees the training part alone."""
-    model = build_network(config)
-    model.normalizer.fit(problem.parts.training_rows)
-    model.to(device)
-    task = Forecasting(
-        model,
-        problem.parts.training,
-        problem.parts.validation,
-        error_scale=problem.error_scale,
-        batch_size=settings.batch_size,
-        seed=seed,
-        decided_by=decided_by,
-        team=team,
-    )
-    return model, train(task, settings, team=team, kept=kept, watch=watch, writer=writer)
-
-
-def data_spec(problem: Problem) -> storage.DataSpec:
-    """What a model must know of its table."""
-    table = problem.table
-    return storage.DataSpec(
-        targets=table.targets,
-        inputs=table.columns[len(table.targets) :],
-        time=table.time,
-        group=table.group,
-        clock=(table.clock.kind, table.clock.count, table.clock.unit),
-        missing=table.missing,
-    )
-
-
-def model_card(problem: Problem, headline: str, model: Forecaster) -> str:
-    """A few lines for people who find the folder."""
-    record, config = problem.record, model.config
-    return f"""# {config.kind}: {", ".join(record.targets)}, {config.horizon} steps ahead
-
-Forecasts {", ".join(record.targets)} {config.horizon} steps of {record.step} ahead from the last
-{config.context}; further inputs: {", ".join(record.inputs) or "none"}.
-
-- Trained by throughtime {__version__} on {record.windows[0]} windows of `{Path(record.path).name}`
-  (SHA-256 {record.fingerprint[:16]}...), before {record.borders[0]}.
-- {model.parameter_count()} parameters, normalization: {config.normalize}.
-- {headline or "One trial of a comparison."}
-
-`throughtime predict FOLDER new.csv -o out.csv` uses it. It knows nothing of what is not in its
-columns, and its error was measured on one stretch of time alone.
-"""
 
 
 def _trained(

@@ -19,7 +19,7 @@ _ADDING_SOLVED = 1e-3  # mean squared error
 _CLASSES_SOLVED = 0.99  # of all answers right
 
 
-class Task(ABC):
+class GeneratedTask(ABC):
     """One way to ask for what lies far back. `length` is the distance that must be bridged."""
 
     inputs: int  # I
@@ -52,7 +52,7 @@ class Task(ABC):
         """Whether that is a solution."""
 
 
-class Adding(Task):
+class Adding(GeneratedTask):
     """The sum of the two numbers that are marked (Hochreiter and Schmidhuber 1997, section 5.4).
 
     Numbers uniform in [0, 1], one marked in each half, as in Bai et al. 2018. Chance: the variance
@@ -86,7 +86,7 @@ class Adding(Task):
         return score < _ADDING_SOLVED
 
 
-class Copy(Task):
+class Copy(GeneratedTask):
     """Ten symbols, a bell `length` steps after the last, then the ten again (Arjovsky et al. 2016).
 
     Of eight kinds, between blanks 0, the bell 9; T = length + 20. Chance: blanks are foreseen, each
@@ -123,7 +123,7 @@ class Copy(Task):
         return score >= _CLASSES_SOLVED
 
 
-class TemporalOrder(Task):
+class TemporalOrder(GeneratedTask):
     """In which order two rare symbols came (Hochreiter and Schmidhuber 1997, section 5.6, task 6a).
 
     X or Y in the second tenth of the sequence and again in the fifth, as in Pascanu et al. 2013;
@@ -154,12 +154,12 @@ class TemporalOrder(Task):
         return score >= _CLASSES_SOLVED
 
 
-_TASKS: MappingProxyType[str, Callable[[int], Task]] = MappingProxyType(
+_TASKS: MappingProxyType[str, Callable[[int], GeneratedTask]] = MappingProxyType(
     {kind.name: kind for kind in (Adding, Copy, TemporalOrder)}
 )
 
 
-def task_by_name(name: str, length: int) -> Task:
+def task_by_name(name: str, length: int) -> GeneratedTask:
     """A task over sequences of that length. Raises ValueError for a name or a length that is none.
 
     >>> task_by_name("copy", 100).chance

@@ -9,15 +9,13 @@ A process that dies in the midst of writing leaves the checkpoint before; one th
 found by its checksum, and the one before it is taken. Two are kept.
 """
 
-import fcntl
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 from throughtime.errors import InputError
-from throughtime.files import is_left_over, write_whole
+from throughtime.files import alone_in, is_left_over, write_whole
 from throughtime.training.packing import DamagedError, pack, unpack
 
 _NAME = "checkpoint-"
@@ -48,43 +46,18 @@ class Checkpoints:
         self.every = every
         self._tell = tell or _say_nothing
         self._last = time.monotonic()
-        self._lock: int | None = None
+        self._alone = alone_in(folder)
         self._full: str | None = None  # the last trouble with writing, told once
 
     def __enter__(self) -> Self:
-        while self._lock is None:
-            self._lock = self._locked()
+        self._alone.__enter__()
         for path in self.folder.iterdir():  # of a process that was killed while it wrote
             if any(is_left_over(path, known) for known in self._names(path)):
                 path.unlink()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            os.close(self._lock)  # and with it the lock
-            self._lock = None
-
-    def _locked(self) -> int | None:
-        """The lock file, locked: the system frees it however this process ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(lock, 20).decode(errors="replace").strip()
-            os.close(lock)
-            raise InputError(
-                str(self.folder),
-                f"{f'process {holder}' if holder else 'another process'} is training here",
-                "wait for its end, or name another place with --out",
-            ) from None
-        if not (path.exists() and path.stat().st_ino == os.fstat(lock).st_ino):
-            os.close(lock)  # its owner removed it in between: it would hold nobody back
-            return None
-        os.ftruncate(lock, 0)
-        os.write(lock, str(os.getpid()).encode())
-        return lock
+        self._alone.__exit__(None, None, None)
 
     def newest(self) -> Any | None:
         """The state of the newest checkpoint that is whole; None where there is none yet."""

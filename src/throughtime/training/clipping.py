@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 Groups = Mapping[str, Iterable[Tensor]]
@@ -222,16 +223,16 @@ class AGC(Clipper):
 
     @torch.no_grad()
     def _clip(self, owners: list[Tensor], norm: Tensor, value: float) -> Clipped:
-        clipped = False
+        factors: list[Tensor] = []
         for parameter in owners:
             gradient = parameter.grad
             if gradient is None or parameter.dim() < 2:
                 continue
-            most = parameter.flatten(1).norm(dim=1).clamp(min=self.smallest) * self.share
-            size = gradient.flatten(1).norm(dim=1)
-            factor = torch.where(size > most, most / size, torch.ones_like(size))
-            clipped = clipped or bool((factor < 1).any())
-            gradient.mul_(factor.view(-1, *(1,) * (gradient.dim() - 1)))
+            most = vector_norm(parameter.flatten(1), dim=1).clamp_(min=self.smallest)
+            size = vector_norm(gradient.flatten(1), dim=1)
+            factors.append(most.mul_(self.share).div_(size).clamp_(max=1.0))  # x / 0 is no bound
+            gradient.mul_(factors[-1].view(-1, *(1,) * (gradient.dim() - 1)))
+        clipped = bool(factors) and float(torch.cat(factors).min()) < 1
         return Clipped(value, clipped, _norm(owners) if clipped else value)
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.errors import PausedError
+from throughtime.insight.callbacks import Writer
 from throughtime.insight.finiteness import locate
 from throughtime.plain import from_plain, to_json
 from throughtime.runs import EpochRecord, Finding, TrainingRecord
@@ -33,7 +34,7 @@ from throughtime.training.guard import Guard
 from throughtime.training.interrupts import held_back
 from throughtime.training.optimizing import Rate, optimizer_by_name, restore_exactly
 from throughtime.training.processes import Team
-from throughtime.training.task import Batch, Task, Watch, Writer
+from throughtime.training.task import Batch, Task, Watch
 
 _NORMS = 10_000  # gradient norms of an epoch that its median is taken of: the latest
 _TICK = 0.1  # seconds between two words to a progress bar

@@ -46,18 +46,6 @@ class Task(ABC):
         """Go on from there."""
 
 
-class Writer(Protocol):
-    """What is needed of `torch.utils.tensorboard.SummaryWriter`."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
-        """A number at a step."""
-        ...
-
-    def add_text(self, tag: str, text_string: str, global_step: int) -> Any:
-        """A text at a step."""
-        ...
-
-
 class Watch(Protocol):
     """Is told how it goes."""
 
