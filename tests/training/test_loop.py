@@ -183,6 +183,13 @@ def test_a_budget_ends_it_and_what_was_learned_is_measured():
     assert record.epochs and record.best_epoch
 
 
+def test_within_a_budget_the_rate_comes_to_its_end():
+    how = TrainingSettings(epochs=10_000, patience=9999, budget=0.5, schedule="linear")
+    record, _ = train(task_of(model_of()), how)
+    assert record.epochs[-1].learning_rate < 0.2 * how.learning_rate
+    assert record.epochs[0].learning_rate > record.epochs[-1].learning_rate
+
+
 class Noisy(Forecasting):
     """Draws from torch's own generator, as dropout does."""
 
