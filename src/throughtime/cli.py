@@ -23,4 +23,4 @@ for command in (compare, fit, predict, inspect, report, info):
 
 def main() -> None:
     """Run the command line."""
-    run_to_the_end(app, keeps=sys.argv[1:2] in (["compare"], ["fit"]))
+    run_to_the_end(app, keeps=sys.argv[1:2] == ["compare"])

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, PausedError
 from throughtime.training.checkpoints import Checkpoints
 
 STATE = {"weights": torch.arange(4.0)}
@@ -82,6 +82,19 @@ def test_a_second_process_is_refused_and_told_whose_it_is(tmp_path):
     assert done.returncode == 1
     assert f"process {os.getpid()} is at work here; wait for its end" in done.stderr
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("how, number", [(KeyboardInterrupt, 2), (SystemExit, 15)])
+def test_ended_at_once_it_claims_what_is_there_and_nothing_else(tmp_path, how, number):
+    with pytest.raises(how), Checkpoints(tmp_path, "one"):
+        raise how  # nothing was kept yet, and nothing is claimed
+    written(tmp_path, 3, 7)
+    told = pytest.raises(PausedError, match="after step 7: the same command")
+    with told as paused, Checkpoints(tmp_path, "one"):
+        raise how
+    assert paused.value.args[1] == number
+    with pytest.raises(ValueError), Checkpoints(tmp_path, "one"):
+        raise ValueError  # a fault stays a fault
 
 
 def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path):

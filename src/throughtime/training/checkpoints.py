@@ -12,9 +12,10 @@ found by its checksum, and the one before it is taken. Two are kept.
 import time
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from typing import Any, Self
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, PausedError
 from throughtime.files import alone_in, is_left_over, write_whole
 from throughtime.training.packing import DamagedError, pack, unpack
 
@@ -56,8 +57,16 @@ class Checkpoints:
                 path.unlink()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._alone.__exit__(None, None, None)
+        # a second signal ends a training at once: what an earlier step kept is still there
+        if kind in (KeyboardInterrupt, SystemExit) and (kept := self._all()):
+            step = int(kept[0].name.removeprefix(_NAME))
+            raise PausedError(
+                f"interrupted; {self.folder} keeps what there was after step {step}: the same "
+                "command goes on from there",
+                SIGINT if kind is KeyboardInterrupt else SIGTERM,
+            ) from None
 
     def newest(self) -> Any | None:
         """The state of the newest checkpoint that is whole; None where there is none yet."""
