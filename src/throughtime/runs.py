@@ -18,6 +18,12 @@ T = TypeVar("T")
 
 ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
 TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
+PROBLEMS = {  # what may be asked, and what one of its items is
+    "forecasting": "windows",
+    "sequences": "sequences",
+    "steps": "sequences",
+    "tokens": "steps",
+}
 NAMES = {  # of every kind of model, for people
     "mean": "mean of the window",
     "persistence": "persistence",
@@ -191,6 +197,7 @@ class DataRecord:
     windows: tuple[int, int, int]  # training, validation, test
     borders: tuple[str, str]  # times at which validation and test begin
     choices: tuple[ChoiceRecord, ...]
+    kind: str = "forecasting"  # of PROBLEMS
 
 
 @dataclass(frozen=True)

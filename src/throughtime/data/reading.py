@@ -7,7 +7,9 @@ that names it. Rows are counted as the file's lines, the header among them, from
 import csv
 import gzip
 import io
+import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,18 +56,18 @@ def listed(words: Sequence[str], between: str = ", ") -> str:
 
 
 def read_frame(
-    path: Path, delimiter: str | None = None, labels: str | None = None
+    path: Path, delimiter: str | None = None, labels: Sequence[str | None] = ()
 ) -> tuple[pl.DataFrame, Source]:
     """Read a table; columns of a CSV stay text, stripped, with missing values as null.
 
     >>> frame, source = read_frame(Path("data.csv"))
 
-    ``labels``: a column of names, in which words like NA are no missing values.
+    ``labels``: columns of names, in which words like NA are no missing values.
 
     Raises InputError for a missing, empty, damaged, foreign or ragged file.
     """
     where = str(path)
-    raw = _read_bytes(path)
+    raw = read_bytes(path)
     mark = fingerprint(raw)
     for first_bytes, (kind, reader) in _BINARY.items():
         if raw.startswith(first_bytes):
@@ -81,7 +83,7 @@ def read_frame(
         choices.append(Choice("format", "CSV in gzip", "by its first bytes"))
     frame, header, found = _read_csv(raw, where, delimiter)
     frame = frame.select(
-        pl.when(pl.col(name).str.to_lowercase().is_in([""] if name == labels else MISSING_WORDS))
+        pl.when(pl.col(name).str.to_lowercase().is_in([""] if name in labels else MISSING_WORDS))
         .then(None)
         .otherwise(pl.col(name))
         .alias(name)
@@ -111,9 +113,13 @@ def _read_binary(
     return frame
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """All of a file. Raises InputError where there is none, or it changes while it is read."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            raw = file.read()
+            after = os.fstat(file.fileno())
     except FileNotFoundError:
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(str(path), "no such file", nearest(path.name, sorted(there))) from None
@@ -121,6 +127,9 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(str(path), "this is a folder", "name one file in it") from None
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror})", "check it") from None
+    regular = stat.S_ISREG(before.st_mode)
+    if regular and (before.st_size, before.st_mtime_ns) != (len(raw), after.st_mtime_ns):
+        raise InputError(str(path), "changed while it was read", "wait until it is written whole")
     return raw
 
 

@@ -75,14 +75,14 @@ def read_table(
     """
     if missing not in MISSING:
         raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
-    frame, source = read_frame(path, delimiter, labels=columns.group)
+    frame, source = read_frame(path, delimiter, labels=(columns.group,))
     choices = list(source.choices)
     where = source.path
     for name in (*(columns.targets or ()), *(columns.inputs or ()), columns.group, columns.time):
         if name not in (None, "none") and name not in frame.columns:
             raise InputError(where, f"no column {name!r}", nearest(str(name), frame.columns))
 
-    time, times, choice = _find_time(frame, columns, source)
+    time, times, choice = find_time(frame, columns, source)
     choices.append(choice)
     group = columns.group
     rest = [name for name in frame.columns if name not in (time, group)]
@@ -95,8 +95,8 @@ def read_table(
         raise InputError(
             where, f"column {twice!r} cannot be both time or group and values", "choose one part"
         )
-    values = np.column_stack([_numbers(frame[name], source) for name in used])
-    _refuse_extreme(values, used, source)
+    values = np.column_stack([numbers_of(frame[name], source) for name in used])
+    refuse_extreme(values, used, source)
 
     pieces = _pieces(frame, group, source)
     clock = timeline.ROWS
@@ -131,7 +131,7 @@ def read_table(
 # -------------------------------------------------------------------- which column is what
 
 
-def _find_time(
+def find_time(
     frame: pl.DataFrame, columns: Columns, source: Source
 ) -> tuple[str | None, Times, Choice]:
     in_order = Times("row", np.arange(len(frame), dtype=np.int64), "rows in order")
@@ -175,16 +175,16 @@ def _find_columns(
     frame: pl.DataFrame, rest: list[str], columns: Columns, source: Source
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[Choice]]:
     choices: list[Choice] = []
-    share = {name: _numeric_share(frame[name]) for name in rest}
+    share = {name: numeric_share(frame[name]) for name in rest}
     numeric = [name for name in rest if share[name] == 1]
     targets = columns.targets
     nearly = [name for name in rest if 0.5 < share[name] < 1 and name not in (targets or ())]
     if nearly and columns.inputs is None:
         # a numeric column with a slip in it: name the slip rather than drop the column
-        _numbers(frame[nearly[0]], source)
+        numbers_of(frame[nearly[0]], source)
     if targets is None:
         if not numeric:
-            raise _no_numbers(frame, rest, source)
+            raise _nonumbers_of(frame, rest, source)
         if len(numeric) > 1:
             found = f"{len(numeric)} numeric columns ({', '.join(numeric[:8])})"
             raise InputError(source.path, found, "choose what to forecast with --target")
@@ -204,7 +204,7 @@ def _find_columns(
     return tuple(dict.fromkeys(targets)), tuple(dict.fromkeys(inputs)), choices
 
 
-def _numeric_share(column: pl.Series) -> float:
+def numeric_share(column: pl.Series) -> float:
     """Which part of the values present are numbers; 0 where none is present."""
     present = column.drop_nulls()
     if not len(present):
@@ -214,7 +214,7 @@ def _numeric_share(column: pl.Series) -> float:
     return 1 - present.cast(pl.Float64, strict=False).null_count() / len(present)
 
 
-def _numbers(column: pl.Series, source: Source) -> np.ndarray:
+def numbers_of(column: pl.Series, source: Source) -> np.ndarray:
     """A column as float64, NaN where missing; an error for the first text in it."""
     if column.dtype != pl.String and not column.dtype.is_numeric():
         raise InputError(
@@ -233,7 +233,7 @@ def _numbers(column: pl.Series, source: Source) -> np.ndarray:
     return numbers.fill_null(np.nan).to_numpy()
 
 
-def _no_numbers(frame: pl.DataFrame, rest: list[str], source: Source) -> InputError:
+def _nonumbers_of(frame: pl.DataFrame, rest: list[str], source: Source) -> InputError:
     """No column could be forecast: the first text that stands in the way."""
     name = next((name for name in reversed(rest) if frame[name].null_count() < len(frame)), None)
     if name is None:
@@ -257,7 +257,7 @@ def _decimal_point(text: str) -> str:
     return "a decimal comma? write points (where no other comma stands: sed 's/,/./g' FILE)"
 
 
-def _refuse_extreme(values: np.ndarray, names: Sequence[str], source: Source) -> None:
+def refuse_extreme(values: np.ndarray, names: Sequence[str], source: Source) -> None:
     rows, at = np.nonzero(np.abs(values) > _LARGEST)
     if rows.size:
         value = float(values[rows[0], at[0]])

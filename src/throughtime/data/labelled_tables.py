@@ -1,0 +1,254 @@
+"""A table with a column of answers to sequences: one each, or one for every step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from throughtime.data.collection import Read, codes_of
+from throughtime.data.reading import Choice, Source, listed, read_frame
+from throughtime.data.sequences import SequenceSpec
+from throughtime.data.tables import (
+    Columns,
+    find_time,
+    numbers_of,
+    numeric_share,
+    refuse_extreme,
+)
+from throughtime.errors import InputError, nearest
+
+GAP = "time gap"  # of a step to the one before, in usual steps
+
+
+@dataclass(frozen=True)
+class LabelledColumns:
+    """Which columns play which part; None lets the reader choose, and say what it chose."""
+
+    label: str
+    group: str | None = None  # tells sequences apart; none: one sequence
+    time: str | None = None  # "none": rows are in order of time
+    inputs: tuple[str, ...] | None = None
+    categorical: tuple[str, ...] = ()  # columns of words, or of numbers that are names
+    part: str | None = None  # says train, validation or test
+
+
+def read_labelled(
+    path: Path,
+    columns: LabelledColumns,
+    *,
+    delimiter: str | None = None,
+    static: Path | None = None,
+    learned: SequenceSpec | None = None,
+) -> Read:
+    """Read labelled sequences from CSV, Parquet or Arrow.
+
+    >>> read = read_labelled(Path("steps.csv"), LabelledColumns("activity", group="person"))
+
+    Rows with the same ``group`` are a sequence, in order of time. Where the label is the same in
+    all rows of every group it is the sequence's, else each row has its own; an empty one is
+    unknown. Times whose steps differ add a column: the gap to the row before, in usual steps.
+    ``static``: a table with a row for each group, whose columns every step then has.
+    ``learned``: the columns a model learned, whose label may be absent.
+
+    Raises InputError naming file, row and column.
+    """
+    names = (columns.label, columns.group, *columns.categorical, columns.part)
+    frame, source = read_frame(path, delimiter, labels=names)
+    choices = list(source.choices)
+    if static is not None:
+        frame = _with_static(frame, static, columns.group, source)
+        choices.append(Choice("static", static.name, "a row for each group", "--static"))
+    label = columns.label if columns.label in frame.columns or learned is None else None
+    asked = (label, columns.group, columns.part, *columns.categorical, *(columns.inputs or ()))
+    for name in (*asked, columns.time):
+        if name not in (None, "none") and name not in frame.columns:
+            raise InputError(source.path, f"no column {name!r}", nearest(str(name), frame.columns))
+    order, lengths, groups = _sequences(frame, columns.group, source)
+    time, times, choice = find_time(
+        frame.select(n for n in frame.columns if n not in asked),
+        Columns(time=columns.time),
+        source,
+    )
+    choices.append(choice)
+    taken = {label, columns.label, columns.group, columns.part, time, *columns.categorical}
+    rest = [name for name in frame.columns if name not in taken]
+    numeric = columns.inputs
+    if numeric is None:
+        numeric = tuple(name for name in rest if numeric_share(frame[name]) == 1)
+        left = [name for name in rest if name not in numeric]
+        reason = "the numeric columns" + (f"; not {', '.join(left)}" if left else "")
+        choices.append(Choice("inputs", listed(numeric) or "none", reason, "--inputs"))
+    numeric = tuple(name for name in numeric if name not in columns.categorical)
+    if not numeric and not columns.categorical:
+        raise InputError(source.path, "no column to learn from", "name some with --inputs")
+    blocks = [numbers_of(frame[name], source) for name in numeric]
+    values = np.column_stack(blocks)[order] if blocks else np.empty((len(order), 0))
+    refuse_extreme(values, numeric, source)
+    codes, vocabularies = None, ()
+    if columns.categorical:
+        words = [_words(frame[name])[order] for name in columns.categorical]
+        codes, vocabularies = codes_of(
+            [w.tolist() for w in words], learned.categories if learned else None
+        )
+    rows = order + source.first_row
+    if time is not None:
+        gap = _gaps(times.values[order], lengths, rows, source, time)
+        irregular = len(np.unique(gap)) > 2  # the first of a sequence is 0
+        if irregular if learned is None else GAP in learned.numbers:
+            values, numeric = np.column_stack([values, gap]), (*numeric, GAP)
+            choices.append(Choice(GAP, "an input", "the time step is not regular", "--time none"))
+    begins = np.cumsum(lengths) - lengths
+    answers, every_step = _answers(frame, label, order, lengths, begins)
+    return Read(
+        values=values,
+        lengths=lengths,
+        columns=numeric,
+        words=answers,
+        numbers=None,
+        every_step=every_step if learned is None else learned.every_step,
+        part=_parts(frame, columns.part, order, lengths, begins, source),
+        where=source.path,
+        fingerprint=source.fingerprint,
+        rows=[(source.path, int(row)) for row in rows[begins]],
+        names=groups,
+        codes=codes,
+        code_columns=columns.categorical,
+        categories=vocabularies,
+        label=columns.label,
+        source="table",
+        time=time,
+        group=columns.group,
+        choices=tuple(choices),
+        step_rows=rows,
+    )
+
+
+def _sequences(
+    frame: pl.DataFrame, group: str | None, source: Source
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The rows, sequence by sequence; how many each has; their names. In the file's order."""
+    if group is None:
+        return np.arange(len(frame)), np.array([len(frame)]), ()
+    if frame[group].null_count():
+        index = int(frame[group].is_null().arg_max() or 0)
+        raise InputError(
+            f"{source.path}, row {source.row(index)}, column {group!r}",
+            "a row without a group",
+            "fill it in or remove the row",
+        )
+    names, first, of, counts = np.unique(
+        _words(frame[group]).astype(str), return_index=True, return_inverse=True, return_counts=True
+    )
+    ranked = np.argsort(first)  # by first appearance
+    rank = np.empty_like(ranked)
+    rank[ranked] = np.arange(len(ranked))
+    order = np.argsort(rank[of], kind="stable")
+    return order, counts[ranked], tuple(names[ranked].tolist())
+
+
+def _words(column: pl.Series) -> np.ndarray:
+    return column.cast(pl.String).to_numpy()
+
+
+def _gaps(
+    times: np.ndarray, lengths: np.ndarray, rows: np.ndarray, source: Source, name: str
+) -> np.ndarray:
+    """Time since the step before, in usual steps; 0 at each beginning."""
+    gap = np.diff(times, prepend=times[:1])
+    begins = np.cumsum(lengths) - lengths
+    inside = np.ones(len(times), dtype=bool)
+    inside[begins] = False
+    back = np.flatnonzero(inside & (gap <= 0))
+    if back.size:
+        at = int(back[0])
+        found = "the time of the row before it again" if gap[at] == 0 else "time goes back"
+        raise InputError(
+            f"{source.path}, row {rows[at]}, column {name!r}",
+            f"{found} (row {rows[at - 1]} of the same sequence)",
+            "sort the rows by time, or name the column that tells sequences apart with --group",
+        )
+    usual = float(np.median(gap[inside])) if inside.any() else 1.0
+    return np.where(inside, gap / usual, 0.0)
+
+
+def _answers(
+    frame: pl.DataFrame,
+    label: str | None,
+    order: np.ndarray,
+    lengths: np.ndarray,
+    begins: np.ndarray,
+) -> tuple[list[str | None] | None, bool]:
+    """The answers of sequences, or of all steps."""
+    if label is None:
+        return None, False
+    words = (
+        _words(frame[label].fill_null(""))[order]
+        if frame[label].dtype == pl.String
+        else (frame[label].cast(pl.String).fill_null("").to_numpy()[order])
+    )
+    constant = words == np.repeat(words[begins], lengths)
+    every_step = not constant.all() or len(lengths) == 1
+    chosen = words if every_step else words[begins]
+    return [w or None for w in chosen.tolist()], every_step
+
+
+def _parts(
+    frame: pl.DataFrame,
+    name: str | None,
+    order: np.ndarray,
+    lengths: np.ndarray,
+    begins: np.ndarray,
+    source: Source,
+) -> np.ndarray | None:
+    if name is None:
+        return None
+    words = _words(frame[name].fill_null(""))[order].astype(str)
+    strange = (words != np.repeat(words[begins], lengths)) | ~np.isin(
+        words, ("train", "validation", "test")
+    )
+    if strange.any():
+        at = int(strange.argmax())
+        raise InputError(
+            f"{source.path}, row {order[at] + source.first_row}, column {name!r}",
+            f"{words[at]!r}",
+            "write train, validation or test, the same in all rows of a sequence",
+        )
+    return words[begins]
+
+
+def _with_static(
+    frame: pl.DataFrame, path: Path, group: str | None, source: Source
+) -> pl.DataFrame:
+    """The table with the columns of another that has a row for each group."""
+    if group is None:
+        raise InputError("--static", "no --group", "name the column that tells sequences apart")
+    static, other = read_frame(path, labels=(group,))
+    if group not in static.columns:
+        raise InputError(other.path, f"no column {group!r}", nearest(group, static.columns))
+    twice = static[group].is_duplicated()
+    if twice.any():
+        row = other.row(int(twice.arg_max() or 0))
+        raise InputError(
+            f"{other.path}, row {row}, column {group!r}", "a group again", "one row for each group"
+        )
+    both = sorted((set(static.columns) & set(frame.columns)) - {group})
+    if both:
+        raise InputError(other.path, f"column {both[0]!r} is in both tables", "rename one of them")
+    static = static.with_columns(pl.col(group).cast(frame[group].dtype, strict=False))
+    lacking = frame.filter(~pl.col(group).is_in(static[group].to_list()))
+    if len(lacking):
+        raise InputError(
+            other.path,
+            f"no row for {group} {lacking.item(0, group)!r} of {source.path}",
+            "give a row for each group",
+        )
+    return frame.join(static, on=group, how="left", maintain_order="left")
+
+
+def labelled_columns(spec: SequenceSpec) -> LabelledColumns:
+    """The columns a model learned."""
+    given = [
+        n for n in spec.numbers if n != GAP and not n.endswith(("(observed)", "(steps since)"))
+    ]
+    return LabelledColumns(spec.label, spec.group, spec.time or "none", tuple(given), spec.codes)

@@ -1,0 +1,172 @@
+"""Answers to whole sequences, or to each of their steps, as a task to be trained."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.data.buckets import Buckets, in_order, prefetched
+from throughtime.data.sequences import SequenceProblem
+from throughtime.nn.sequence_models import SequenceNetwork
+from throughtime.training.processes import Team
+from throughtime.training.task import Batch, Task
+
+CLASS_MEASURES = ("cross-entropy", "error")  # nats; share of wrong answers
+NUMBER_MEASURES = ("mae", "rmse")
+_EVALUATION = {"batch_size": 512, "batch_steps": 100_000}
+
+
+class Labelling(Task):
+    """A network learns answers to sequences, in batches of like length.
+
+    >>> task = Labelling(model, problem, batch_size=32, batch_steps=20_000, seed=0)
+
+    Measures over the validation part: cross-entropy and share of wrong answers, or mean absolute
+    and root mean squared error, each target by the spread of its training part.
+    """
+
+    def __init__(
+        self,
+        model: SequenceNetwork,
+        problem: SequenceProblem,
+        *,
+        batch_size: int,
+        batch_steps: int,
+        seed: int,
+        decided_by: str = "",
+        team: Team | None = None,
+    ) -> None:
+        self.model = self.network = model
+        self.problem = problem
+        self.measures = CLASS_MEASURES if problem.answers.classes else NUMBER_MEASURES
+        self.decided_by = decided_by or self.measures[0]
+        self.team = team or Team()
+        self.buckets = Buckets(
+            problem.sequences.lengths[problem.training],
+            batch_size=batch_size,
+            batch_steps=batch_steps,
+            seed=seed,
+        )
+        self.steps = len(self.buckets)
+
+    def batches(self) -> Iterator[Batch]:
+        for _, batch in prefetched(self._batch, self.buckets.rest()):
+            self.buckets.took()
+            yield batch
+        self.buckets.end()
+
+    def _batch(self, drawn: Tensor) -> Batch:
+        index = self.problem.training[drawn]
+        own = self.team.share(index)
+        tensors = self.problem.batch(own if len(own) else index[:1])
+        known = known_answers(self.problem, tensors[2])
+        if not known:  # a loss over nothing would be NaN
+            tensors = (tensors[0], tensors[1], torch.zeros_like(tensors[2]))
+        return Batch(tensors, known if len(own) else 0)
+
+    def loss(self, model: nn.Module, *tensors: Tensor) -> Tensor:
+        assert isinstance(model, SequenceNetwork)
+        return model.loss(*tensors)
+
+    def measure(self) -> dict[str, float]:
+        own = self.team.share(self.problem.validation)
+        sums = [0.0, 0.0, 0.0]
+        if len(own):
+            first, second = errors_of_sequences(self.network, self.problem, own)
+            there = ~first.isnan()
+            counts = answers_of_sequences(self.problem, own)[there].double()
+            sums = [
+                float((first[there] * counts).sum()),
+                float((second[there] * counts).sum()),
+                float(counts.sum()),
+            ]
+        one, other, count = self.team.summed(sums)
+        if self.problem.answers.classes:
+            measures = {"cross-entropy": other / count, "error": one / count}
+        else:
+            measures = {"mae": one / count, "rmse": (other / count) ** 0.5}
+        return {self.decided_by: measures[self.decided_by], **measures}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.buckets.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.buckets.load_state_dict(state)
+
+
+def known_answers(problem: SequenceProblem, wanted: Tensor) -> int:
+    """How many answers of a batch are known."""
+    if problem.answers.classes:
+        return int((wanted >= 0).sum())
+    return int((~wanted.isnan()).any(dim=-1).sum())
+
+
+def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
+    """How many known answers each sequence has, [n]."""
+    answers = problem.answers
+    if not answers.every_step:
+        return torch.ones(len(index), dtype=torch.int64)
+    known = answers.values >= 0 if answers.classes else ~answers.values.isnan().any(dim=-1)
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), known.cumsum(0)])
+    starts = problem.sequences.starts
+    return before[starts[index + 1]] - before[starts[index]]
+
+
+@torch.no_grad()
+def answers_to(model: SequenceNetwork, problem: SequenceProblem, index: Tensor) -> Tensor:
+    """Raw answers to some sequences, [n,O], or of all their steps end to end, [r,O]."""
+    model.eval()
+    found: list[Tensor] = []
+    at: list[Tensor] = []
+    lengths = problem.sequences.lengths[index]
+    ends = lengths.cumsum(0)
+    for batch in in_order(lengths, **_EVALUATION):
+        x, sizes = problem.sequences.padded(index[batch])
+        answer = model.answer(x, sizes)
+        if problem.answers.every_step:
+            steps = torch.arange(len(x)).unsqueeze(1)
+            inside = steps < sizes
+            found.append(answer[inside])
+            at.append((ends[batch] - sizes + steps)[inside])
+        else:
+            found.append(answer)
+            at.append(batch)
+    everything, place = torch.cat(found), torch.cat(at)
+    answers = torch.empty_like(everything)
+    answers[place] = everything
+    return answers
+
+
+def errors_of_sequences(
+    model: SequenceNetwork, problem: SequenceProblem, index: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of each sequence, mean over its known answers: share of wrong ones and cross-entropy, or
+    absolute and squared error, each number by its spread in training; [n], [n]. NaN: none known.
+    """
+    found = answers_to(model, problem, index)
+    answers = problem.answers
+    at = problem.sequences.steps_of(index) if answers.every_step else index
+    wanted = answers.values[at]
+    if answers.classes:
+        known = wanted >= 0
+        wrong = (found.argmax(dim=-1) != wanted).double()
+        nats = nn.functional.cross_entropy(found.double(), wanted.clamp(min=0), reduction="none")
+        each = (wrong, nats)
+    else:
+        known = ~wanted.isnan().any(dim=-1)
+        scale = model.answer_spread if answers.outputs > 1 else torch.ones(1)
+        off = (found - wanted) / scale
+        each = (off.abs().mean(dim=-1), off.square().mean(dim=-1))
+    of = torch.arange(len(index))
+    if answers.every_step:
+        of = of.repeat_interleave(problem.sequences.lengths[index])
+    counts = torch.zeros(len(index), dtype=torch.float64).index_add_(0, of, known.double())
+    first, second = (
+        torch.zeros(len(index), dtype=torch.float64).index_add_(
+            0, of, torch.where(known, value, 0.0).double()
+        )
+        / counts
+        for value in each
+    )
+    return first, second
