@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "throughtime"
-BASE = {"errors", "files", "plain"}  # standard library alone; anyone may use them
+BASE = {"errors", "files", "plain", "specs"}  # standard library alone; anyone may use them
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "plain": set(),
+    "specs": set(),
     "runs": BASE,
     "nn": {*BASE, "_native"},
     "data": {*BASE, "runs"},
@@ -42,7 +43,7 @@ ALLOWED = {
     },
     "__main__": {"cli"},
 }
-STANDARD_LIBRARY_ONLY = {"errors", "files", "plain", "runs"}
+STANDARD_LIBRARY_ONLY = {"errors", "files", "plain", "runs", "specs"}
 
 
 def part_of(path):

@@ -17,7 +17,11 @@ from throughtime.plain import from_plain, to_json
 T = TypeVar("T")
 
 ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
-TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
+TRIVIAL = (
+    *("mean", "persistence", "seasonal", "seasonal-drift"),  # of forecasts
+    *("majority", "average"),  # of classes and of numbers
+    *("unigram", "bigram"),  # of text
+)
 PROBLEMS = {  # what may be asked, and what one of its items is
     "forecasting": "windows",
     "sequences": "sequences",
@@ -29,6 +33,10 @@ NAMES = {  # of every kind of model, for people
     "persistence": "persistence",
     "seasonal": "seasonal naive",
     "seasonal-drift": "seasonal naive with drift",
+    "majority": "most frequent class",
+    "average": "mean answer",
+    "unigram": "unigram",
+    "bigram": "bigram",
     "dense": "Dense",
     "window-dense": "WindowDense",
     "rnn": "RNN",
@@ -166,6 +174,9 @@ class TrialRecord:
     prediction_us: float  # microseconds for one window, alone
     context: ContextRecord | None = None  # of a network, on the validation part
     diagnosis: Diagnosis | None = None  # of a recurrent network, on the training part
+    measures: dict[str, float] = field(
+        default_factory=dict[str, float]
+    )  # further, of the test part
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from throughtime.data.tables import Columns, read_table
 from throughtime.deploy.predicting import predict
 from throughtime.errors import InputError
 from throughtime.nn.models import ModelConfig, build
-from throughtime.nn.storage import DataSpec
+from throughtime.specs import DataSpec
 
 WEEKS = ("date", 7 * 86400 * 10**6, "microsecond")
 

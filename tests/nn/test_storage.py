@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from helpers import assert_same
 from throughtime.errors import InputError
 from throughtime.nn.models import NETWORKS, TRIVIAL, ModelConfig, build
-from throughtime.nn.storage import DataSpec, load, save
+from throughtime.nn.storage import load, save
+from throughtime.specs import DataSpec
 
 SPEC = DataSpec(("y",), ("x",), "t", None, ("date", 7, "microsecond"), "error")
 

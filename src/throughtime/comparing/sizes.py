@@ -1,8 +1,14 @@
 """Equal sizes: every network gets the same number of parameters, or the reader is told."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
 from throughtime.data.problem import Problem
-from throughtime.nn.models import ModelConfig, match_parameters, parameter_count
-from throughtime.runs import NAMES, TRIVIAL, SettingsRecord
+from throughtime.nn.models import ModelConfig, parameter_count
+from throughtime.runs import NAMES, TRIVIAL
+
+C = TypeVar("C")
 
 _FEWEST_UNITS = 4  # a narrower network fails for its size, whatever it is given to see
 _FARTHEST_OFF = 0.10  # of the parameters asked for
@@ -19,19 +25,23 @@ def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> 
         normalize=normalize,
         season=problem.plan.season,
     )
-    return config if kind in TRIVIAL else match_parameters(config, parameters)
+    return config if kind in TRIVIAL else matched(config, parameters, parameter_count)
 
 
-def size_notes(problem: Problem, settings: SettingsRecord) -> list[str]:
-    """What to know of the networks' sizes before time is spent on training them."""
-    configs = [
-        config_for(problem, kind, settings.normalize, settings.parameters)
-        for kind in settings.networks
-    ]
-    notes = [
-        size_note(c.kind, c.hidden_size, parameter_count(c), settings.parameters) for c in configs
-    ]
-    return [note for note in notes if note is not None]
+def matched(config: C, parameters: int, count: Callable[[C], int]) -> C:
+    """The same network with the hidden size whose parameter count comes nearest."""
+
+    def sized(hidden_size: int) -> C:
+        asked: Any = config
+        return replace(asked, hidden_size=hidden_size)
+
+    low, high = 1, 2
+    while count(sized(high)) < parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(sized(middle)) < parameters else (low, middle)
+    return min(sized(low), sized(high), key=lambda c: abs(count(c) - parameters))
 
 
 def size_note(kind: str, hidden_size: int, parameters: int, asked: int) -> str | None:

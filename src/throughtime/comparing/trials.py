@@ -13,46 +13,34 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.comparing.fitting import data_spec, fit, model_card
-from throughtime.comparing.sizes import config_for
+from throughtime.comparing.contest import Contest
+from throughtime.comparing.contests import AnyProblem, contest_of
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
-from throughtime.data.batches import Windows
-from throughtime.data.problem import Problem
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
-from throughtime.insight.forecasters import context_of, diagnosis_of
 from throughtime.nn import storage
-from throughtime.nn.models import Forecaster, Network, build, build_network
 from throughtime.plain import to_json
 from throughtime.runs import (
     NAMES,
     TRIVIAL,
     ComparisonRecord,
     EpochRecord,
-    Sample,
     SettingsRecord,
     TrainingRecord,
     TrialRecord,
     read_record,
     write_record,
 )
-from throughtime.training.forecasting import errors, forecasts
-from throughtime.training.loop import TrainingSettings
+from throughtime.training.loop import TrainingSettings, train
 
 T = TypeVar("T")
-
-_ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
-_DRAWN = 300  # origins of the sample that a report draws
-_CURVE = 512  # windows that tell how many steps a network needs
-_EXAMINED = 64  # windows that a diagnosis looks at
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,7 @@ class Progress:
 
 
 def compare(
-    problem: Problem,
+    problem: AnyProblem,
     settings: SettingsRecord,
     folder: Path,
     *,
@@ -110,7 +98,7 @@ def compare(
 
 
 def _compared(
-    problem: Problem,
+    problem: AnyProblem,
     settings: SettingsRecord,
     folder: Path,
     jobs: int,
@@ -122,7 +110,8 @@ def _compared(
     finished = _kept(folder / "comparison.json", ComparisonRecord)
     if finished is not None and (folder / "model").is_dir():
         return finished
-    trivial = [Spec(kind, 0, 0.0) for kind in trivial_kinds(problem)]
+    contest = contest_of(problem)
+    trivial = [Spec(kind, 0, 0.0) for kind in contest.trivial_kinds()]
     rates = settings.learning_rates
     tuning = [Spec(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
     total = len(trivial) + len(tuning) + len(settings.networks) * (len(settings.seeds) - 1)
@@ -156,12 +145,18 @@ def _compared(
 
     used = {(s.kind, s.learning_rate) for s in (*trivial, *chosen)}
     trials = {s: known[s] for s in sorted(known, key=_order) if (s.kind, s.learning_rate) in used}
-    verdict = judge(list(trials.values()), problem.plan.horizon, settings.parameters)
+    verdict = judge(
+        list(trials.values()),
+        contest.record.horizon,
+        settings.parameters,
+        reference=contest.reference,
+        block=contest.block,
+    )
     winner = min(
         (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])
     )
-    model, data = storage.load(folder / "trials" / winner.name / "model")
-    storage.save(model, folder / "model", data, model_card(problem, verdict.headline, model))
+    model, _ = storage.load(folder / "trials" / winner.name / "model")
+    contest.save(model, folder / "model", verdict.headline)
     record = ComparisonRecord(
         version=__version__,
         versions=versions(),
@@ -170,8 +165,8 @@ def _compared(
         command=command,
         data=problem.record,
         settings=settings,
-        unit=problem.unit,
-        sample=_sample(problem, settings.normalize),
+        unit=contest.unit,
+        sample=contest.sample(settings.normalize),
         seconds=time.perf_counter() - began,
         trials=tuple(trials.values()),
         verdict=verdict,
@@ -183,20 +178,10 @@ def _compared(
 _SLOWEST = ("gru", "lstm", "rnn", "window-dense", "dense", *TRIVIAL)
 
 
-def comparison_identity(problem: Problem, settings: SettingsRecord) -> str:
+def comparison_identity(problem: AnyProblem, settings: SettingsRecord) -> str:
     """A fingerprint of everything that a comparison's numbers depend on."""
     data = replace(problem.record, path="")
     return hashlib.sha256((__version__ + to_json(data) + to_json(settings)).encode()).hexdigest()
-
-
-def trivial_kinds(problem: Problem) -> list[str]:
-    """The trivial forecasts that this problem admits."""
-    plan = problem.plan
-    kinds = ["mean", "persistence"]
-    if plan.season > 1:
-        kinds += ["seasonal"] if plan.season <= plan.context else []
-        kinds += ["seasonal-drift"] if plan.season + 1 <= plan.context else []
-    return kinds
 
 
 def versions() -> dict[str, str]:
@@ -209,37 +194,39 @@ def versions() -> dict[str, str]:
 
 
 def run_trial(
-    problem: Problem,
+    problem: AnyProblem,
     settings: SettingsRecord,
     folder: Path,
     spec: Spec,
     watch: Callable[[EpochRecord], None],
 ) -> TrialRecord:
     """One trial: build, train, measure, write model and record."""
+    contest = contest_of(problem)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
-            model, training = _trained(problem, settings, spec, watch)
-        record = _measured(problem, spec, model, training)
+            model, training = _trained(contest, settings, spec, watch)
+        record = _measured(contest, spec, model, training)
     finally:
         torch.set_num_threads(threads)
     home = folder / "trials" / spec.name
-    storage.save(model, home / "model", data_spec(problem), model_card(problem, "", model))
+    contest.save(model, home / "model", "")
     write_record(home / "record.json", record)
     return record
 
 
 def _trained(
-    problem: Problem,
+    contest: Contest,
     settings: SettingsRecord,
     spec: Spec,
     watch: Callable[[EpochRecord], None],
-) -> tuple[Forecaster, TrainingRecord | None]:
-    config = config_for(problem, spec.kind, settings.normalize, settings.parameters)
+) -> tuple[Any, TrainingRecord | None]:
+    config = contest.config(spec.kind, settings.normalize, settings.parameters)
+    model = contest.build(config)
     if spec.kind in TRIVIAL:
-        return build(config), None
+        return model, None
     how = TrainingSettings(
         learning_rate=spec.learning_rate,
         epochs=settings.epochs,
@@ -247,22 +234,17 @@ def _trained(
         clip=f"norm:{settings.clip_norm}",
         patience=settings.patience,
     )
-    model, trained = fit(problem, config, how, spec.seed, watch)
-    return model, trained.record
+    task = contest.task(model, how.batch_size, spec.seed)
+    return model, train(task, how, watch=watch).record
 
 
 def _measured(
-    problem: Problem, spec: Spec, model: Forecaster, training: TrainingRecord | None
+    contest: Contest, spec: Spec, model: Any, training: TrainingRecord | None
 ) -> TrialRecord:
-    test = problem.parts.test
+    found = contest.measured(model)
+    numbers = (found.validation_error, *found.error_by_origin, *found.forecast)
     diverged = training is not None and training.best_epoch == 0
-    found = errors(model, test, problem.error_scale)
-    drawn, _ = _drawn(problem)
-    sampled = forecasts(model, test.some(drawn))
-    by_validation = errors(model, problem.parts.validation, problem.error_scale)
-    diverged = diverged or not all(
-        bool(x.isfinite().all()) for x in (found, sampled, by_validation)
-    )
+    diverged = diverged or not all(math.isfinite(number) for number in numbers)
     return TrialRecord(
         kind=spec.kind,
         seed=spec.seed,
@@ -271,71 +253,15 @@ def _measured(
         parameters=model.parameter_count(),
         multiply_adds=model.multiply_adds(),
         training=training,
-        validation_error=None if diverged else float(by_validation.mean()),
-        test_error=None if diverged else float(found.mean()),
-        error_by_step=() if diverged else tuple(found.mean(dim=0).tolist()),
-        error_by_origin=() if diverged else tuple(_by_origin(problem, found.mean(dim=1).numpy())),
-        forecast=() if diverged else tuple(sampled[:, -1, 0].tolist()),
-        prediction_us=_prediction_time(model, test),
-        context=context_of(model, *problem.parts.validation.spread(_CURVE), problem.error_scale)
-        if isinstance(model, Network) and not diverged
-        else None,
-        diagnosis=diagnosis_of(model, *problem.parts.training.spread(_EXAMINED)),
-    )
-
-
-def _by_origin(problem: Problem, found: np.ndarray) -> list[float]:
-    """Errors over time: mean over series at each origin, then over neighbours if there are many."""
-    starts = problem.parts.test.starts.numpy()
-    _, origin = np.unique(problem.table.times[starts + problem.plan.context], return_inverse=True)
-    over_time = np.bincount(origin, weights=found) / np.bincount(origin)
-    together = math.ceil(len(over_time) / _ORIGINS)
-    return [
-        float(part.mean())
-        for part in np.split(over_time, range(together, len(over_time), together))
-    ]
-
-
-def _prediction_time(model: Forecaster, windows: Windows) -> float:
-    """Microseconds for one window alone: median of repeated calls."""
-    window, _ = windows.batch(torch.tensor([0]))
-    taken: list[float] = []
-    with torch.no_grad():
-        for _ in range(60):
-            began = time.perf_counter()
-            model(window)
-            taken.append(time.perf_counter() - began)
-    return 1e6 * median(taken[10:])
-
-
-def _drawn(problem: Problem) -> tuple[torch.Tensor, str]:
-    """The test windows that are drawn, indices [n], and the series they belong to."""
-    starts = problem.parts.test.starts.numpy()
-    inside = [(starts >= s.start) & (starts < s.stop) for s in problem.table.series]
-    most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
-    index = np.flatnonzero(inside[most])[-_DRAWN:]
-    return torch.from_numpy(index), problem.table.series[most].name
-
-
-def _sample(problem: Problem, normalize: str) -> Sample:
-    table, plan, test = problem.table, problem.plan, problem.parts.test
-    drawn, series = _drawn(problem)
-    starts = test.starts[drawn].numpy()
-    forecast_rows = starts + plan.context + plan.horizon - 1
-    shown = test.batch(drawn[-1:])[0]
-    rows = np.arange(starts[-1], starts[-1] + plan.context)
-    # the window as a network that sees all of it is given it
-    model = build_network(config_for(problem, "window-dense", normalize, 1))
-    model.normalizer.fit(problem.parts.training_rows)
-    scaled = model.frame(shown)[0]
-    return Sample(
-        times=tuple(table.clock.stamp(table.times[forecast_rows])),
-        truth=tuple(table.values[forecast_rows, 0].tolist()),
-        target=table.targets[0],
-        series=series,
-        context_times=tuple(table.clock.stamp(table.times[rows])),
-        context_values=tuple(shown[0, :, 0].tolist()),
-        context_scaled=tuple(scaled[0, :, 0].tolist()),
+        validation_error=None if diverged else found.validation_error,
+        test_error=None if diverged else found.test_error,
+        error_by_step=() if diverged else found.error_by_step,
+        error_by_origin=() if diverged else found.error_by_origin,
+        forecast=() if diverged else found.forecast,
+        prediction_us=1e6 * contest.seconds_of_one(model),
+        context=None if diverged else contest.context(model),
+        diagnosis=contest.diagnosis(model),
+        measures={} if diverged else found.measures or {},
     )
 
 

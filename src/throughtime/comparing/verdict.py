@@ -49,7 +49,14 @@ class _Measured:
         return all(interval(self.without_luck[kind] - self.samples[t])[1] < 0 for t in self.trivial)
 
 
-def judge(trials: Sequence[TrialRecord], horizon: int, parameters: int) -> Verdict:
+def judge(
+    trials: Sequence[TrialRecord],
+    horizon: int,
+    parameters: int,
+    *,
+    reference: str = "persistence",
+    block: int | None = None,
+) -> Verdict:
     """Choose on the validation part, judge on the test part, and say which to use, and why.
 
     >>> judge(record.trials, record.data.horizon, record.settings.parameters).headline
@@ -61,14 +68,15 @@ def judge(trials: Sequence[TrialRecord], horizon: int, parameters: int) -> Verdi
     validation error is recommended. Networks that are not shown to be worse, and beat every trivial
     forecast too, are tied with it, and the one with the fewest multiply-adds is recommended. A
     network of which a training diverged is out: what is left of it are its lucky seeds.
-    ``parameters`` is what every network was to have.
+    ``parameters`` is what every network was to have; ``reference`` the trivial answer that errors
+    are relative to; ``block`` how many neighbouring items err alike, where the horizon does not
+    tell.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
     # in one order, so that the same trials always draw the same samples
     for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
-    measured = _measure(by_kind, horizon)
-    reference = "seasonal" if "seasonal" in measured.test else "persistence"
+    measured = _measure(by_kind, horizon, block)
     candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
     networks = list(measured.without_luck)
     tied: tuple[str, ...] = ()
@@ -101,12 +109,14 @@ def judge(trials: Sequence[TrialRecord], horizon: int, parameters: int) -> Verdi
     )
 
 
-def _measure(by_kind: Mapping[str, list[TrialRecord]], horizon: int) -> _Measured:
+def _measure(
+    by_kind: Mapping[str, list[TrialRecord]], horizon: int, block: int | None
+) -> _Measured:
     finished = {k: [t for t in group if t.test_error is not None] for k, group in by_kind.items()}
     errors = {k: np.array([t.error_by_origin for t in g]) for k, g in finished.items() if g}
     networks = [k for k in errors if k not in TRIVIAL and len(finished[k]) == len(by_kind[k])]
     origins = next(iter(errors.values())).shape[1]
-    draw = Bootstrap(origins, block_length(origins, horizon), seed=0)
+    draw = Bootstrap(origins, block or block_length(origins, horizon), seed=0)
     return _Measured(
         validation={k: mean(t.validation_error or 0.0 for t in finished[k]) for k in errors},
         test={k: float(values.mean()) for k, values in errors.items()},

@@ -14,13 +14,13 @@ from throughtime.data.sequences import (
     Answers,
     SequenceProblem,
     Sequences,
-    SequenceSpec,
     classes_of,
     lengths_text,
     split_sequences,
 )
 from throughtime.errors import InputError
 from throughtime.runs import ChoiceRecord, DataRecord
+from throughtime.specs import SequenceSpec
 
 OTHER = "(other)"  # the first code of every category: what training did not know
 _MOST_CLASSES = 50  # whole numbers of more values than that are numbers
@@ -288,7 +288,7 @@ def as_learned(read: Read, spec: SequenceSpec) -> Read:
     if lacking or len(plain) != len(read.columns):
         raise InputError(
             read.where,
-            f"{len(read.columns)} columns ({listed(read.columns)}), but the model learned {len(plain)}"
+            f"{len(read.columns)} columns ({listed(read.columns)}); the model learned {len(plain)}"
             + (f"; {lacking[0]!r} is not there" if lacking else ""),
             "give sequences of the same columns",
         )

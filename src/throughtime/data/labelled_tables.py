@@ -8,7 +8,6 @@ import polars as pl
 
 from throughtime.data.collection import Read, codes_of
 from throughtime.data.reading import Choice, Source, listed, read_frame
-from throughtime.data.sequences import SequenceSpec
 from throughtime.data.tables import (
     Columns,
     find_time,
@@ -17,6 +16,7 @@ from throughtime.data.tables import (
     refuse_extreme,
 )
 from throughtime.errors import InputError, nearest
+from throughtime.specs import SequenceSpec
 
 GAP = "time gap"  # of a step to the one before, in usual steps
 

@@ -14,6 +14,7 @@ from throughtime.data.batches import Split
 from throughtime.data.reading import Choice, listed
 from throughtime.errors import InputError
 from throughtime.runs import DataRecord
+from throughtime.specs import SequenceSpec
 
 _SHOWN = 6  # of names in a message
 
@@ -92,23 +93,6 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class SequenceSpec:
-    """The sequences that a model was trained on, so that new ones can be lined up with them."""
-
-    source: str  # "table", "archive", "text", "audio"
-    label: str
-    classes: tuple[str, ...]  # none: numbers
-    every_step: bool
-    numbers: tuple[str, ...]  # columns
-    codes: tuple[str, ...]  # columns of categories
-    categories: tuple[tuple[str, ...], ...]  # of each the words that its codes stand for
-    missing: str
-    time: str | None
-    group: str | None
-    how: dict[str, str]  # what else a reader was asked
-
-
-@dataclass(frozen=True)
 class SequenceProblem:
     """What every network over sequences is given."""
 
@@ -122,6 +106,7 @@ class SequenceProblem:
     context: int  # steps that window-dense sees
     record: DataRecord
     spec: SequenceSpec
+    chance: float | None = None  # the exact loss without memory, where it is known
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [T,B,C], lengths [B], and answers [B,...] or [T,B,...]."""

@@ -15,6 +15,15 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from throughtime.data.sequences import Answers, SequenceProblem, Sequences
+from throughtime.errors import InputError
+from throughtime.files import fingerprint
+from throughtime.runs import ChoiceRecord, DataRecord
+from throughtime.specs import SequenceSpec
+
+PREFIX = "task:"  # of a task's name where a path may stand
+_STEPS = 4_000_000  # of all sequences of a part together, at most
+_WINDOW = 32  # steps that window-dense sees
 _ADDING_SOLVED = 1e-3  # mean squared error
 _CLASSES_SOLVED = 0.99  # of all answers right
 
@@ -154,8 +163,96 @@ class TemporalOrder(GeneratedTask):
         return score >= _CLASSES_SOLVED
 
 
+class DelayedEcho(GeneratedTask):
+    """Say at each step the symbol that came `length` steps before, of eight kinds.
+
+    T = 2 * length; before there is anything to say the answer is 0. Chance: half of the answers are
+    foreseen, so ln 8 / 2.
+    """
+
+    name = "echo"
+    inputs, outputs, every_step = 8, 9, True
+    shortest = 1
+    chance = math.log(8) / 2
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        heard = torch.randint(0, self.inputs, (2 * self.length, count), generator=generator)
+        answer = torch.zeros_like(heard)
+        answer[self.length :] = heard[: self.length] + 1
+        return nn.functional.one_hot(heard, self.inputs).float(), answer
+
+    def loss(self, output: Tensor, answer: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output.flatten(0, 1), answer.flatten())
+
+    def score(self, output: Tensor, answer: Tensor) -> float:
+        said = output[self.length :].argmax(dim=-1) == answer[self.length :]
+        return float(said.double().mean())
+
+    def solved(self, score: float) -> bool:
+        return score >= _CLASSES_SOLVED
+
+
+class Parity(GeneratedTask):
+    """Whether the ones so far are odd in number, at every step.
+
+    Chance: the first bit is its own parity, each further one says nothing: (T - 1) / T ln 2.
+    """
+
+    name = "parity"
+    inputs, outputs, every_step = 1, 2, True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.chance = (length - 1) / length * math.log(2)
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        bits = torch.randint(0, 2, (self.length, count), generator=generator)
+        return bits.unsqueeze(-1).float(), bits.cumsum(0) % 2
+
+    def loss(self, output: Tensor, answer: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output.flatten(0, 1), answer.flatten())
+
+    def score(self, output: Tensor, answer: Tensor) -> float:
+        return float((output[1:].argmax(dim=-1) == answer[1:]).double().mean())
+
+    def solved(self, score: float) -> bool:
+        return score >= _CLASSES_SOLVED
+
+
+class SineMixture(GeneratedTask):
+    """The next value of a sum of two sines, at every step.
+
+    Each of amplitude 1, of random phase, of a frequency uniform in 0.1 to 1 radian a step. Chance:
+    for s + s' = x the cosines may have either sign, so the best that x tells of the next value is
+    m x with m = E[cos w] = (sin 1 - sin 0.1) / 0.9, and what is left is E[cos2 + sin2] - m2 = 1 - m2
+    (cos2, sin2, m2: squares).
+    """
+
+    name = "sines"
+    inputs, outputs, every_step = 1, 1, True
+    slowest, fastest = 0.1, 1.0
+    chance = 1 - ((math.sin(fastest) - math.sin(slowest)) / (fastest - slowest)) ** 2
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        span = self.fastest - self.slowest
+        pace = self.slowest + span * torch.rand(2, count, generator=generator)
+        phase = 2 * math.pi * torch.rand(2, count, generator=generator)
+        steps = torch.arange(self.length + 1).view(-1, 1, 1)
+        wave = torch.sin(pace * steps + phase).sum(dim=1, keepdim=True).transpose(1, 2)
+        return wave[:-1], wave[1:]
+
+    def loss(self, output: Tensor, answer: Tensor) -> Tensor:
+        return nn.functional.mse_loss(output, answer)
+
+    def score(self, output: Tensor, answer: Tensor) -> float:
+        return float(self.loss(output, answer))
+
+    def solved(self, score: float) -> bool:
+        return score < self.chance / 100
+
+
 _TASKS: MappingProxyType[str, Callable[[int], GeneratedTask]] = MappingProxyType(
-    {kind.name: kind for kind in (Adding, Copy, TemporalOrder)}
+    {kind.name: kind for kind in (Adding, Copy, TemporalOrder, DelayedEcho, Parity, SineMixture)}
 )
 
 
@@ -168,3 +265,86 @@ def task_by_name(name: str, length: int) -> GeneratedTask:
     if name not in _TASKS:
         raise ValueError(f"the tasks are {', '.join(_TASKS)}; got {name!r}")
     return _TASKS[name](length)
+
+
+def task_problem(
+    name: str, length: int, *, seed: int = 0, context: int | None = None
+) -> SequenceProblem:
+    """A generated task as sequences to learn from, to choose by and to be measured on.
+
+    >>> task_problem("adding", 200).chance
+    0.1658...
+
+    The sequences are drawn by the seed, of one kind for all parts. Raises InputError for a name or a
+    length that is none.
+    """
+    try:
+        task = task_by_name(name, length)
+    except ValueError as error:
+        raise InputError(f"{PREFIX}{name}", str(error), "see docs/data.md") from None
+    generator = torch.Generator().manual_seed(seed)
+    x, wanted = task.batch(1, generator)
+    counts = [max(100, min(most, _STEPS // len(x))) for most in (8000, 1000, 2000)]
+    x, wanted = task.batch(sum(counts), generator)
+    answers = _in_rows(wanted) if task.every_step else wanted
+    whole = answers.dtype == torch.int64
+    classes = tuple(str(k) for k in range(task.outputs)) if whole else ()
+    if not whole:
+        answers = answers.double()
+    parts = torch.arange(sum(counts)).split(counts)
+    columns = tuple(f"input {k + 1}" for k in range(task.inputs))
+    window = min(context or _WINDOW, len(x))
+    mark = fingerprint(f"{name} {length} {seed} {counts}".encode())
+    choices = (
+        ChoiceRecord("task", name, f"{len(x)} steps; drawn by seed {seed}", "--length, --seed"),
+        ChoiceRecord("chance", f"{task.chance:.6g}", "the loss of the best without memory", ""),
+        ChoiceRecord("context", str(window), "steps that WindowDense sees", "--context"),
+    )
+    record = DataRecord(
+        path=f"{PREFIX}{name}",
+        fingerprint=mark,
+        rows=x.shape[0] * x.shape[1],
+        targets=("answer",),
+        inputs=columns,
+        time=None,
+        group=None,
+        series=x.shape[1],
+        step="step",
+        context=len(x),
+        horizon=1,
+        season=1,
+        windows=(counts[0], counts[1], counts[2]),
+        borders=("", ""),
+        choices=choices,
+        kind="steps" if task.every_step else "sequences",
+    )
+    return SequenceProblem(
+        sequences=Sequences(_in_rows(x), torch.full((x.shape[1],), len(x))),
+        answers=Answers("answer", classes, task.every_step, answers),
+        columns=columns,
+        categories=(),
+        training=parts[0],
+        validation=parts[1],
+        test=parts[2],
+        context=window,
+        record=record,
+        spec=SequenceSpec(
+            source="task",
+            label="answer",
+            classes=classes,
+            every_step=task.every_step,
+            numbers=columns,
+            codes=(),
+            categories=(),
+            missing="error",
+            time=None,
+            group=None,
+            how={"task": name, "length": str(length)},
+        ),
+        chance=task.chance,
+    )
+
+
+def _in_rows(steps: Tensor) -> Tensor:
+    """[T,B,...] as the rows of one sequence after the other."""
+    return steps.transpose(0, 1).flatten(0, 1).contiguous()

@@ -13,8 +13,8 @@ from throughtime.insight.forecasters import context_of, diagnosis_of, loss_of
 from throughtime.insight.memory import lyapunov_spectrum, time_scales
 from throughtime.insight.observation import observe
 from throughtime.nn.models import Forecaster, Network, Recurrent
-from throughtime.nn.storage import DataSpec
 from throughtime.runs import Diagnosis, InspectionRecord, SeenRecord
+from throughtime.specs import DataSpec
 
 _CURVE = 512  # windows that the context curve is measured on, at most; spread over the table
 _EXAMINED = 64  # windows of a diagnosis

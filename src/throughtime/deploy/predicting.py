@@ -13,7 +13,7 @@ from throughtime.data.tables import Columns, Table, read_table
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
 from throughtime.nn.models import Forecaster
-from throughtime.nn.storage import DataSpec
+from throughtime.specs import DataSpec
 
 
 class Forecasts(NamedTuple):

@@ -9,7 +9,7 @@ of 1e9 that moves by 1e-3 survives until the level has been taken away.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -286,19 +286,3 @@ def parameter_count(config: ModelConfig) -> int:
     """Parameters of the model a configuration describes, without taking memory for them."""
     with torch.device("meta"):
         return build(config).parameter_count()
-
-
-def match_parameters(config: ModelConfig, parameters: int) -> ModelConfig:
-    """The same network with the hidden size whose parameter count comes nearest."""
-
-    def count(hidden_size: int) -> int:
-        return parameter_count(replace(config, hidden_size=hidden_size))
-
-    low, high = 1, 2
-    while count(high) < parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < parameters else (low, middle)
-    best = min((low, high), key=lambda size: abs(count(size) - parameters))
-    return replace(config, hidden_size=best)

@@ -7,34 +7,40 @@ against the network it describes before any memory is taken for it.
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import nn
 
 from throughtime.errors import InputError
 from throughtime.files import write_folder_whole
 from throughtime.nn.models import Forecaster, ModelConfig, build
+from throughtime.nn.sequence_models import (
+    SequenceConfig,
+    SequenceNetwork,
+    build_sequence_network,
+)
 from throughtime.plain import from_plain, to_json
+from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
-FORMAT = 1
+FORMAT = 2
+TOKEN_UNITS = ("bytes", "characters", "words", "tokenizer")
 _TENSORS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 
 
-@dataclass(frozen=True)
-class DataSpec:
-    """The table a model was trained on, so that new data can be lined up with it."""
-
-    targets: tuple[str, ...]
-    inputs: tuple[str, ...]
-    time: str | None
-    group: str | None
-    clock: tuple[str, int, str]  # kind, count, unit of the time step
-    missing: str
+# what a folder may hold: the network's configuration, what it knows of its data, and its builder
+_FAMILIES: dict[str, tuple[type[Any], type[Any], Callable[[Any], nn.Module]]] = {
+    "forecaster": (ModelConfig, DataSpec, build),
+    "sequences": (SequenceConfig, SequenceSpec, build_sequence_network),
+    "tokens": (SequenceConfig, TokenSpec, build_sequence_network),
+}
+Spec = DataSpec | SequenceSpec | TokenSpec
+Model = Forecaster | SequenceNetwork
 
 
 def check_free(folder: Path) -> None:
@@ -54,21 +60,24 @@ def check_free(folder: Path) -> None:
         raise InputError(str(folder), f"{first} cannot be written to", "name another folder")
 
 
-def save(model: Forecaster, folder: Path, data: DataSpec, card: str) -> None:
+def save(model: Model, folder: Path, data: Spec, card: str) -> None:
     """Write a model's folder, whole; an older model there is replaced, anything else refused."""
     check_free(folder)
+    family = next(name for name, (_, kind, _) in _FAMILIES.items() if type(data) is kind)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_folder_whole(
         folder,
         {
             _TENSORS: save_tensors(tensors),
-            _CONFIG: to_json({"format": FORMAT, "model": model.config, "data": data}).encode(),
+            _CONFIG: to_json(
+                {"format": FORMAT, "family": family, "model": model.config, "data": data}
+            ).encode(),
             _CARD: card.encode(),
         },
     )
 
 
-def load(folder: Path) -> tuple[Forecaster, DataSpec]:
+def load(folder: Path) -> tuple[Model, Spec]:
     """Read a model's folder back.
 
     Raises InputError for a folder that is missing, cut, foreign or does not fit together.
@@ -77,12 +86,16 @@ def load(folder: Path) -> tuple[Forecaster, DataSpec]:
     where = str(folder / _CONFIG)
     tensors = _read_tensors(folder / _TENSORS)
     try:
-        config = from_plain(ModelConfig, described.get("model"), "model")
-        data = from_plain(DataSpec, described.get("data"), "data")
+        family = described.get("family")
+        if family not in _FAMILIES:
+            raise ValueError(f"family {family!r} is none of {', '.join(_FAMILIES)}")
+        config_kind, spec_kind, builder = _FAMILIES[family]
+        config = from_plain(config_kind, described.get("model"), "model")
+        data = from_plain(spec_kind, described.get("data"), "data")
         _check_columns(config, data)
         _check_sizes(config, list(tensors.values()))
         with torch.device("meta"):
-            model = build(config)
+            model = builder(config)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(where, f"not a model's configuration ({error})", "save it again") from None
     expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
@@ -101,11 +114,27 @@ def load(folder: Path) -> tuple[Forecaster, DataSpec]:
                 str(folder / _TENSORS), f"tensor {name!r} is not finite", "train it again"
             )
     model.load_state_dict(tensors, assign=True)
-    return model.eval(), data
+    return cast(Model, model.eval()), data
 
 
-def _check_columns(config: ModelConfig, data: DataSpec) -> None:
-    """The columns of the table are those the network was built for."""
+def _check_columns(config: Any, data: Any) -> None:
+    """The columns of the data are those the network was built for."""
+    if isinstance(data, SequenceSpec):
+        sizes = tuple(len(words) for words in data.categories)
+        given = (config.numbers, config.categories, config.every_step, config.classes)
+        if given != (len(data.numbers), sizes, data.every_step, bool(data.classes)) or (
+            data.classes and len(data.classes) != config.outputs
+        ):
+            raise ValueError("data has other columns or answers than the model")
+        return
+    if isinstance(data, TokenSpec):
+        if config.categories != (config.outputs,) or config.columns != 1:
+            raise ValueError("a model of tokens has one column, whose codes it also tells")
+        if data.unit not in TOKEN_UNITS or not (data.tokenizer or data.vocabulary):
+            raise ValueError(f"data has unit {data.unit!r} and no vocabulary for it")
+        if data.vocabulary and len(data.vocabulary) != config.outputs:
+            raise ValueError(f"{len(data.vocabulary)} words for {config.outputs} codes")
+        return
     names = (*data.targets, *data.inputs)
     if len(set(names)) < len(names) or not all(names):
         raise ValueError(f"data names a column twice or not at all: {', '.join(names)}")
@@ -118,16 +147,21 @@ def _check_columns(config: ModelConfig, data: DataSpec) -> None:
         )
 
 
-def _check_sizes(config: ModelConfig, tensors: list[torch.Tensor]) -> None:
+def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
     """No size is beyond what the file holds: building a network of it could take time without end.
 
     Only networks hold numbers; the trivial forecasts build nothing.
     """
     numbers = sum(tensor.numel() for tensor in tensors)
-    limits = {"hidden_size": numbers, "columns": numbers, "horizon": numbers}
-    for name, limit in {**limits, "num_layers": len(tensors)}.items():
-        if tensors and getattr(config, name) > limit:
-            raise ValueError(f"{name} is {getattr(config, name)}, more than {_TENSORS} can hold")
+    sizes = {name: getattr(config, name, 1) for name in ("hidden_size", "columns", "outputs")}
+    sizes |= {"horizon": getattr(config, "horizon", 1), "num_layers": config.num_layers}
+    sizes |= {"categories": max((*getattr(config, "categories", ()), 1))}
+    if isinstance(config, SequenceConfig) and config.kind == "window-dense":
+        sizes["context"] = config.context  # as wide as its first layer
+    for name, size in sizes.items():
+        limit = len(tensors) if name == "num_layers" else numbers
+        if tensors and size > limit:
+            raise ValueError(f"{name} is {size}, more than {_TENSORS} can hold")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""Networks compared at forecasting windows of a table."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from throughtime.comparing.contest import Contest, Measured
+from throughtime.comparing.fitting import data_spec, model_card
+from throughtime.comparing.sizes import config_for
+from throughtime.data.problem import Problem
+from throughtime.insight.forecasters import context_of, diagnosis_of
+from throughtime.nn import storage
+from throughtime.nn.models import (
+    Forecaster,
+    ModelConfig,
+    Network,
+    build,
+    build_network,
+    parameter_count,
+)
+from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.training.forecasting import MEASURES, Forecasting, errors, forecasts
+from throughtime.training.processes import Team
+
+_ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
+_DRAWN = 300  # origins of the sample that a report draws
+_CURVE = 512  # windows that tell how many steps a network needs
+_EXAMINED = 64  # windows that a diagnosis looks at
+
+
+class ForecastingContest(Contest):
+    """See `Contest`."""
+
+    measures = MEASURES
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.record = problem.record
+        self.unit = problem.unit
+        self.reference = "seasonal" if "seasonal" in self.trivial_kinds() else "persistence"
+
+    def trivial_kinds(self) -> list[str]:
+        plan = self.problem.plan
+        kinds = ["mean", "persistence"]
+        if plan.season > 1:
+            kinds += ["seasonal"] if plan.season <= plan.context else []
+            kinds += ["seasonal-drift"] if plan.season + 1 <= plan.context else []
+        return kinds
+
+    def config(self, kind: str, normalize: str, parameters: int) -> ModelConfig:
+        return config_for(self.problem, kind, normalize, parameters)
+
+    def parameters(self, config: ModelConfig) -> int:
+        return parameter_count(config)
+
+    def build(self, config: ModelConfig) -> Forecaster:
+        model = build(config)
+        if isinstance(model, Network):
+            model.normalizer.fit(self.problem.parts.training_rows)
+        return model
+
+    def task(
+        self,
+        model: Network,
+        batch_size: int,
+        seed: int,
+        decided_by: str = "",
+        team: Team | None = None,
+    ) -> Forecasting:
+        return Forecasting(
+            model,
+            self.problem.parts.training,
+            self.problem.parts.validation,
+            error_scale=self.problem.error_scale,
+            batch_size=batch_size,
+            seed=seed,
+            decided_by=decided_by or MEASURES[0],
+            team=team,
+        )
+
+    def measured(self, model: Forecaster) -> Measured:
+        parts, scale = self.problem.parts, self.problem.error_scale
+        found = errors(model, parts.test, scale)
+        sampled = forecasts(model, parts.test.some(self._drawn()[0]))
+        return Measured(
+            validation_error=float(errors(model, parts.validation, scale).mean()),
+            test_error=float(found.mean()),
+            error_by_step=tuple(found.mean(dim=0).tolist()),
+            error_by_origin=tuple(self._by_origin(found.mean(dim=1).numpy())),
+            forecast=tuple(sampled[:, -1, 0].tolist()),
+        )
+
+    def context(self, model: Forecaster) -> ContextRecord | None:
+        if not isinstance(model, Network):
+            return None
+        seen = self.problem.parts.validation.spread(_CURVE)
+        return context_of(model, *seen, self.problem.error_scale)
+
+    def diagnosis(self, model: Forecaster) -> Diagnosis | None:
+        return diagnosis_of(model, *self.problem.parts.training.spread(_EXAMINED))
+
+    def one_answer(self, model: Forecaster) -> Callable[[], object]:
+        window, _ = self.problem.parts.test.batch(torch.tensor([0]))
+        return lambda: model(window)
+
+    def save(self, model: Forecaster, folder: Path, headline: str) -> None:
+        problem = self.problem
+        storage.save(model, folder, data_spec(problem), model_card(problem, headline, model))
+
+    def sample(self, normalize: str) -> Sample:
+        table, plan, test = self.problem.table, self.problem.plan, self.problem.parts.test
+        drawn, series = self._drawn()
+        starts = test.starts[drawn].numpy()
+        forecast_rows = starts + plan.context + plan.horizon - 1
+        shown = test.batch(drawn[-1:])[0]
+        rows = np.arange(starts[-1], starts[-1] + plan.context)
+        # the window as a network that sees all of it is given it
+        model = build_network(self.config("window-dense", normalize, 1))
+        model.normalizer.fit(self.problem.parts.training_rows)
+        scaled = model.frame(shown)[0]
+        return Sample(
+            times=tuple(table.clock.stamp(table.times[forecast_rows])),
+            truth=tuple(table.values[forecast_rows, 0].tolist()),
+            target=table.targets[0],
+            series=series,
+            context_times=tuple(table.clock.stamp(table.times[rows])),
+            context_values=tuple(shown[0, :, 0].tolist()),
+            context_scaled=tuple(scaled[0, :, 0].tolist()),
+        )
+
+    def _by_origin(self, found: np.ndarray) -> list[float]:
+        """Errors over time: mean over series at each origin, then over neighbours if many."""
+        starts = self.problem.parts.test.starts.numpy()
+        times = self.problem.table.times[starts + self.problem.plan.context]
+        _, origin = np.unique(times, return_inverse=True)
+        return averaged(np.bincount(origin, weights=found) / np.bincount(origin))
+
+    def _drawn(self) -> tuple[torch.Tensor, str]:
+        """The test windows that are drawn, indices [n], and the series they belong to."""
+        starts = self.problem.parts.test.starts.numpy()
+        series = self.problem.table.series
+        inside = [(starts >= s.start) & (starts < s.stop) for s in series]
+        most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
+        index = np.flatnonzero(inside[most])[-_DRAWN:]
+        return torch.from_numpy(index), series[most].name
+
+
+def averaged(found: np.ndarray) -> list[float]:
+    """At most some thousand errors: means of neighbours where there are more."""
+    together = math.ceil(len(found) / _ORIGINS)
+    pieces = np.split(found, range(together, len(found), together))
+    return [float(part.mean()) for part in pieces]

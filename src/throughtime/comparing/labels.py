@@ -1,0 +1,195 @@
+"""Networks compared at answers to whole sequences, or to each of their steps."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from throughtime import __version__
+from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
+from throughtime.comparing.forecasts import averaged
+from throughtime.comparing.sizes import matched
+from throughtime.data.sequences import SequenceProblem
+from throughtime.insight.sequences import sequence_context, sequence_diagnosis
+from throughtime.nn import storage
+from throughtime.nn.sequence_models import (
+    CONSTANTS,
+    Constant,
+    SequenceConfig,
+    SequenceNetwork,
+    build_sequence_network,
+)
+from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.training.labelling import (
+    CLASS_MEASURES,
+    NUMBER_MEASURES,
+    Labelling,
+    answers_of_sequences,
+    errors_of_sequences,
+)
+from throughtime.training.processes import Team
+
+BATCH_STEPS = 20_000  # of a batch, padding too
+_EXAMINED = 64  # sequences that a diagnosis and a context curve look at
+
+
+class LabellingContest(Contest):
+    """See `Contest`."""
+
+    def __init__(self, problem: SequenceProblem, batch_steps: int = BATCH_STEPS) -> None:
+        self.problem = problem
+        self.record = problem.record
+        self.batch_steps = batch_steps
+        answers = problem.answers
+        self.measures = CLASS_MEASURES if answers.classes else NUMBER_MEASURES
+        self.reference = "majority" if answers.classes else "average"
+        # a task whose chance level is known is measured by what that is the chance level of
+        self._by_loss = problem.chance is not None
+        if self._by_loss:
+            name = "cross-entropy in nats" if answers.classes else "mean squared error"
+            self.unit = f"{name}; {problem.chance:.4g} without memory"
+        elif answers.classes:
+            self.unit = f"share of wrong answers, {answers.name}"
+        elif answers.outputs > 1:
+            self.unit = "mean absolute error, training standard deviations, mean over targets"
+        else:
+            self.unit = f"mean absolute error, {answers.name}, in its own unit"
+
+    def trivial_kinds(self) -> list[str]:
+        return [self.reference]
+
+    def config(self, kind: str, normalize: str, parameters: int) -> SequenceConfig:
+        problem = self.problem
+        config = SequenceConfig(
+            kind,
+            columns=len(problem.columns),
+            outputs=problem.answers.outputs,
+            classes=bool(problem.answers.classes),
+            every_step=problem.answers.every_step,
+            categories=tuple(len(words) for words in problem.categories),
+            context=problem.context,
+            normalize="none" if normalize == "none" else "global",
+        )
+        return config if kind in CONSTANTS else matched(config, parameters, parameters_of)
+
+    def parameters(self, config: SequenceConfig) -> int:
+        return parameters_of(config)
+
+    def build(self, config: SequenceConfig) -> SequenceNetwork:
+        problem = self.problem
+        model = build_sequence_network(config)
+        known = problem.training_answers()
+        rows = problem.sequences.values[problem.sequences.steps_of(problem.training)]
+        model.fit_scale(rows, None if config.classes else known)
+        if isinstance(model, Constant):
+            model.learn(known)
+        return model
+
+    def task(
+        self,
+        model: SequenceNetwork,
+        batch_size: int,
+        seed: int,
+        decided_by: str = "",
+        team: Team | None = None,
+    ) -> Labelling:
+        return Labelling(
+            model,
+            self.problem,
+            batch_size=batch_size,
+            batch_steps=self.batch_steps,
+            seed=seed,
+            decided_by=decided_by,
+            team=team,
+        )
+
+    def measured(self, model: SequenceNetwork) -> Measured:
+        problem = self.problem
+        validation = self._errors(model, problem.validation)
+        test = self._errors(model, problem.test)
+        one, other = _mean(test, "first"), _mean(test, "second")
+        if problem.answers.classes:
+            measures = {"share of wrong answers": one, "cross-entropy": other}
+        else:
+            measures = {"mean absolute error": one, "root mean squared error": other**0.5}
+        error = _mean(test, "judged")
+        return Measured(
+            validation_error=_mean(validation, "judged"),
+            test_error=error,
+            error_by_step=(error,),
+            error_by_origin=tuple(averaged(test["judged"][test["counts"] > 0].numpy())),
+            measures=measures,
+        )
+
+    def _errors(self, model: SequenceNetwork, index: Tensor) -> dict[str, Tensor]:
+        first, second = errors_of_sequences(model, self.problem, index)
+        counts = answers_of_sequences(self.problem, index)
+        return {
+            "first": first,
+            "second": second,
+            "judged": second if self._by_loss else first,
+            "counts": counts,
+        }
+
+    def context(self, model: SequenceNetwork) -> ContextRecord | None:
+        if isinstance(model, Constant):
+            return None
+        index = self.problem.validation[:_EXAMINED]
+        return sequence_context(model, *self.problem.batch(index), by_loss=self._by_loss)
+
+    def diagnosis(self, model: SequenceNetwork) -> Diagnosis | None:
+        return sequence_diagnosis(model, *self.problem.batch(self.problem.training[:_EXAMINED]))
+
+    def one_answer(self, model: SequenceNetwork) -> Callable[[], object]:
+        x, lengths = self.problem.sequences.padded(self.problem.test[:1])
+
+        def answer() -> Tensor:
+            with torch.no_grad():
+                return model.answer(x, lengths)
+
+        return answer
+
+    def save(self, model: SequenceNetwork, folder: Path, headline: str) -> None:
+        storage.save(model, folder, self.problem.spec, sequence_card(self, headline, model))
+
+    def sample(self, normalize: str) -> Sample:
+        return NO_SAMPLE
+
+    @property
+    def block(self) -> int | None:
+        # sequences err each for itself; pieces of one long one follow each other
+        return None if self.problem.answers.every_step and not self.problem.record.group else 1
+
+
+def _mean(found: Mapping[str, Tensor], name: str) -> float:
+    """Mean over all known answers."""
+    there = found["counts"] > 0
+    counts = found["counts"][there].double()
+    return float((found[name][there] * counts).sum() / counts.sum())
+
+
+def parameters_of(config: SequenceConfig) -> int:
+    """Parameters of the network a configuration describes, without taking memory for them."""
+    with torch.device("meta"):
+        return build_sequence_network(config).parameter_count()
+
+
+def sequence_card(contest: LabellingContest, headline: str, model: SequenceNetwork) -> str:
+    """A few lines for people who find the folder."""
+    problem, record, config = contest.problem, contest.record, model.config
+    answers = problem.answers
+    what = f"one of {len(answers.classes)} classes" if answers.classes else "a number"
+    return f"""# {config.kind}: {answers.name}
+
+Tells {answers.name}, {what}, of {"each step" if answers.every_step else "a whole sequence"}, from
+{len(problem.columns)} columns.
+
+- Trained by throughtime {__version__} on {record.windows[0]} sequences of
+  `{Path(record.path).name}` (SHA-256 {record.fingerprint[:16]}...).
+- {model.parameter_count()} parameters.
+- {headline or "One trial of a comparison."}
+
+`throughtime predict FOLDER NEW -o out.csv` uses it. Its error was measured on sequences like those
+it was trained on, and tells nothing of others.
+"""

@@ -1,0 +1,136 @@
+"""Text to codes and back: bytes, characters, words, or a Hugging Face tokenizer."""
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from throughtime.data.reading import read_bytes
+from throughtime.errors import InputError
+from throughtime.specs import TokenSpec
+
+UNITS = ("bytes", "characters", "words", "tokenizer")
+UNKNOWN = "\ufffd"  # what is not in the vocabulary; code 0
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+_MOST_WORDS = 20_000
+
+
+class Alphabet:
+    """A way to write text as codes.
+
+    >>> alphabet = Alphabet.learned("characters", ["abba"])
+    >>> alphabet.decode(alphabet.encode("abc"))
+    'ab\\ufffd'
+    """
+
+    def __init__(self, spec: TokenSpec) -> None:
+        self.spec = spec
+        self.unit = spec.unit
+        if self.unit == "tokenizer":
+            self._tokenizer = _tokenizer(spec.tokenizer, "the model's tokenizer")
+            self.size = int(self._tokenizer.get_vocab_size())
+        elif self.unit == "bytes":
+            self.size = 256
+        else:
+            self.size = len(spec.vocabulary)
+            self._codes = {word: code for code, word in enumerate(spec.vocabulary)}
+            if self.unit == "characters":
+                known = np.array([ord(c) for c in spec.vocabulary[1:]], dtype=np.int64)
+                self._order = np.argsort(known)
+                self._known = known[self._order]
+
+    @staticmethod
+    def learned(unit: str, texts: Iterable[str], tokenizer: Path | None = None) -> "Alphabet":
+        """The alphabet of some texts: characters in order, or the most frequent words.
+
+        Raises InputError for a unit that is none, or a tokenizer that cannot be read.
+        """
+        if tokenizer is not None:
+            content = read_bytes(tokenizer).decode("utf-8", "replace")
+            _tokenizer(content, str(tokenizer))
+            return Alphabet(TokenSpec("tokenizer", (), content))
+        if unit not in UNITS[:3]:
+            raise InputError(
+                "--tokens", repr(unit), "take bytes, characters, words or a tokenizer.json"
+            )
+        if unit == "bytes":
+            words: list[str] = []
+        elif unit == "characters":
+            words = [UNKNOWN, *sorted(set[str]().union(*texts) - {UNKNOWN})]
+        else:
+            counts: Counter[str] = Counter()
+            for text in texts:
+                counts.update(_WORD.findall(text))
+            words = [UNKNOWN, *(word for word, _ in counts.most_common(_MOST_WORDS))]
+        return Alphabet(TokenSpec(unit, tuple(words), ""))
+
+    def encode(self, text: str) -> np.ndarray:
+        """Codes [T] of a text; code 0 for what the vocabulary lacks."""
+        if self.unit == "bytes":
+            return np.frombuffer(text.encode(), dtype=np.uint8)
+        if self.unit == "tokenizer":
+            return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
+        if self.unit == "words":
+            return np.array([self._codes.get(w, 0) for w in _WORD.findall(text)], dtype=np.int32)
+        letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        if not len(self._known):
+            return np.zeros(len(letters), dtype=np.int32)
+        at = np.searchsorted(self._known, letters).clip(max=len(self._known) - 1)
+        found = self._known[at] == letters
+        return np.where(found, self._order[at] + 1, 0).astype(np.int32)
+
+    def decode(self, codes: Iterable[int]) -> str:
+        """The text of codes."""
+        return "".join(self.pieces(codes))
+
+    def pieces(self, codes: Iterable[int]) -> Iterator[str]:
+        """The text of codes as they come, piece by piece; bytes wait for their character's end."""
+        if self.unit == "bytes":
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            for code in codes:
+                yield decoder.decode(bytes([code]))
+            yield decoder.decode(b"", final=True)
+        elif self.unit == "tokenizer":
+            yield from _growing(self._tokenizer.decode, codes)
+        else:
+            between = " " if self.unit == "words" else ""
+            for number, code in enumerate(codes):
+                yield (between if number else "") + self.spec.vocabulary[code]
+
+    def word(self, code: int) -> str:
+        """What one code stands for."""
+        return next(self.pieces([code]), "") if self.unit != "bytes" else f"0x{code:02x}"
+
+
+def _growing(decode: Callable[[list[int]], str], codes: Iterable[int]) -> Iterator[str]:
+    """What each further code adds to a text whose codes do not stand for themselves alone."""
+    seen: list[int] = []
+    told = ""
+    for code in codes:
+        seen.append(code)
+        text = decode(seen)
+        if not text.endswith(UNKNOWN):  # a character that is not whole yet
+            yield text[len(told) :]
+            told = text
+
+
+def _tokenizer(content: str, where: str) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise InputError(where, "tokenizers is not installed", "pip install tokenizers") from None
+    try:
+        tokenizer = Tokenizer.from_str(content)
+    except Exception as error:
+        raise InputError(
+            where,
+            f"no tokenizer of Hugging Face tokenizers ({str(error)[:80]})",
+            "give the tokenizer.json that its save() writes",
+        ) from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

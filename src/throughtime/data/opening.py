@@ -1,0 +1,183 @@
+"""The one door: a path and what was asked, to a problem."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from throughtime.data.archive import read_archive
+from throughtime.data.audio import AudioSettings, feature_store, read_audio
+from throughtime.data.batches import Split
+from throughtime.data.collection import Read, sequence_problem
+from throughtime.data.folders import SOUNDS, TEXTS, kind_of_folder
+from throughtime.data.labelled_tables import LabelledColumns, read_labelled
+from throughtime.data.problem import Problem, read_problem
+from throughtime.data.sequences import SequenceProblem
+from throughtime.data.tables import Columns
+from throughtime.data.tasks import PREFIX, task_problem
+from throughtime.data.text import TextProblem, read_labelled_texts, text_problem
+from throughtime.errors import InputError
+
+ARCHIVES = (".ts", ".npz")
+AnyProblem = Problem | SequenceProblem | TextProblem
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that may be asked of data; None, or the default, lets the data decide."""
+
+    target: tuple[str, ...] | None = None
+    label: str | None = None
+    time: str | None = None
+    group: str | None = None
+    inputs: tuple[str, ...] | None = None
+    categorical: tuple[str, ...] = ()
+    static: Path | None = None
+    part: str | None = None
+    text: str | None = None
+    file: str | None = None
+    answer: str = "auto"
+    tokens: str = "characters"
+    features: str = "logmel"
+    bands: int = 40
+    rate: int = 8000
+    channels: str = "mean"
+    length: int | None = None
+    horizon: int | None = None
+    context: int | None = None
+    season: int | None = None
+    missing: str = "error"
+    delimiter: str | None = None
+    split: str = "70/15/15"
+    seed: int = 0
+
+
+# what each kind of data takes, beside context, split and seed
+_TAKES = {
+    "a forecast": "target time group inputs horizon season missing delimiter",
+    "a labelled table": "label time group inputs categorical static part answer missing delimiter",
+    "an archive of sequences": "answer missing",
+    "text": "tokens",
+    "labelled text": "label text part tokens delimiter",
+    "recordings": "label file part features bands rate channels delimiter",
+    "a generated task": "length",
+}
+
+
+def kind_of(path: Path, asked: Asked) -> str:
+    """What a path holds, of `_TAKES`. Raises InputError where nothing known is there."""
+    if str(path).startswith(PREFIX):
+        return "a generated task"
+    ending = path.suffix.lower()
+    if ending in ARCHIVES:
+        return "an archive of sequences"
+    if asked.file is not None or ending in SOUNDS:
+        return "recordings"
+    if asked.text is not None:
+        return "labelled text"
+    if path.is_dir():
+        found = kind_of_folder(path)
+        if found == "audio":
+            return "recordings"
+        if found == "text":
+            return "labelled text" if asked.label is not None else "text"
+    elif ending in TEXTS:
+        return "text"
+    return "a labelled table" if asked.label is not None else "a forecast"
+
+
+def open_problem(
+    path: Path, asked: Asked, watch: Callable[[int, int], None] | None = None
+) -> AnyProblem:
+    """What a path holds, as a problem to learn.
+
+    >>> open_problem(Path("task:adding"), Asked(length=200)).record.windows
+    (8000, 1000, 2000)
+
+    ``watch`` is told how many of how many recordings are done. Raises InputError for what cannot be
+    learned from, naming the place, and for an option that means nothing for such data.
+    """
+    kind = kind_of(path, asked)
+    _refuse_strange(kind, asked)
+    split, seed, context = Split.read(asked.split), asked.seed, asked.context
+    for name in ("context", "length", "horizon", "season"):
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name}", str(value), "give a whole number of steps, 1 or more")
+    if kind == "a generated task":
+        name = str(path).removeprefix(PREFIX)
+        return task_problem(name, asked.length or 100, seed=seed, context=context)
+    if kind == "text":
+        return text_problem(path, tokens=asked.tokens, split=split, seed=seed, context=context)
+    if kind == "a forecast":
+        return read_problem(
+            path,
+            Columns(asked.target, asked.time, asked.group, asked.inputs),
+            missing=asked.missing,
+            delimiter=asked.delimiter,
+            horizon=asked.horizon,
+            context=context,
+            season=asked.season,
+            split=split,
+        )
+    return sequence_problem(
+        _read(kind, path, asked, watch),
+        missing=asked.missing,
+        answer=asked.answer,
+        split=split,
+        seed=seed,
+        context=context,
+    )
+
+
+def _read(kind: str, path: Path, asked: Asked, watch: Callable[[int, int], None] | None) -> Read:
+    if kind == "an archive of sequences":
+        return read_archive(path)
+    if kind == "labelled text":
+        if asked.label is None:
+            raise InputError("--text", "no --label", "name the column of classes")
+        return read_labelled_texts(
+            path,
+            label=asked.label,
+            text=asked.text,
+            part=asked.part,
+            tokens=asked.tokens,
+            delimiter=asked.delimiter,
+        )
+    if kind == "recordings":
+        if asked.file is not None and asked.label is None:
+            raise InputError("--file", "no --label", "name the column of labels")
+        return read_audio(
+            path,
+            audio_settings(asked.features, asked.rate, asked.bands, asked.channels),
+            label=asked.label or "folder",
+            file=asked.file,
+            part=asked.part,
+            delimiter=asked.delimiter,
+            store=feature_store(),
+            watch=watch,
+        )
+    columns = LabelledColumns(
+        asked.label or "", asked.group, asked.time, asked.inputs, asked.categorical, asked.part
+    )
+    return read_labelled(path, columns, delimiter=asked.delimiter, static=asked.static)
+
+
+def audio_settings(features: str, rate: int, bands: int, channels: str) -> AudioSettings:
+    """How sound becomes features. Raises InputError for what cannot be."""
+    try:
+        return AudioSettings(features, rate, bands, channels)
+    except ValueError as error:
+        raise InputError(
+            "--features, --rate, --bands or --channels", str(error), "see --help"
+        ) from None
+
+
+def _refuse_strange(kind: str, asked: Asked) -> None:
+    """Raise InputError for an option that such data has no use for."""
+    known = {"context", "split", "seed", *_TAKES[kind].split()}
+    for field in fields(asked):
+        if field.name not in known and getattr(asked, field.name) != field.default:
+            takes = ", ".join(f"--{name}" for name in _TAKES[kind].split())
+            raise InputError(
+                f"--{field.name}", f"means nothing for {kind}", f"leave it out; it takes {takes}"
+            )
