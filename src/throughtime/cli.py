@@ -7,7 +7,7 @@ import typer
 from throughtime.commands.comparing import compare, report
 from throughtime.commands.fitting import fit
 from throughtime.commands.telling import info
-from throughtime.commands.using import inspect, predict
+from throughtime.commands.using import inspect, predict, sample
 from throughtime.ending import run_to_the_end
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (compare, fit, predict, inspect, report, info):
+for command in (compare, fit, predict, sample, inspect, report, info):
     app.command()(command)
 
 

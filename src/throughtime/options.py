@@ -1,41 +1,32 @@
 """The options that commands share, and how their text is read."""
 
 import csv
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from throughtime.errors import InputError
 
-if TYPE_CHECKING:
-    from throughtime.data.problem import Problem
-
 KINDS = ("dense", "window-dense", "rnn", "lstm", "gru")
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="CSV (gzip too), Parquet or Arrow.")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="CSV (gzip too), Parquet, Arrow; .ts, .npz; a text or a folder of texts; a folder of "
+        "recordings; task:NAME.",
+    ),
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that fit or compare wrote.")]
-Target = Annotated[
-    str | None,
-    typer.Option(help="Column to forecast; several with commas, a name with a comma in quotes."),
-]
-Time = Annotated[str | None, typer.Option(help="Column of times; 'none': rows in order.")]
-Group = Annotated[str | None, typer.Option(help="Column that tells several series apart.")]
-Inputs = Annotated[
-    str | None, typer.Option(help="Further numeric columns to use, with commas; 'none'.")
-]
-Horizon = Annotated[int | None, typer.Option(help="Steps to forecast.")]
-Context = Annotated[int | None, typer.Option(help="Steps a network sees.")]
-Season = Annotated[int | None, typer.Option(help="Steps of the season; 1: none.")]
-Missing = Annotated[str, typer.Option(help="Missing values: error, interpolate or drop.")]
 MissingAsTrained = Annotated[
     str | None,
     typer.Option("--missing", help="Missing values; default: as in training."),
 ]
 Delimiter = Annotated[str | None, typer.Option(help="Of a CSV: one character, or 'tab'.")]
-Split = Annotated[str, typer.Option(help="Percent of the time for training, validation and test.")]
 Normalize = Annotated[
     str, typer.Option(help="window (each by its last value and spread), global or none.")
 ]
@@ -88,34 +79,92 @@ def seconds(option: str, text: str | None) -> float | None:
     return total
 
 
-def problem_from(
-    data: Path,
-    target: str | None,
-    time: str | None,
-    group: str | None,
-    inputs: str | None,
-    horizon: int | None,
-    context: int | None,
-    season: int | None,
-    missing: str,
-    delimiter: str | None,
-    split: str,
-) -> "Problem":
-    """The forecasting problem that the options describe."""
-    from throughtime.data.batches import Split as Parts
-    from throughtime.data.problem import read_problem
-    from throughtime.data.tables import Columns
+class DataOptions:
+    """The options that say what is asked of data: a class whose annotations are their own."""
 
-    further = () if inputs == "none" else names(inputs)
-    if target is not None and not names(target):
-        raise InputError("--target", "names no column", "name one")
-    return read_problem(
-        data,
-        Columns(names(target), time, group, further),
-        missing=missing,
-        delimiter=delimiter,
-        horizon=horizon,
-        context=context,
-        season=season,
-        split=Parts.read(split),
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Column to forecast; several with commas, a name with a comma in quotes."
+        ),
+    ] = None
+    label: Annotated[
+        str | None,
+        typer.Option(help="Column of answers to learn instead; 'folder': each folder is a class."),
+    ] = None
+    time: Annotated[str | None, typer.Option(help="Column of times; 'none': rows in order.")] = None
+    group: Annotated[str | None, typer.Option(help="Column that tells several series apart.")] = (
+        None
     )
+    inputs: Annotated[
+        str | None, typer.Option(help="Further numeric columns to use, with commas; 'none'.")
+    ] = None
+    categorical: Annotated[
+        str | None, typer.Option(help="Columns of categories to use, with commas.")
+    ] = None
+    static: Annotated[
+        Path | None, typer.Option(help="Table with a row for each group, to use at every step.")
+    ] = None
+    part: Annotated[
+        str | None, typer.Option(help="Column that says train, validation or test.")
+    ] = None
+    text: Annotated[str | None, typer.Option(help="Column of texts, each of a class.")] = None
+    file: Annotated[str | None, typer.Option(help="Column of names of recordings.")] = None
+    answer: Annotated[str, typer.Option(help="Labels are classes, numbers, or auto.")] = "auto"
+    tokens: Annotated[
+        str, typer.Option(help="Of text: bytes, characters, words, or a tokenizer.json.")
+    ] = "characters"
+    features: Annotated[str, typer.Option(help="Of recordings: logmel or mfcc.")] = "logmel"
+    bands: Annotated[int, typer.Option(help="Mel bands, or coefficients of mfcc.")] = 40
+    rate: Annotated[int, typer.Option(help="Hz that recordings are brought to.")] = 8000
+    channels: Annotated[str, typer.Option(help="Of recordings: mean, or all.")] = "mean"
+    length: Annotated[int | None, typer.Option(help="Of task:NAME: steps to be bridged.")] = None
+    horizon: Annotated[int | None, typer.Option(help="Steps to forecast.")] = None
+    context: Annotated[int | None, typer.Option(help="Steps a network sees.")] = None
+    season: Annotated[int | None, typer.Option(help="Steps of the season; 1: none.")] = None
+    missing: Annotated[
+        str, typer.Option(help="Missing values: error, interpolate, drop or mask.")
+    ] = "error"
+    delimiter: Delimiter = None
+    split: Annotated[
+        str, typer.Option(help="Percent of the time for training, validation and test.")
+    ] = "70/15/15"
+
+
+_LISTS = ("target", "inputs", "categorical")  # of names, with commas
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is DATA and whose second, `asked`, are the data options.
+
+    >>> @asking
+    ... def fit(data: Data, asked: "Asked", out: Path, seed: Seed = 0) -> None: ...
+
+    The command line then has them all; `asked` is made of what was given there.
+    """
+    own = inspect.signature(command).parameters
+    kind = inspect.Parameter.KEYWORD_ONLY
+    further = [
+        inspect.Parameter(name, kind, default=getattr(DataOptions, name), annotation=annotation)
+        for name, annotation in DataOptions.__annotations__.items()
+    ]
+    rest = [p.replace(kind=kind) for name, p in own.items() if name not in ("data", "asked")]
+
+    def run(data: Path, **given: Any) -> None:
+        from throughtime.data.opening import Asked
+
+        chosen = {p.name: given.pop(p.name) for p in further}
+        for name in _LISTS:
+            chosen[name] = names(chosen[name])
+        if chosen["inputs"] == ("none",):
+            chosen["inputs"] = ()
+        if chosen["target"] == ():
+            raise InputError("--target", "names no column", "name one")
+        chosen["categorical"] = chosen["categorical"] or ()
+        command(data, Asked(**chosen, seed=given["seed"]), **given)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    signature = inspect.Signature([own["data"], *further, *rest])
+    run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+    run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return run

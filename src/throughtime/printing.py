@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -10,9 +11,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from throughtime.comparing.trials import Progress as Step
-from throughtime.nn.models import ModelConfig
 from throughtime.runs import (
     NAMES,
+    PROBLEMS,
     Candidate,
     ChoiceRecord,
     ComparisonRecord,
@@ -85,6 +86,19 @@ class Reporter:
         with self._aside.status(note):
             yield
 
+    @contextmanager
+    def counting(self, what: str) -> Generator[Callable[[int, int], None]]:
+        """A progress bar over things that are counted; shown once there is one."""
+        with self._progress() as progress:
+            tasks: list[TaskID] = []
+
+            def watch(done: int, total: int) -> None:
+                if not tasks:
+                    tasks.append(progress.add_task(what, total=total, note=""))
+                progress.update(tasks[0], completed=done)
+
+            yield watch
+
     def _progress(self) -> Progress:
         return Progress(
             TextColumn("{task.description}"),
@@ -120,18 +134,25 @@ def problem_text(data: DataRecord, further: Sequence[ChoiceRecord]) -> str:
     """What was found in the data and decided, a line each, with the option that decides it."""
     training, validation, test = data.windows
     windows = ChoiceRecord(
-        "windows", f"{training} + {validation} + {test}", "training, validation, test", ""
+        PROBLEMS[data.kind],
+        f"{training} + {validation} + {test}",
+        "training, validation, test",
+        "",
     )
-    head = f"{data.path}: {data.rows} rows, {data.series} series"
+    rows, series = {
+        "forecasting": ("rows", "series"),
+        "tokens": ("letters", "documents"),
+    }.get(data.kind, ("steps", "sequences"))
+    head = f"{data.path}: {data.rows} {rows}, {data.series} {series}"
     return choices_text(head, [*data.choices, windows, *further])
 
 
-def comparison_choices(settings: SettingsRecord) -> list[ChoiceRecord]:
+def comparison_choices(settings: SettingsRecord, kind: str) -> list[ChoiceRecord]:
     """What a comparison gives every network."""
     rates = ", ".join(f"{rate:g}" for rate in settings.learning_rates)
     first, count = settings.seeds[0], len(settings.seeds)
     return [
-        _normalization(settings.normalize),
+        *([] if kind == "tokens" else [_normalization(settings.normalize)]),
         ChoiceRecord(
             "parameters",
             str(settings.parameters),
@@ -149,7 +170,7 @@ def comparison_choices(settings: SettingsRecord) -> list[ChoiceRecord]:
 
 
 def fit_choices(
-    config: ModelConfig, settings: TrainingSettings, parameters: int, seed: int
+    config: Any, settings: TrainingSettings, parameters: int, seed: int
 ) -> list[ChoiceRecord]:
     """What one network to train is given."""
     s = settings
@@ -163,7 +184,7 @@ def fit_choices(
     ]
     return [
         ChoiceRecord("network", NAMES[config.kind], "what is trained", "--network"),
-        _normalization(config.normalize),
+        *([] if config.normalize == "none" else [_normalization(config.normalize)]),
         ChoiceRecord(
             "parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"
         ),
@@ -205,7 +226,7 @@ def comparison_table(record: ComparisonRecord) -> Table:
         "error",
         "95 % interval",
         f"vs {NAMES[verdict.reference]}",
-        f"step {record.data.horizon}",
+        *([f"step {record.data.horizon}"] if record.data.kind == "forecasting" else []),
         "parameters",
         "training",
         "prediction",
@@ -214,17 +235,18 @@ def comparison_table(record: ComparisonRecord) -> Table:
         table.add_column(head, justify="right")
     for candidate in verdict.candidates:
         style = "bold" if candidate.kind == verdict.recommended else None
-        table.add_row(*_cells(candidate), style=style)
+        table.add_row(*_cells(candidate, record.data.kind), style=style)
     return table
 
 
-def _cells(c: Candidate) -> tuple[str, ...]:
+def _cells(c: Candidate, kind: str) -> tuple[str, ...]:
+    by_step = kind == "forecasting"
     return (
         NAMES[c.kind],
         "diverged" if c.error is None else f"{c.error:.3g}",
         "" if c.low is None or c.high is None else f"{c.low:.3g} to {c.high:.3g}",
         "" if c.relative is None else f"{c.relative:.2f}",
-        "" if c.error_last_step is None else f"{c.error_last_step:.3g}",
+        *(["" if c.error_last_step is None else f"{c.error_last_step:.3g}"] * by_step),
         f"{c.parameters:,}",
         "" if c.trivial else f"{c.training_seconds:.1f} s",
         f"{c.prediction_us:.0f} us",

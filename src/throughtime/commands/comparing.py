@@ -13,44 +13,28 @@ from throughtime.errors import InputError
 from throughtime.options import (
     KINDS,
     AsJson,
-    Context,
     Data,
-    Delimiter,
     Epochs,
-    Group,
-    Horizon,
-    Inputs,
-    Missing,
     Normalize,
     NoSeed,
     Parameters,
     Quiet,
-    Season,
     Seed,
-    Split,
-    Target,
-    Time,
+    asking,
     names,
     one_of,
-    problem_from,
 )
 
 if TYPE_CHECKING:
+    from throughtime.data.opening import AnyProblem, Asked
+    from throughtime.printing import Reporter
     from throughtime.runs import ComparisonRecord
 
 
+@asking
 def compare(
     data: Data,
-    target: Target = None,
-    time: Time = None,
-    group: Group = None,
-    inputs: Inputs = None,
-    horizon: Horizon = None,
-    context: Context = None,
-    season: Season = None,
-    missing: Missing = "error",
-    delimiter: Delimiter = None,
-    split: Split = "70/15/15",
+    asked: "Asked",
     normalize: Normalize = "window",
     networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
@@ -70,7 +54,7 @@ def compare(
 
     Example: throughtime compare co2.csv --target co2 --horizon 4 --missing interpolate
     """
-    from throughtime.comparing.sizes import size_notes
+    from throughtime.comparing.contests import contest_of
     from throughtime.comparing.trials import compare as run
     from throughtime.comparing.trials import comparison_identity
     from throughtime.printing import (
@@ -92,15 +76,14 @@ def compare(
         clip_norm=1.0,
         patience=6,
     )
-    problem = problem_from(
-        data, target, time, group, inputs, horizon, context, season, missing, delimiter, split
-    )
     reporter = Reporter(quiet=quiet or as_json)
-    reporter.show(problem_text(problem.record, comparison_choices(settings)))
-    for note in size_notes(problem, settings):
+    problem = opened(data, asked, reporter)
+    contest = contest_of(problem)
+    reporter.show(problem_text(problem.record, comparison_choices(settings, problem.record.kind)))
+    for note in contest.size_notes(settings):
         reporter.show(f"  note: {note}")
     mark = comparison_identity(problem, settings)[:8]
-    folder = out or Path("throughtime-runs") / f"{data.name.split('.')[0]}-{mark}"
+    folder = out or Path("throughtime-runs") / f"{run_name(data)}-{mark}"
     command = shlex.join(["throughtime", *sys.argv[1:]])
     with reporter.bar(epochs) as watch:
         record = run(problem, settings, folder, jobs=jobs or _cores(), command=command, watch=watch)
@@ -136,6 +119,19 @@ def report(
     if not quiet:
         Reporter(quiet=False).result(comparison_table(record), record.verdict)
     print(f"report: {page}")
+
+
+def run_name(data: Path) -> str:
+    """What a run on this data is called: its file's name, without ending."""
+    return data.name.split(".")[0].replace(":", "-") or "data"
+
+
+def opened(data: Path, asked: "Asked", reporter: "Reporter") -> "AnyProblem":
+    """What a path holds, as a problem; a bar tells how many recordings are done."""
+    from throughtime.data.opening import open_problem
+
+    with reporter.counting("recordings") as watch:
+        return open_problem(data, asked, watch)
 
 
 def _networks(text: str) -> tuple[str, ...]:

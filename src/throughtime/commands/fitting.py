@@ -6,51 +6,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from throughtime.commands.comparing import opened
 from throughtime.errors import InputError
 from throughtime.options import (
     KINDS,
     AsJson,
-    Context,
     Data,
-    Delimiter,
     Epochs,
-    Group,
-    Horizon,
-    Inputs,
-    Missing,
     Normalize,
     Parameters,
     Quiet,
-    Season,
     Seed,
-    Split,
-    Target,
-    Time,
+    asking,
     checked,
     one_of,
-    problem_from,
     seconds,
 )
 
 if TYPE_CHECKING:
+    from throughtime.data.opening import Asked
     from throughtime.runs import TrainingRecord
     from throughtime.training.loop import TrainingSettings
 
 
+@asking
 def fit(
     data: Data,
+    asked: "Asked",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "gru",
-    target: Target = None,
-    time: Time = None,
-    group: Group = None,
-    inputs: Inputs = None,
-    horizon: Horizon = None,
-    context: Context = None,
-    season: Season = None,
-    missing: Missing = "error",
-    delimiter: Delimiter = None,
-    split: Split = "70/15/15",
     normalize: Normalize = "window",
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
@@ -61,8 +45,12 @@ def fit(
         int, typer.Option(min=1, help="Epochs without a better --metric that end it.")
     ] = 6,
     metric: Annotated[
-        str, typer.Option(help="Of the validation part, what the best epoch is: mae or rmse.")
-    ] = "mae",
+        str | None,
+        typer.Option(
+            help="Of the validation part, what the best epoch is: mae or rmse of numbers, "
+            "cross-entropy or error of classes, bits or perplexity of text."
+        ),
+    ] = None,
     keep: Annotated[str, typer.Option(help="Which weights to save: best or last.")] = "best",
     batch_size: Annotated[int, typer.Option(min=1, help="Windows of a batch.")] = 64,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches of one step.")] = 1,
@@ -94,22 +82,19 @@ def fit(
     """
     import torch
 
-    from throughtime.comparing.fitting import data_spec, fit_identity, model_card
+    from throughtime.comparing.contests import contest_of
     from throughtime.comparing.fitting import fit as run
-    from throughtime.comparing.sizes import config_for
-    from throughtime.nn.models import parameter_count
-    from throughtime.nn.storage import check_free, save
+    from throughtime.comparing.fitting import fit_identity
+    from throughtime.nn.storage import check_free
     from throughtime.plain import to_json
     from throughtime.printing import Reporter, fit_choices, problem_text
     from throughtime.training.checkpoints import Checkpoints
-    from throughtime.training.forecasting import MEASURES, errors
     from throughtime.training.loop import TrainingSettings
     from throughtime.training.processes import joined
 
     check_free(out)
     kind = one_of("--network", network, KINDS)
     how = one_of("--normalize", normalize, ("window", "global", "none"))
-    decided_by = one_of("--metric", metric, MEASURES)
     kept_weights = one_of("--keep", keep, ("best", "last"))
     settings = TrainingSettings(
         learning_rate=learning_rate,
@@ -127,12 +112,12 @@ def fit(
     _check(settings, one_of("--device", device, ("cpu", "cuda")))
     with ExitStack() as stack:
         team = stack.enter_context(joined(device))
-        problem = problem_from(
-            data, target, time, group, inputs, horizon, context, season, missing, delimiter, split
-        )
-        config = config_for(problem, kind, how, parameters)
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
-        given = fit_choices(config, settings, parameter_count(config), seed)
+        problem = opened(data, asked, reporter)
+        contest = contest_of(problem)
+        decided_by = one_of("--metric", metric or contest.measures[0], contest.measures)
+        config = contest.config(kind, how, parameters)
+        given = fit_choices(config, settings, contest.parameters(config), seed)
         reporter.show(problem_text(problem.record, given))
         checkpoints = Checkpoints(
             out.with_name(f"{out.name}.training"),
@@ -161,12 +146,13 @@ def fit(
         _check_learned(data, training)
         if kept_weights == "last":
             model.load_state_dict(last)
-        error = float(errors(model.cpu(), problem.parts.test, problem.error_scale).mean())
-        words = f"Test error {error:.4g} ({problem.unit})."
-        save(model, out, data_spec(problem), model_card(problem, words, model))
+        found = contest.measured(model.cpu())
+        words = f"Test error {found.test_error:.4g} ({contest.unit})."
+        contest.save(model, out, words)
         kept.remove()
     if as_json:
-        told = {"model": str(out), "test_error": error, "stopped": training.stopped}
+        told = {"model": str(out), "test_error": found.test_error, "unit": contest.unit}
+        told |= {"measures": found.measures or {}, "stopped": training.stopped}
         print(to_json({**told, "training": training}))
         return
     epoch = training.best_epoch if kept_weights == "best" else len(training.epochs)

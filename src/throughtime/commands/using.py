@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from throughtime.errors import InputError
 from throughtime.options import (
     AsJson,
     Data,
@@ -32,11 +33,14 @@ def predict(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Forecast what follows the last whole row of every series: one row a step, with its time.
+    """Answer to new data with a saved model, lined up with what went in.
+
+    A forecast of what follows the last whole row of every series, one row a step, with its time; an
+    answer to every sequence, or to each of its steps; what each token of a text costs.
 
     Example: throughtime predict model new.csv -o forecast.csv
     """
-    from throughtime.deploy.predicting import predict as run
+    from throughtime.deploy.using import use as run
     from throughtime.files import write_whole
     from throughtime.nn.storage import load
     from throughtime.printing import Reporter, choices_text
@@ -54,6 +58,53 @@ def predict(
         print(frame.write_csv(), end="")
     elif not quiet:
         print(f"{len(frame)} rows: {out}")
+
+
+def sample(
+    model: Model,
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "\n",
+    length: Annotated[int, typer.Option(min=1, help="Tokens to write.")] = 500,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0: the likeliest token each time; 1: as it is told.")
+    ] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Draw among so many of the likeliest.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Let a network that learned to tell the next token go on writing; it prints as it draws.
+
+    Example: throughtime sample model --prompt "ROMEO:" --temperature 0.8
+    """
+    from throughtime.deploy.sampling import sample as run
+    from throughtime.nn.sequence_models import SequenceNetwork
+    from throughtime.nn.storage import load
+    from throughtime.specs import TokenSpec
+
+    loaded, spec = load(model)
+    if not (isinstance(loaded, SequenceNetwork) and isinstance(spec, TokenSpec)):
+        raise InputError(
+            str(model), "no model of text", "fit one: throughtime fit text.txt -o model"
+        )
+    pieces = run(
+        loaded,
+        spec,
+        prompt,
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+    )
+    if as_json:
+        print(json.dumps({"prompt": prompt, "text": "".join(pieces)}))
+        return
+    if not quiet:
+        print(prompt, end="")
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
 
 
 def inspect(
@@ -76,12 +127,20 @@ def inspect(
     """
     from throughtime.deploy.inspecting import inspect as run
     from throughtime.files import write_whole
+    from throughtime.nn.models import Forecaster
     from throughtime.nn.storage import load
     from throughtime.plain import to_json
     from throughtime.printing import Reporter
     from throughtime.report.inspection import headline, write_inspection
+    from throughtime.specs import DataSpec
 
     loaded, spec = load(model)
+    if not (isinstance(loaded, Forecaster) and isinstance(spec, DataSpec)):
+        raise InputError(
+            str(model),
+            "a model of sequences; inspect looks into forecasters",
+            "see throughtime.diagnose and throughtime.observe, or the page of compare",
+        )
     reporter = Reporter(quiet=quiet or as_json)
     with reporter.waiting(f"inspecting {model}"):
         record = run(

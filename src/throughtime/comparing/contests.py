@@ -4,11 +4,9 @@ from throughtime.comparing.contest import Contest
 from throughtime.comparing.forecasts import ForecastingContest
 from throughtime.comparing.labels import LabellingContest
 from throughtime.comparing.tokens import TokenContest
-from throughtime.data.problem import Problem
+from throughtime.data.opening import AnyProblem
 from throughtime.data.sequences import SequenceProblem
 from throughtime.data.text import TextProblem
-
-AnyProblem = Problem | SequenceProblem | TextProblem
 
 
 def contest_of(problem: AnyProblem) -> Contest:

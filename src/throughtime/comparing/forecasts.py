@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from throughtime import __version__
 from throughtime.comparing.contest import Contest, Measured
-from throughtime.comparing.fitting import data_spec, model_card
 from throughtime.comparing.sizes import config_for
 from throughtime.data.problem import Problem
 from throughtime.insight.forecasters import context_of, diagnosis_of
@@ -22,6 +22,7 @@ from throughtime.nn.models import (
     parameter_count,
 )
 from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.specs import DataSpec
 from throughtime.training.forecasting import MEASURES, Forecasting, errors, forecasts
 from throughtime.training.processes import Team
 
@@ -153,3 +154,34 @@ def averaged(found: np.ndarray) -> list[float]:
     together = math.ceil(len(found) / _ORIGINS)
     pieces = np.split(found, range(together, len(found), together))
     return [float(part.mean()) for part in pieces]
+
+
+def data_spec(problem: Problem) -> DataSpec:
+    """What a model must know of its table."""
+    table = problem.table
+    return DataSpec(
+        targets=table.targets,
+        inputs=table.columns[len(table.targets) :],
+        time=table.time,
+        group=table.group,
+        clock=(table.clock.kind, table.clock.count, table.clock.unit),
+        missing=table.missing,
+    )
+
+
+def model_card(problem: Problem, headline: str, model: Forecaster) -> str:
+    """A few lines for people who find the folder."""
+    record, config = problem.record, model.config
+    return f"""# {config.kind}: {", ".join(record.targets)}, {config.horizon} steps ahead
+
+Forecasts {", ".join(record.targets)} {config.horizon} steps of {record.step} ahead from the last
+{config.context}; further inputs: {", ".join(record.inputs) or "none"}.
+
+- Trained by throughtime {__version__} on {record.windows[0]} windows of `{Path(record.path).name}`
+  (SHA-256 {record.fingerprint[:16]}...), before {record.borders[0]}.
+- {model.parameter_count()} parameters, normalization: {config.normalize}.
+- {headline or "One trial of a comparison."}
+
+`throughtime predict FOLDER new.csv -o out.csv` uses it. It knows nothing of what is not in its
+columns, and its error was measured on one stretch of time alone.
+"""

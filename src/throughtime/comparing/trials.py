@@ -20,9 +20,10 @@ import torch
 
 from throughtime import __version__
 from throughtime.comparing.contest import Contest
-from throughtime.comparing.contests import AnyProblem, contest_of
+from throughtime.comparing.contests import contest_of
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
+from throughtime.data.opening import AnyProblem
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
 from throughtime.nn import storage

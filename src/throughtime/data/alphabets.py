@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from throughtime.data.collection import UNKNOWN
 from throughtime.data.reading import read_bytes
 from throughtime.errors import InputError
 from throughtime.specs import TokenSpec
 
 UNITS = ("bytes", "characters", "words", "tokenizer")
-UNKNOWN = "\ufffd"  # what is not in the vocabulary; code 0
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 _MOST_WORDS = 20_000
 

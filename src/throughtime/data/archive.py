@@ -14,12 +14,13 @@ _PARTNERS = {"_TRAIN": "_TEST", "_train": "_test"}
 _MARK = b"@data"
 
 
-def read_archive(path: Path) -> Read:
+def read_archive(path: Path, *, alone: bool = False) -> Read:
     """Sequences of a `.ts` or `.npz` file.
 
     `NAME_TRAIN.ts` is read with `NAME_TEST.ts` beside it, which is the test part then. A `.npz`
     holds `x` [N,T,C], or [R,C] with `lengths` [N]; and `y` [N], or [N,T] or [R] for every step:
-    whole numbers or words are classes, others numbers. `part` [N] may name the parts.
+    whole numbers or words are classes, others numbers. `part` [N] may name the parts. ``alone``:
+    without the file beside it.
 
     Raises InputError naming file, line or array.
     """
@@ -27,7 +28,7 @@ def read_archive(path: Path) -> Read:
         return _read_npz(path)
     read = _read_ts(path)
     for train, test in _PARTNERS.items():
-        if path.stem.endswith(train):
+        if path.stem.endswith(train) and not alone:
             other = path.with_name(path.stem.removesuffix(train) + test + path.suffix)
             if other.exists():
                 return _joined(read, _read_ts(other))

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from throughtime.data.sequences import Sequences
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -87,6 +89,37 @@ def in_order(lengths: Tensor, *, batch_size: int, batch_steps: int) -> Iterator[
         most = max(1, min(batch_size, batch_steps // max(1, int(lengths[order[0]]))))
         yield order[:most]
         order = order[most:]
+
+
+def answered(
+    answer: Callable[[Tensor, Tensor], Tensor],
+    sequences: Sequences,
+    index: Tensor,
+    every_step: bool,
+) -> Tensor:
+    """The answers to some sequences, [n,O], or to all their steps end to end, [r,O].
+
+    ``answer`` is given x [T,B,C] and lengths [B], sequences of like length at a time.
+    """
+    found: list[Tensor] = []
+    at: list[Tensor] = []
+    lengths = sequences.lengths[index]
+    ends = lengths.cumsum(0)
+    for batch in in_order(lengths, batch_size=512, batch_steps=100_000):
+        x, sizes = sequences.padded(index[batch])
+        some = answer(x, sizes)
+        if every_step:
+            steps = torch.arange(len(x)).unsqueeze(1)
+            inside = steps < sizes
+            found.append(some[inside])
+            at.append((ends[batch] - sizes + steps)[inside])
+        else:
+            found.append(some)
+            at.append(batch)
+    everything = torch.cat(found)
+    answers = torch.empty_like(everything)
+    answers[torch.cat(at)] = everything
+    return answers
 
 
 def prefetched(make: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B]]:

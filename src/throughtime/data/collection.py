@@ -22,6 +22,7 @@ from throughtime.errors import InputError
 from throughtime.runs import ChoiceRecord, DataRecord
 from throughtime.specs import SequenceSpec
 
+UNKNOWN = "\ufffd"  # the same of characters and words of a text
 OTHER = "(other)"  # the first code of every category: what training did not know
 _MOST_CLASSES = 50  # whole numbers of more values than that are numbers
 _LONGEST_WINDOW = 32  # steps that window-dense sees, unless told
@@ -129,6 +130,7 @@ def sequence_problem(
     training, validation, test, parted = split_sequences(
         answers, len(sequences), split, seed, read.part, read.where
     )
+    known_codes = _trained_codes(sequences, training, read)
     if answers.classes and answers.every_step:
         known = answers.values[sequences.steps_of(training)]
         _check_steps(answers, known, read.where)
@@ -167,7 +169,7 @@ def sequence_problem(
         sequences=sequences,
         answers=answers,
         columns=(*read.columns, *read.code_columns),
-        categories=read.categories,
+        categories=known_codes,
         training=training,
         validation=validation,
         test=test,
@@ -180,7 +182,7 @@ def sequence_problem(
             every_step=answers.every_step,
             numbers=read.columns,
             codes=read.code_columns,
-            categories=read.categories,
+            categories=known_codes,
             missing=missing,
             time=read.time,
             group=read.group,
@@ -263,6 +265,25 @@ def _check_steps(answers: Answers, known: Tensor, where: str) -> None:
         )
 
 
+def _trained_codes(
+    sequences: Sequences, training: Tensor, read: Read
+) -> tuple[tuple[str, ...], ...]:
+    """Every code column counted anew, in place: words that training lacks are code 0."""
+    found: list[tuple[str, ...]] = []
+    rows = sequences.steps_of(training)
+    for number, words in enumerate(read.categories):
+        column = sequences.values[:, len(read.columns) + number]
+        if words[0] not in (OTHER, UNKNOWN):  # bytes, or a tokenizer's: all are known
+            found.append(words)
+            continue
+        seen = torch.zeros(len(words), dtype=torch.bool)
+        seen[column[rows].long()] = True
+        seen[0] = True
+        column.copy_(torch.where(seen, seen.cumsum(0) - 1, 0)[column.long()])
+        found.append(tuple(w for w, s in zip(words, seen.tolist(), strict=True) if s))
+    return tuple(found)
+
+
 def codes_of(
     columns: Sequence[Sequence[str | None]], learned: tuple[tuple[str, ...], ...] | None
 ) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
@@ -281,7 +302,7 @@ def codes_of(
     return np.column_stack(found), tuple(vocabularies)
 
 
-def as_learned(read: Read, spec: SequenceSpec) -> Read:
+def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Read:
     """What was read, in the columns a model learned. Raises InputError where it lacks one."""
     plain = [n for n in spec.numbers if not n.endswith(("(observed)", "(steps since)"))]
     lacking = [name for name in plain if name not in read.columns]
@@ -294,6 +315,7 @@ def as_learned(read: Read, spec: SequenceSpec) -> Read:
         )
     order = [read.columns.index(name) for name in plain]
     ordered = read._replace(values=read.values[:, order], columns=tuple(plain))
-    read, _ = complete(ordered, spec.missing, spec)
+    marked = len(plain) < len(spec.numbers)
+    read, _ = complete(ordered, "mask" if marked else missing or spec.missing, spec)
     order = [read.columns.index(name) for name in spec.numbers]
     return read._replace(values=read.values[:, order], columns=spec.numbers)

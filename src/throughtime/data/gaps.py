@@ -78,13 +78,15 @@ def fill(
         told = f"{found}: filled by straight lines within each sequence"
         choice = Choice("missing", "interpolate", told, "--missing")
         return Filled(filled, tuple(columns), every, (choice,))
-    return _masked(values, tuple(columns), starts[of], wanted, found, every)
+    held = [name for name in columns if name in {*lacking, *wanted}]
+    return _masked(values, tuple(columns), starts[of], held, wanted, found, every)
 
 
 def _masked(
     values: np.ndarray,
     columns: tuple[str, ...],
     first: np.ndarray,
+    held: Sequence[str],
     wanted: Sequence[str],
     found: str,
     every: np.ndarray,
@@ -94,12 +96,14 @@ def _masked(
     filled = values.copy()
     marks: list[np.ndarray] = []
     names: list[str] = []
-    for name in wanted:
+    for name in held:
         column = columns.index(name)
         there = ~np.isnan(values[:, column])
         last = np.maximum.accumulate(np.where(there, row, -1))
         seen = last >= first
         filled[:, column] = np.where(seen, values[np.maximum(last, 0), column], np.nan)
+        if name not in wanted:
+            continue
         marks += [there.astype(np.float64), (row - np.where(seen, last, first)).astype(np.float64)]
         names += [f"{name} (observed)", f"{name} (steps since)"]
     told = f"{found}: held, with marks for {', '.join(wanted)}"

@@ -224,8 +224,7 @@ class SineMixture(GeneratedTask):
 
     Each of amplitude 1, of random phase, of a frequency uniform in 0.1 to 1 radian a step. Chance:
     for s + s' = x the cosines may have either sign, so the best that x tells of the next value is
-    m x with m = E[cos w] = (sin 1 - sin 0.1) / 0.9, and what is left is E[cos2 + sin2] - m2 = 1 - m2
-    (cos2, sin2, m2: squares).
+    m x with m = E[cos w] = (sin 1 - sin 0.1) / 0.9; what is left is 1 less the square of m.
     """
 
     name = "sines"
@@ -275,8 +274,7 @@ def task_problem(
     >>> task_problem("adding", 200).chance
     0.1658...
 
-    The sequences are drawn by the seed, of one kind for all parts. Raises InputError for a name or a
-    length that is none.
+    The sequences are drawn by the seed. Raises InputError for a name or a length that is none.
     """
     try:
         task = task_by_name(name, length)

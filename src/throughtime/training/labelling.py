@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.buckets import Buckets, in_order, prefetched
+from throughtime.data.buckets import Buckets, answered, prefetched
 from throughtime.data.sequences import SequenceProblem
 from throughtime.nn.sequence_models import SequenceNetwork
 from throughtime.training.processes import Team
@@ -14,7 +14,6 @@ from throughtime.training.task import Batch, Task
 
 CLASS_MEASURES = ("cross-entropy", "error")  # nats; share of wrong answers
 NUMBER_MEASURES = ("mae", "rmse")
-_EVALUATION = {"batch_size": 512, "batch_steps": 100_000}
 
 
 class Labelling(Task):
@@ -114,38 +113,15 @@ def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def answers_to(model: SequenceNetwork, problem: SequenceProblem, index: Tensor) -> Tensor:
-    """Raw answers to some sequences, [n,O], or of all their steps end to end, [r,O]."""
-    model.eval()
-    found: list[Tensor] = []
-    at: list[Tensor] = []
-    lengths = problem.sequences.lengths[index]
-    ends = lengths.cumsum(0)
-    for batch in in_order(lengths, **_EVALUATION):
-        x, sizes = problem.sequences.padded(index[batch])
-        answer = model.answer(x, sizes)
-        if problem.answers.every_step:
-            steps = torch.arange(len(x)).unsqueeze(1)
-            inside = steps < sizes
-            found.append(answer[inside])
-            at.append((ends[batch] - sizes + steps)[inside])
-        else:
-            found.append(answer)
-            at.append(batch)
-    everything, place = torch.cat(found), torch.cat(at)
-    answers = torch.empty_like(everything)
-    answers[place] = everything
-    return answers
-
-
 def errors_of_sequences(
     model: SequenceNetwork, problem: SequenceProblem, index: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Of each sequence, mean over its known answers: share of wrong ones and cross-entropy, or
     absolute and squared error, each number by its spread in training; [n], [n]. NaN: none known.
     """
-    found = answers_to(model, problem, index)
+    model.eval()
     answers = problem.answers
+    found = answered(model.answer, problem.sequences, index, answers.every_step)
     at = problem.sequences.steps_of(index) if answers.every_step else index
     wanted = answers.values[at]
     if answers.classes:
