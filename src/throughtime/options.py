@@ -28,7 +28,10 @@ MissingAsTrained = Annotated[
 ]
 Delimiter = Annotated[str | None, typer.Option(help="Of a CSV: one character, or 'tab'.")]
 Normalize = Annotated[
-    str, typer.Option(help="window (each by its last value and spread), global or none.")
+    str | None,
+    typer.Option(
+        help="window (each by its last value and spread; forecasts alone), global or none."
+    ),
 ]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]
 Parameters = Annotated[

@@ -3,15 +3,18 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from throughtime.comparing.sizes import config_for, size_note, size_notes
+from throughtime.comparing.contests import contest_of
+from throughtime.comparing.sizes import config_for, matched, size_note
 from throughtime.data.batches import WindowPlan
-from throughtime.nn.models import build
+from throughtime.nn.models import NETWORKS, ModelConfig, build, parameter_count
 
 
 def test_matched_sizes_need_no_note(problem, small_settings):
     settings = replace(small_settings, parameters=4000)
-    assert size_notes(problem, settings) == []
+    assert contest_of(problem).size_notes(settings) == []
     for kind in settings.networks:
         count = build(config_for(problem, kind, "window", 4000)).parameter_count()
         assert count == pytest.approx(4000, rel=0.1)
@@ -19,7 +22,7 @@ def test_matched_sizes_need_no_note(problem, small_settings):
 
 def test_a_window_too_wide_for_the_size_asked_is_told(problem, small_settings):
     wide = replace(problem, plan=WindowPlan(context=400, horizon=4, season=52))
-    (note,) = size_notes(wide, replace(small_settings, parameters=1000))
+    (note,) = contest_of(wide).size_notes(replace(small_settings, parameters=1000))
     config = config_for(wide, "window-dense", "window", 1000)
     count = build(config).parameter_count()
     assert config.hidden_size < 4
@@ -44,3 +47,15 @@ def test_a_window_too_wide_for_the_size_asked_is_told(problem, small_settings):
 def test_where_the_bounds_are(units, parameters, words):
     note = size_note("lstm", units, parameters, 1000)
     assert note is None if words is None else words in note
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@given(parameters=st.integers(150, 5000))
+def test_matched_sizes_come_as_near_as_they_can(kind, parameters):
+    config = ModelConfig(kind, context=10, horizon=3, columns=2)
+
+    def off(size):
+        return abs(parameter_count(replace(config, hidden_size=size)) - parameters)
+
+    size = matched(config, parameters, parameter_count).hidden_size
+    assert off(size) == min(off(s) for s in (max(1, size - 1), size, size + 1))

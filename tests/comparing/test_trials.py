@@ -14,8 +14,9 @@ import torch
 
 from helpers import assert_same
 from throughtime.comparing import trials
+from throughtime.comparing.contests import contest_of
 from throughtime.comparing.sizes import config_for
-from throughtime.comparing.trials import Spec, compare, run_trial, trivial_kinds
+from throughtime.comparing.trials import Spec, compare, run_trial
 from throughtime.data.batches import WindowPlan
 from throughtime.errors import InputError
 from throughtime.files import alone_in
@@ -37,7 +38,7 @@ def test_everyone_gets_the_same(comparison, problem, small_settings):
     by_kind = {}
     for trial in record.trials:
         by_kind.setdefault(trial.kind, []).append(trial)
-    assert set(by_kind) == {*trivial_kinds(problem), *small_settings.networks}
+    assert set(by_kind) == {*contest_of(problem).trivial_kinds(), *small_settings.networks}
     for kind in small_settings.networks:
         group = by_kind[kind]
         assert [t.seed for t in group] == [0, 1]
@@ -241,10 +242,11 @@ def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path)
 def test_seasonal_forecasts_need_a_season_that_fits(problem):
     kinds = ["mean", "persistence", "seasonal", "seasonal-drift"]
     for plan, count in ((WindowPlan(54, 4, 52), 4), (WindowPlan(52, 4, 52), 3)):
-        assert trivial_kinds(replace(problem, plan=plan)) == kinds[:count]
-    assert trivial_kinds(replace(problem, plan=WindowPlan(54, 4, 3))) == kinds  # seasons repeat
+        assert contest_of(replace(problem, plan=plan)).trivial_kinds() == kinds[:count]
+    again = replace(problem, plan=WindowPlan(54, 4, 3))  # seasons repeat
+    assert contest_of(again).trivial_kinds() == kinds
     for plan in (WindowPlan(51, 4, 52), WindowPlan(54, 4, 1)):
-        assert trivial_kinds(replace(problem, plan=plan)) == kinds[:2]
+        assert contest_of(replace(problem, plan=plan)).trivial_kinds() == kinds[:2]
 
 
 def test_a_killed_comparison_resumes(co2_cut, tmp_path):

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from helpers import assert_same
 from throughtime.nn.models import (
@@ -14,7 +12,6 @@ from throughtime.nn.models import (
     Normalizer,
     build,
     build_network,
-    match_parameters,
     parameter_count,
 )
 from throughtime.runs import NAMES
@@ -158,18 +155,6 @@ def test_windows_and_columns_that_stand_still_stay_finite():
     assert (spread > 0).all()
     model = fitted("gru")
     assert model(torch.full((1, 10, 2), 7.0, dtype=torch.float64)).isfinite().all()
-
-
-@every_network
-@given(parameters=st.integers(150, 5000))
-def test_matched_sizes_come_as_near_as_they_can(kind, parameters):
-    def count(size):
-        with torch.device("meta"):
-            return build(config(kind, hidden_size=size)).parameter_count()
-
-    size = match_parameters(config(kind), parameters).hidden_size
-    distances = [abs(count(s) - parameters) for s in (max(1, size - 1), size, size + 1)]
-    assert distances[1] == min(distances)
 
 
 def test_multiply_adds_by_hand():

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def compare(
     data: Data,
     asked: "Asked",
-    normalize: Normalize = "window",
+    normalize: Normalize = None,
     networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
@@ -65,20 +65,23 @@ def compare(
     )
     from throughtime.runs import SettingsRecord
 
+    kinds = _networks(networks)
+    reporter = Reporter(quiet=quiet or as_json)
+    problem = opened(data, asked, reporter)
+    contest = contest_of(problem)
     settings = SettingsRecord(
-        networks=_networks(networks),
+        networks=kinds,
         seeds=tuple(range(seed, seed + seeds)),
         learning_rates=(1e-3, 3e-3, 1e-2),
         parameters=parameters,
-        normalize=one_of("--normalize", normalize, ("window", "global", "none")),
+        normalize=one_of(
+            "--normalize", normalize or contest.normalizations[0], contest.normalizations
+        ),
         epochs=epochs,
         batch_size=64,
         clip_norm=1.0,
         patience=6,
     )
-    reporter = Reporter(quiet=quiet or as_json)
-    problem = opened(data, asked, reporter)
-    contest = contest_of(problem)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.record.kind)))
     for note in contest.size_notes(settings):
         reporter.show(f"  note: {note}")

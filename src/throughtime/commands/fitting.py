@@ -35,7 +35,7 @@ def fit(
     asked: "Asked",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "gru",
-    normalize: Normalize = "window",
+    normalize: Normalize = None,
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
     budget: Annotated[
@@ -94,7 +94,6 @@ def fit(
 
     check_free(out)
     kind = one_of("--network", network, KINDS)
-    how = one_of("--normalize", normalize, ("window", "global", "none"))
     kept_weights = one_of("--keep", keep, ("best", "last"))
     settings = TrainingSettings(
         learning_rate=learning_rate,
@@ -116,6 +115,8 @@ def fit(
         problem = opened(data, asked, reporter)
         contest = contest_of(problem)
         decided_by = one_of("--metric", metric or contest.measures[0], contest.measures)
+        usual = contest.normalizations
+        how = one_of("--normalize", normalize or usual[0], usual)
         config = contest.config(kind, how, parameters)
         given = fit_choices(config, settings, contest.parameters(config), seed)
         reporter.show(problem_text(problem.record, given))

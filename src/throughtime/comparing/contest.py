@@ -33,6 +33,7 @@ class Contest(ABC):
     unit: str  # of errors, in words
     measures: tuple[str, ...]  # of a training; the first decides unless another is asked for
     reference: str  # the trivial answer that errors are relative to
+    normalizations: tuple[str, ...]  # of what a network is given; the first is usual
 
     @abstractmethod
     def trivial_kinds(self) -> list[str]:
@@ -55,6 +56,10 @@ class Contest(ABC):
         self, model: Any, batch_size: int, seed: int, decided_by: str = "", team: Team | None = None
     ) -> Task:
         """What the model is to learn."""
+
+    def multiply_adds(self, model: Any) -> int:
+        """Multiply-adds of one answer."""
+        return model.multiply_adds()
 
     @abstractmethod
     def measured(self, model: Any) -> Measured:

@@ -14,6 +14,7 @@ from throughtime.data.problem import Problem
 from throughtime.insight.forecasters import context_of, diagnosis_of
 from throughtime.nn import storage
 from throughtime.nn.models import (
+    NORMALIZATIONS,
     Forecaster,
     ModelConfig,
     Network,
@@ -36,6 +37,7 @@ class ForecastingContest(Contest):
     """See `Contest`."""
 
     measures = MEASURES
+    normalizations = NORMALIZATIONS
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -37,6 +37,8 @@ _EXAMINED = 64  # sequences that a diagnosis and a context curve look at
 class LabellingContest(Contest):
     """See `Contest`."""
 
+    normalizations = ("global", "none")
+
     def __init__(self, problem: SequenceProblem, batch_steps: int = BATCH_STEPS) -> None:
         self.problem = problem
         self.record = problem.record
@@ -69,7 +71,7 @@ class LabellingContest(Contest):
             every_step=problem.answers.every_step,
             categories=tuple(len(words) for words in problem.categories),
             context=problem.context,
-            normalize="none" if normalize == "none" else "global",
+            normalize=normalize,
         )
         return config if kind in CONSTANTS else matched(config, parameters, parameters_of)
 
@@ -103,6 +105,10 @@ class LabellingContest(Contest):
             decided_by=decided_by,
             team=team,
         )
+
+    def multiply_adds(self, model: SequenceNetwork) -> int:
+        whole = not self.problem.answers.every_step
+        return model.multiply_adds(int(self.problem.sequences.lengths.median()) if whole else 1)
 
     def measured(self, model: SequenceNetwork) -> Measured:
         problem = self.problem

@@ -43,6 +43,7 @@ class TokenContest(Contest):
     measures = TOKEN_MEASURES
     unit = "bits per character"
     reference = "unigram"
+    normalizations = ("none",)
 
     def __init__(self, problem: TextProblem) -> None:
         self.problem = problem

@@ -152,6 +152,7 @@ def _compared(
         settings.parameters,
         reference=contest.reference,
         block=contest.block,
+        answer="forecast" if contest.record.kind == "forecasting" else "answer",
     )
     winner = min(
         (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])
@@ -252,7 +253,7 @@ def _measured(
         learning_rate=spec.learning_rate,
         hidden_size=0 if spec.kind in TRIVIAL else model.config.hidden_size,
         parameters=model.parameter_count(),
-        multiply_adds=model.multiply_adds(),
+        multiply_adds=contest.multiply_adds(model),
         training=training,
         validation_error=None if diverged else found.validation_error,
         test_error=None if diverged else found.test_error,

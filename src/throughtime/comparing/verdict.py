@@ -56,6 +56,7 @@ def judge(
     *,
     reference: str = "persistence",
     block: int | None = None,
+    answer: str = "forecast",
 ) -> Verdict:
     """Choose on the validation part, judge on the test part, and say which to use, and why.
 
@@ -70,7 +71,7 @@ def judge(
     network of which a training diverged is out: what is left of it are its lucky seeds.
     ``parameters`` is what every network was to have; ``reference`` the trivial answer that errors
     are relative to; ``block`` how many neighbouring items err alike, where the horizon does not
-    tell.
+    tell; ``answer`` what one of their answers is called.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
     # in one order, so that the same trials always draw the same samples
@@ -96,8 +97,8 @@ def judge(
     return Verdict(
         outcome=("trivial", "network", "tie")[min(len(tied), 2)],
         recommended=recommended,
-        headline=_headline(measured, candidates, tied, recommended),
-        reasons=_reasons(measured, candidates, tied, recommended, parameters),
+        headline=_headline(measured, candidates, tied, recommended, answer),
+        reasons=_reasons(measured, candidates, tied, recommended, parameters, answer),
         reference=reference,
         tied=tied,
         candidates=tuple(
@@ -171,21 +172,23 @@ def _headline(
     candidates: Mapping[str, Candidate],
     tied: Sequence[str],
     recommended: str,
+    answer: str,
 ) -> str:
     name = NAMES[recommended]
     if measured.origins < ENOUGH:
-        return f"Too little to judge by ({measured.origins} test times): use {name}."
+        items = "times" if answer == "forecast" else "items"
+        return f"Too little to judge by ({measured.origins} test {items}): use {name}."
     if not measured.without_luck:
         return f"No network trains reliably here: use {name}."
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
         less = 100 * (1 - measured.test[recommended] / measured.test[rival])
-        gain = f"its error is {less:.0f} % below {NAMES[rival]}, the best trivial forecast"
+        gain = f"its error is {less:.0f} % below {NAMES[rival]}, the best trivial {answer}"
         headline = f"Use {name}: {gain}."
         if len(tied) > 1:
             headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
     else:
-        headline = f"None beats the trivial forecast: use {name}."
+        headline = f"None beats the trivial {answer}: use {name}."
     seeds = min(candidates[k].seeds for k in measured.without_luck)
     if seeds < ENOUGH_SEEDS:
         headline += (
@@ -201,6 +204,7 @@ def _reasons(
     tied: Sequence[str],
     recommended: str,
     parameters: int,
+    answer: str,
 ) -> tuple[str, ...]:
     """What the numbers say about choice, cost, context, recurrence and health; a sentence each."""
     if measured.origins < ENOUGH:
@@ -208,11 +212,12 @@ def _reasons(
     networks = list(measured.without_luck)
     reasons = _choice(measured, networks) + ([] if tied else _choice(measured, measured.trivial))
     if len(tied) > 1:
+        each = f"an {answer}" if answer == "answer" else f"a {answer}"
         others = ", ".join(
             f"{NAMES[k]} {candidates[k].multiply_adds:,}" for k in tied if k != recommended
         )
         reasons.append(
-            f"Of the tied networks {NAMES[recommended]} takes the fewest multiply-adds a forecast: "
+            f"Of the tied networks {NAMES[recommended]} takes the fewest multiply-adds {each}: "
             f"{candidates[recommended].multiply_adds:,} ({others})."
         )
     notes = {

@@ -107,7 +107,7 @@ class Forecaster(nn.Module, ABC):
 
     def multiply_adds(self) -> int:
         """Multiply-adds in the matrix products of one forecast: its cost on any machine."""
-        return _elements_of_matrices(self)
+        return elements_of_matrices(self)
 
 
 class Mean(Forecaster):
@@ -244,11 +244,13 @@ class Recurrent(Network):
     def multiply_adds(self) -> int:
         # the body's matrices work at every step of the window, the head's once
         again = self.config.context - 1
-        return _elements_of_matrices(self) + again * _elements_of_matrices(self.body)
+        return elements_of_matrices(self) + again * elements_of_matrices(self.body)
 
 
-def _elements_of_matrices(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.ndim == 2)
+def elements_of_matrices(module: nn.Module) -> int:
+    """Numbers in the matrices of a module that are multiplied by: an embedding's are looked up."""
+    looked_up = {m.weight for m in module.modules() if isinstance(m, nn.Embedding)}
+    return sum(p.numel() for p in module.parameters() if p.ndim == 2 and p not in looked_up)
 
 
 _CLASSES: dict[str, type[Forecaster]] = {

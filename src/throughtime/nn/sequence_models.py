@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.layers import GRU, LSTM, RNN
-from throughtime.nn.models import NETWORKS
+from throughtime.nn.models import NETWORKS, elements_of_matrices
 
 CONSTANTS = ("majority", "average", "unigram")  # one answer for all, taken from the training part
 TABLES = ("bigram",)  # the next token by the present one
@@ -137,10 +137,9 @@ class SequenceNetwork(nn.Module, ABC):
         """Numbers that training sets."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def multiply_adds(self) -> int:
-        """Multiply-adds in the matrix products of one step: its cost on any machine."""
-        embeddings = {m.weight for m in self.modules() if isinstance(m, nn.Embedding)}
-        return sum(p.numel() for p in self.parameters() if p.ndim == 2 and p not in embeddings)
+    def multiply_adds(self, steps: int = 1) -> int:
+        """Multiply-adds in the matrix products of one answer, to the last of so many steps."""
+        return elements_of_matrices(self)
 
 
 class Constant(SequenceNetwork):
@@ -302,6 +301,9 @@ class StepRecurrent(Embedded):
     ) -> tuple[Tensor, Any]:
         hidden, after = self.body(self.embed(x), state, lengths=lengths, reset=reset)
         return self.head(hidden), after
+
+    def multiply_adds(self, steps: int = 1) -> int:
+        return elements_of_matrices(self.head) + steps * elements_of_matrices(self.body)
 
     def scaled_answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if self.config.every_step:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from throughtime.report import pictures
 from throughtime.report.axes import INK, LOST, axes, logarithmic
-from throughtime.runs import NAMES, Candidate, ComparisonRecord, TrialRecord
+from throughtime.runs import NAMES, TRIVIAL, Candidate, ComparisonRecord, TrialRecord
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
 COLORS = {
@@ -15,10 +15,7 @@ COLORS = {
     "rnn": "#56B4E9",
     "lstm": "#CC79A7",
     "gru": "#D55E00",
-    "mean": "#999999",
-    "persistence": "#999999",
-    "seasonal": "#999999",
-    "seasonal-drift": "#999999",
+    **dict.fromkeys(TRIVIAL, "#999999"),
 }
 _COLORS_BY_NAME = {NAMES[kind]: color for kind, color in COLORS.items()}
 # what has no colour of its own is told apart by its dash or its symbol
@@ -27,12 +24,20 @@ _TRIVIAL_DASH = {
     "persistence": "dash",
     "seasonal": "longdash",
     "seasonal-drift": "dashdot",
+    "majority": "dash",
+    "average": "dash",
+    "unigram": "dash",
+    "bigram": "dot",
 }
 _TRIVIAL_SYMBOL = {
     "mean": "square",
     "persistence": "diamond",
     "seasonal": "cross",
     "seasonal-drift": "x",
+    "majority": "diamond",
+    "average": "diamond",
+    "unigram": "diamond",
+    "bigram": "square",
 }
 
 
@@ -81,9 +86,14 @@ def error_by_step(record: ComparisonRecord) -> go.Figure:
 
 
 def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
-    """The last step of every forecast on a stretch of the test part, beside what came."""
+    """The last step of every forecast on a stretch of the test part, beside what came.
+
+    Empty where none was drawn.
+    """
     figure = go.Figure()
     sample = record.sample
+    if not sample.times:
+        return figure
     best_trivial = next(c.kind for c in record.verdict.candidates if c.trivial)
     shown = (record.verdict.recommended, best_trivial)
     figure.add_scatter(
@@ -174,7 +184,7 @@ def _best_trials(record: ComparisonRecord) -> dict[str, TrialRecord]:
 
 
 def _each(record: ComparisonRecord) -> str:
-    return f"steps of {record.data.step}"
+    return f"steps of {record.data.step}" if record.data.kind == "forecasting" else "steps"
 
 
 def gradient_norms(record: ComparisonRecord) -> go.Figure:
@@ -211,9 +221,11 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
 
 
 def window_seen(record: ComparisonRecord) -> go.Figure:
-    """One window in raw values and as a network is given it."""
+    """One window in raw values and as a network is given it. Empty where none was drawn."""
     sample = record.sample
     figure = go.Figure()
+    if not sample.context_times:
+        return figure
     figure.add_scatter(
         x=sample.context_times,
         y=sample.context_values,

@@ -3,7 +3,7 @@
 from html import escape
 
 from throughtime.report import figures, html
-from throughtime.runs import ENOUGH_SEEDS, NAMES, Candidate, ComparisonRecord
+from throughtime.runs import ENOUGH_SEEDS, NAMES, PROBLEMS, Candidate, ComparisonRecord
 
 _PICTURES = (
     (
@@ -48,7 +48,7 @@ _PICTURES = (
 def write_page(record: ComparisonRecord) -> str:
     """The page as text: verdict, table, pictures, what was decided, how to repeat it."""
     data, verdict = record.data, record.verdict
-    title = f"{', '.join(data.targets)}: {data.horizon} step{'s' if data.horizon > 1 else ''} ahead"
+    title, about = _about(record)
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in verdict.reasons)
     made_with = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     pictures = "".join(
@@ -57,17 +57,17 @@ def write_page(record: ComparisonRecord) -> str:
         for figure in (draw(record),)
         if figure.data
     )
-    over = "blocks of time"
+    over = "sequences" if data.kind == "sequences" else "blocks of time"
     if len(record.settings.seeds) >= ENOUGH_SEEDS:
-        over = "seeds and blocks of time"
+        over = f"seeds and {over}"
+    unit = record.unit[:1].upper() + record.unit[1:]
+    if data.kind == "forecasting":
+        unit = f"Mean absolute error ({record.unit})"
     body = f"""<h1>{escape(title)}</h1>
-<p class="quiet">{escape(data.path)}: {data.rows} rows, one every {escape(data.step)}; context
-{data.context} steps; {data.windows[0]} windows for training, {data.windows[1]} for validation,
-{data.windows[2]} for test (from {escape(data.borders[1])} on)</p>
+<p class="quiet">{escape(about)}</p>
 <p class="verdict">{escape(verdict.headline)}</p><ul>{reasons}</ul>
 <h2>Result on the test part</h2><div class="wide">{_results(record)}</div>
-<p class="quiet">Mean absolute error ({escape(record.unit)}), mean over seeds, with a 95 % interval
-over {over}.</p>
+<p class="quiet">{escape(unit)}, mean over seeds, with a 95 % interval over {over}.</p>
 {pictures}
 <h2>What was decided</h2>{_choices(record)}
 <h2>How to repeat it</h2><pre>{escape(record.command)}</pre>
@@ -77,6 +77,28 @@ a trial, {escape(record.cpu)}; {record.seconds:.0f} s; data SHA-256
     return html.page(title, body)
 
 
+def _about(record: ComparisonRecord) -> tuple[str, str]:
+    """What was learned, and from what: a title and a line."""
+    data = record.data
+    training, validation, test = data.windows
+    items = PROBLEMS[data.kind]
+    parts = f"{training} {items} for training, {validation} for validation, {test} for test"
+    if data.kind == "forecasting":
+        steps = f"{data.horizon} step{'s' if data.horizon > 1 else ''}"
+        return (
+            f"{', '.join(data.targets)}: {steps} ahead",
+            f"{data.path}: {data.rows} rows, one every {data.step}; context {data.context} steps; "
+            f"{parts} (from {data.borders[1]} on)",
+        )
+    if data.kind == "tokens":
+        return f"{data.path}: the next token", f"{data.rows} letters; {parts}"
+    each = "each step" if data.kind == "steps" else "each sequence"
+    return (
+        f"{data.targets[0]} of {each}",
+        f"{data.path}: {data.rows} steps of {len(data.inputs)} columns; {parts}",
+    )
+
+
 def _results(record: ComparisonRecord) -> str:
     heads = (
         "",
@@ -84,7 +106,7 @@ def _results(record: ComparisonRecord) -> str:
         "test error",
         "95 % interval",
         f"relative to {NAMES[record.verdict.reference]}",
-        f"at step {record.data.horizon}",
+        *([f"at step {record.data.horizon}"] if record.data.kind == "forecasting" else []),
         "parameters",
         "multiply-adds",
         "hidden size",
@@ -95,12 +117,12 @@ def _results(record: ComparisonRecord) -> str:
         "one training",
         "one prediction",
     )
-    rows = "".join(_result(c, record.verdict.recommended) for c in record.verdict.candidates)
+    rows = "".join(_result(c, record) for c in record.verdict.candidates)
     return f"<table><tr>{''.join(f'<th>{escape(h)}</th>' for h in heads)}</tr>{rows}</table>"
 
 
-def _result(candidate: Candidate, recommended: str) -> str:
-    c = candidate
+def _result(c: Candidate, record: ComparisonRecord) -> str:
+    recommended, by_step = record.verdict.recommended, record.data.kind == "forecasting"
     learned = not c.trivial
     cells = (
         NAMES[c.kind],
@@ -108,7 +130,7 @@ def _result(candidate: Candidate, recommended: str) -> str:
         "diverged" if c.error is None else f"{c.error:.4g}",
         "" if c.low is None or c.high is None else f"{c.low:.4g} to {c.high:.4g}",
         "" if c.relative is None else f"{c.relative:.2f}",
-        "" if c.error_last_step is None else f"{c.error_last_step:.4g}",
+        *(["" if c.error_last_step is None else f"{c.error_last_step:.4g}"] * by_step),
         f"{c.parameters:,}",
         f"{c.multiply_adds:,}",
         str(c.hidden_size) if learned else "",
