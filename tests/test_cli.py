@@ -298,7 +298,7 @@ def test_fit_trains_as_it_is_told(tmp_path):
         (("--clip", "norm"), "--clip: clipping is one of none, norm:1"),
         (("--schedule", "saw"), "--schedule: the schedules are constant"),
         (("--budget", "soon"), "--budget: 'soon'; give a time such as"),
-        (("--metric", "r2"), "--metric: 'r2'; take one of mae, rmse"),
+        (("--metric", "r2"), "--metric: 'r2'; take one of mae, rmse, cross-entropy"),
         (("--keep", "all"), "--keep: 'all'; take one of best, last"),
         (("--device", "cuda"), "--device: no GPU that torch can use; take cpu"),
         (("--device", "abacus"), "--device: 'abacus'; take one of cpu, cuda"),

@@ -60,7 +60,7 @@ def test_quiet_is_quiet(terminal):
 
 def test_every_choice_is_told_with_its_option(comparison):
     record, _ = comparison
-    given = comparison_choices(record.settings)
+    given = comparison_choices(record.settings, record.data.kind)
     text = problem_text(record.data, given)
     assert "split" in {choice.name for choice in record.data.choices}
     for choice in (*record.data.choices, *given):

@@ -105,6 +105,19 @@ class DataOptions:
     categorical: Annotated[
         str | None, typer.Option(help="Columns of categories to use, with commas.")
     ] = None
+    known: Annotated[
+        str | None, typer.Option(help="Columns that are known ahead (plans), with commas.")
+    ] = None
+    calendar: Annotated[
+        str | None,
+        typer.Option(help="Of the time: some of minute, hour, weekday, month, yearday."),
+    ] = None
+    resample: Annotated[
+        str | None, typer.Option(help="Bring rows to a step, by means: 15min, 1h, 1d, ...")
+    ] = None
+    gaps: Annotated[
+        bool, typer.Option("--gaps", help="Rows are steps; the time between them is an input.")
+    ] = False
     static: Annotated[
         Path | None, typer.Option(help="Table with a row for each group, to use at every step.")
     ] = None
@@ -134,7 +147,7 @@ class DataOptions:
     ] = "70/15/15"
 
 
-_LISTS = ("target", "inputs", "categorical")  # of names, with commas
+_LISTS = ("target", "inputs", "categorical", "known", "calendar")  # of names, with commas
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
@@ -163,7 +176,8 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
             chosen["inputs"] = ()
         if chosen["target"] == ():
             raise InputError("--target", "names no column", "name one")
-        chosen["categorical"] = chosen["categorical"] or ()
+        for name in ("categorical", "known", "calendar"):
+            chosen[name] = chosen[name] or ()
         command(data, Asked(**chosen, seed=given["seed"]), **given)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__

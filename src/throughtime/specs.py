@@ -13,6 +13,19 @@ class DataSpec:
     group: str | None
     clock: tuple[str, int, str]  # kind, count, unit of the time step
     missing: str
+    known: tuple[str, ...] = ()  # plans
+    calendar: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()  # of each the words that its codes stand for
+    masked: tuple[str, ...] = ()  # columns with marks of what is missing
+    resample: str | None = None
+    gaps: bool = False  # rows are steps, and the time between them an input
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers a step has."""
+        own = len(self.targets) + len(self.inputs) + self.gaps
+        return own + 2 * len(self.masked) + len(self.known) + 2 * len(self.calendar)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from throughtime.comparing.trials import Spec, compare, run_trial
 from throughtime.data.batches import WindowPlan
 from throughtime.errors import InputError
 from throughtime.files import alone_in
+from throughtime.nn.models import Forecaster
 from throughtime.nn.storage import load
 from throughtime.runs import TrialRecord, read_record, write_record
 
@@ -220,12 +221,14 @@ def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path)
 
 
 def test_forecasts_that_are_not_finite_are_a_divergence(problem, small_settings, tmp_path):
-    class Overflowing(trials.Forecaster):
+    class Overflowing(Forecaster):
         def forward(self, window):
             return window[:, -4:, :1] * torch.inf
 
     config = config_for(problem, "persistence", "window", 1)
-    found = trials._measured(problem, Spec("persistence", 0, 0.0), Overflowing(config), None)
+    found = trials._measured(
+        contest_of(problem), Spec("persistence", 0, 0.0), Overflowing(config), None
+    )
     assert (found.test_error, found.error_by_step, found.forecast) == (None, (), ())
 
 

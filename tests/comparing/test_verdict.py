@@ -158,7 +158,7 @@ def test_only_what_beats_the_trivial_forecast_can_be_tied():
 @pytest.mark.parametrize("level", [2.999, 3.5])
 def test_none_beats_the_trivial_forecast(level):
     trials = [*group("seasonal", 3, 1), *group("persistence", 4, 1), *group("gru", level)]
-    verdict = judge(trials)
+    verdict = judge_sized(trials, 2, PARAMETERS, reference="seasonal")
     assert (verdict.outcome, verdict.recommended, verdict.tied) == ("trivial", "seasonal", ())
     assert verdict.headline == "None beats the trivial forecast: use seasonal naive."
     assert verdict.reference == "seasonal"

@@ -75,7 +75,11 @@ def test_the_seed_decides(name):
 @pytest.mark.parametrize(
     "name, length, told",
     [
-        ("multiplying", 10, "the tasks are adding, copy, temporal-order; got 'multiplying'"),
+        (
+            "multiplying",
+            10,
+            "echo, parity, sines; got 'multiplying'",
+        ),
         ("adding", 1, "adding needs a length of 2 or more; got 1"),
         ("temporal-order", 9, "needs a length of 10 or more"),
         ("copy", 0, "needs a length of 1 or more"),

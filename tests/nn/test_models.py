@@ -14,6 +14,7 @@ from throughtime.nn.models import (
     build_network,
     parameter_count,
 )
+from throughtime.nn.sequence_models import CONSTANTS, TABLES
 from throughtime.runs import NAMES
 from throughtime.runs import TRIVIAL as TRIVIAL_IN_RECORDS
 
@@ -40,8 +41,8 @@ def fitted(kind, **options):
 
 
 def test_every_kind_has_a_name_for_people():
-    assert set(NAMES) == {*TRIVIAL, *NETWORKS}
-    assert TRIVIAL_IN_RECORDS == TRIVIAL
+    assert set(NAMES) == {*TRIVIAL, *NETWORKS, *CONSTANTS, *TABLES}
+    assert (*TRIVIAL, *CONSTANTS, *TABLES) == TRIVIAL_IN_RECORDS
 
 
 def test_trivial_forecasts_by_hand():

@@ -108,10 +108,10 @@ def test_one_step_ahead_has_no_error_by_step(page, comparison):
 
 def test_it_says_what_the_intervals_cover(page, comparison):
     record, _ = comparison
-    assert "interval\nover blocks of time." in page  # two seeds tell nothing of seeds
+    assert "interval over blocks of time." in page  # two seeds tell nothing of seeds
     settings = replace(record.settings, seeds=(0, 1, 2))
     whole = write_page(replace(record, settings=settings))
-    assert "interval\nover seeds and blocks of time." in whole
+    assert "interval over seeds and blocks of time." in whole
 
 
 def colors(css):

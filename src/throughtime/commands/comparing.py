@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,9 @@ def compare(
     seeds: Annotated[
         int, typer.Option(min=1, help="Trainings of each; fewer than 3 do not tell luck.")
     ] = 5,
+    folds: Annotated[
+        int, typer.Option(min=1, help="Of forecasts: test so many stretches, trained anew each.")
+    ] = 1,
     seed: Seed = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for records and model.")] = None,
@@ -67,7 +71,7 @@ def compare(
 
     kinds = _networks(networks)
     reporter = Reporter(quiet=quiet or as_json)
-    problem = opened(data, asked, reporter)
+    problem = opened(data, replace(asked, folds=folds), reporter)
     contest = contest_of(problem)
     settings = SettingsRecord(
         networks=kinds,

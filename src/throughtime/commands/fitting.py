@@ -108,7 +108,7 @@ def fit(
         accumulate=accumulate,
         budget=seconds("--budget", budget),
     )
-    _check(settings, one_of("--device", device, ("cpu", "cuda")))
+    _check(settings, one_of("--device", device, ("cpu", "cuda")), metric)
     with ExitStack() as stack:
         team = stack.enter_context(joined(device))
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
@@ -160,13 +160,18 @@ def fit(
     print(f"{words} Kept epoch {epoch}; {training.stopped}.\nmodel: {out}")
 
 
-def _check(settings: "TrainingSettings", device: str) -> None:
+def _check(settings: "TrainingSettings", device: str, metric: str | None) -> None:
     """Raise InputError for a name or a number that is none, before any data is read."""
     import torch
 
     from throughtime.training.clipping import clipper_by_name
+    from throughtime.training.forecasting import MEASURES
+    from throughtime.training.labelling import CLASS_MEASURES
     from throughtime.training.optimizing import Rate, optimizer_by_name
+    from throughtime.training.tokens import TOKEN_MEASURES
 
+    if metric is not None:
+        one_of("--metric", metric, (*MEASURES, *CLASS_MEASURES, *TOKEN_MEASURES))
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device", "no GPU that torch can use", "take cpu")
     checked("--clip", lambda: clipper_by_name(settings.clip))

@@ -92,6 +92,10 @@ class Contest(ABC):
         notes = [size_note(c.kind, c.hidden_size, self.parameters(c), asked) for c in configs]
         return [note for note in notes if note is not None]
 
+    def folds(self) -> list["Contest"]:
+        """The same at each fold of a rolling origin, earliest first; itself where there is one."""
+        return [self]
+
     def seconds_of_one(self, model: Any) -> float:
         """Seconds for one answer alone: median of repeated calls."""
         answer = self.one_answer(model)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,10 @@ class ForecastingContest(Contest):
         self.unit = problem.unit
         self.reference = "seasonal" if "seasonal" in self.trivial_kinds() else "persistence"
 
+    def folds(self) -> list[Contest]:
+        parts = self.problem.folds or (self.problem.parts,)
+        return [ForecastingContest(replace(self.problem, parts=p, folds=())) for p in parts]
+
     def trivial_kinds(self) -> list[str]:
         plan = self.problem.plan
         kinds = ["mean", "persistence"]
@@ -62,7 +67,7 @@ class ForecastingContest(Contest):
     def build(self, config: ModelConfig) -> Forecaster:
         model = build(config)
         if isinstance(model, Network):
-            model.normalizer.fit(self.problem.parts.training_rows)
+            model.normalizer.fit(self.problem.parts.training_rows[:, : config.numbers])
         return model
 
     def task(
@@ -122,7 +127,8 @@ class ForecastingContest(Contest):
         rows = np.arange(starts[-1], starts[-1] + plan.context)
         # the window as a network that sees all of it is given it
         model = build_network(self.config("window-dense", normalize, 1))
-        model.normalizer.fit(self.problem.parts.training_rows)
+        numbers = model.config.numbers
+        model.normalizer.fit(self.problem.parts.training_rows[:, :numbers])
         scaled = model.frame(shown)[0]
         return Sample(
             times=tuple(table.clock.stamp(table.times[forecast_rows])),
@@ -160,14 +166,21 @@ def averaged(found: np.ndarray) -> list[float]:
 
 def data_spec(problem: Problem) -> DataSpec:
     """What a model must know of its table."""
-    table = problem.table
+    table, asked = problem.table, problem.table.asked
     return DataSpec(
         targets=table.targets,
-        inputs=table.columns[len(table.targets) :],
-        time=table.time,
+        inputs=asked.inputs or (),
+        time=asked.time,
         group=table.group,
         clock=(table.clock.kind, table.clock.count, table.clock.unit),
         missing=table.missing,
+        known=asked.known,
+        calendar=asked.calendar,
+        categorical=asked.categorical,
+        categories=table.categories,
+        masked=asked.masked or (),
+        resample=asked.resample,
+        gaps=asked.gaps,
     )
 
 

@@ -24,6 +24,9 @@ def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> 
         targets=len(problem.table.targets),
         normalize=normalize,
         season=problem.plan.season,
+        fixed=problem.table.fixed,
+        known=problem.table.known_ahead,
+        categories=tuple(len(words) for words in problem.table.categories),
     )
     return config if kind in TRIVIAL else matched(config, parameters, parameter_count)
 

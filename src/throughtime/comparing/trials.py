@@ -10,7 +10,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,7 +168,7 @@ def _compared(
         data=problem.record,
         settings=settings,
         unit=contest.unit,
-        sample=contest.sample(settings.normalize),
+        sample=contest.folds()[-1].sample(settings.normalize),
         seconds=time.perf_counter() - began,
         trials=tuple(trials.values()),
         verdict=verdict,
@@ -203,16 +203,20 @@ def run_trial(
     watch: Callable[[EpochRecord], None],
 ) -> TrialRecord:
     """One trial: build, train, measure, write model and record."""
-    contest = contest_of(problem)
+    folds = contest_of(problem).folds()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
-            model, training = _trained(contest, settings, spec, watch)
-        record = _measured(contest, spec, model, training)
+        records: list[TrialRecord] = []
+        model: Any = None
+        for contest in folds:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(spec.seed)
+                model, training = _trained(contest, settings, spec, watch)
+            records.append(_measured(contest, spec, model, training))
     finally:
         torch.set_num_threads(threads)
+    contest, record = folds[-1], _together(records)
     home = folder / "trials" / spec.name
     contest.save(model, home / "model", "")
     write_record(home / "record.json", record)
@@ -264,6 +268,34 @@ def _measured(
         context=None if diverged else contest.context(model),
         diagnosis=contest.diagnosis(model),
         measures={} if diverged else found.measures or {},
+    )
+
+
+def _together(records: Sequence[TrialRecord]) -> TrialRecord:
+    """The trial over all folds: errors of all, what else there is to see of the last."""
+    last = records[-1]
+    if len(records) == 1:
+        return last
+    tests = [r.test_error for r in records]
+    validations = [r.validation_error for r in records]
+    if None in tests:
+        empty: tuple[float, ...] = ()
+        return replace(
+            last,
+            validation_error=None,
+            test_error=None,
+            error_by_step=empty,
+            error_by_origin=empty,
+            forecast=empty,
+        )
+    weights = np.array([len(r.error_by_origin) for r in records], dtype=np.float64)
+    by_step = np.average([r.error_by_step for r in records], axis=0, weights=weights)
+    return replace(
+        last,
+        validation_error=float(np.mean([v or 0.0 for v in validations])),
+        test_error=float(np.average([t or 0.0 for t in tests], weights=weights)),
+        error_by_step=tuple(by_step.tolist()),
+        error_by_origin=tuple(e for r in records for e in r.error_by_origin),
     )
 
 

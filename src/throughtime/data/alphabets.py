@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from throughtime.data.collection import UNKNOWN
+from throughtime.data.codes import UNKNOWN
 from throughtime.data.reading import read_bytes
 from throughtime.errors import InputError
 from throughtime.specs import TokenSpec

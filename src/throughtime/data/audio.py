@@ -13,8 +13,8 @@ import polars as pl
 
 from throughtime.data.collection import Read
 from throughtime.data.folders import SOUNDS, files_in
+from throughtime.data.numbers import numbers_of
 from throughtime.data.reading import Choice, Source, read_bytes, read_frame
-from throughtime.data.tables import numbers_of
 from throughtime.errors import InputError, nearest
 from throughtime.files import write_whole
 

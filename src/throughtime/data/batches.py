@@ -61,8 +61,16 @@ class Windows:
     >>> x, y = windows.batch(torch.arange(8))  # [8, context, C], [8, horizon, K]
     """
 
-    def __init__(self, values: Tensor, starts: Tensor, plan: WindowPlan, targets: int) -> None:
+    def __init__(
+        self,
+        values: Tensor,
+        starts: Tensor,
+        plan: WindowPlan,
+        targets: int,
+        known: slice | None = None,
+    ) -> None:
         self.starts = starts  # [N]
+        self.known = known  # columns whose values are known ahead
         self.plan = plan
         self.targets = targets  # K: the first K columns
         self.values = values  # [R, C]
@@ -73,13 +81,23 @@ class Windows:
         return len(self.starts)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Context [B, context, C] and targets [B, horizon, K] of some windows, float64."""
+        """Context [B, context, C] and targets [B, horizon, K] of some windows, float64.
+
+        Where columns are known ahead the context goes on over the horizon, with these alone.
+        """
         both = self.view[self.starts[index]].transpose(1, 2)
-        return both[:, : self.plan.context], both[:, self.plan.context :, : self.targets]
+        past, target = both[:, : self.plan.context], both[:, self.plan.context :, : self.targets]
+        if self.known is None:
+            return past, target
+        # nothing else of the steps ahead is handed out
+        window = torch.zeros_like(both)
+        window[:, : self.plan.context] = past
+        window[:, self.plan.context :, self.known] = both[:, self.plan.context :, self.known]
+        return window, target
 
     def some(self, index: Tensor) -> "Windows":
         """These windows alone."""
-        return Windows(self.values, self.starts[index], self.plan, self.targets)
+        return Windows(self.values, self.starts[index], self.plan, self.targets, self.known)
 
     def spread(self, count: int) -> tuple[Tensor, Tensor]:
         """At most so many windows, spread evenly over all, as one batch."""
@@ -166,11 +184,30 @@ def split_by_time(table: Table, plan: WindowPlan, split: Split = USUAL_SPLIT) ->
 
     Raises InputError where a part would be empty or a target is constant in the training part.
     """
-    length = plan.context + plan.horizon
+    return folds_by_time(table, plan, split, 1)[0]
+
+
+def folds_by_time(table: Table, plan: WindowPlan, split: Split, folds: int) -> tuple[Parts, ...]:
+    """The same for each fold of a rolling origin (Tashman 2000), earliest first.
+
+    The test part is cut into so many stretches, each tested after training on what lies before it.
+    """
     stamps = np.unique(table.times)
     # 0.7 + 0.15 is a little less than 0.85: rounded, whole percents give whole rows
-    first = stamps[int(round(len(stamps) * split.training, 6))]
-    second = stamps[int(round(len(stamps) * (1 - split.test), 6))]
+    first = int(round(len(stamps) * split.training, 6))
+    second = int(round(len(stamps) * (1 - split.test), 6))
+    edges = np.linspace(second, len(stamps), folds + 1).round().astype(int).tolist()
+    ends = [*stamps[edges[1:-1]].tolist(), np.iinfo(np.int64).max]
+    return tuple(
+        _parts(table, plan, split, (int(stamps[edge - (second - first)]), int(stamps[edge]), end))
+        for edge, end in zip(edges, ends, strict=False)
+    )
+
+
+def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int, int]) -> Parts:
+    """Training before the first border, validation up to the second, test up to the third."""
+    first, second, end = borders
+    length = plan.context + plan.horizon
 
     starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
     start = np.concatenate(starts).astype(np.int64)
@@ -193,13 +230,15 @@ def split_by_time(table: Table, plan: WindowPlan, split: Split = USUAL_SPLIT) ->
     values = torch.from_numpy(np.ascontiguousarray(table.values))
 
     def windows(which: np.ndarray) -> Windows:
-        return Windows(values, torch.from_numpy(start[which]), plan, len(table.targets))
+        starts = torch.from_numpy(start[which])
+        return Windows(values, starts, plan, len(table.targets), table.known_columns)
 
     parts = Parts(
-        training=windows(last_known < first),
+        # what is held because it is missing is nothing to learn
+        training=windows((last_known < first) & (scored | (table.missing != "mask"))),
         validation=windows((first_target >= first) & (last_target < second) & scored),
-        test=windows((first_target >= second) & scored),
-        borders=(int(first), int(second)),
+        test=windows((first_target >= second) & (last_target < end) & scored),
+        borders=(first, second),
         training_rows=values[torch.from_numpy((table.known < first) & table.usable)],
     )
     if not (len(parts.training) and len(parts.validation) and len(parts.test)):
@@ -235,7 +274,8 @@ def every_window(table: Table, plan: WindowPlan) -> Windows:
             "give more rows" + ("" if table.usable.all() else ", or set --missing interpolate"),
         )
     values = torch.from_numpy(np.ascontiguousarray(table.values))
-    return Windows(values, torch.from_numpy(start), plan, len(table.targets))
+    targets = len(table.targets)
+    return Windows(values, torch.from_numpy(start), plan, targets, table.known_columns)
 
 
 def _too_short(table: Table, plan: WindowPlan, split: Split) -> InputError:

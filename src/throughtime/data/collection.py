@@ -9,6 +9,7 @@ from torch import Tensor
 
 from throughtime.data import gaps
 from throughtime.data.batches import USUAL_SPLIT, Split
+from throughtime.data.codes import OTHER, UNKNOWN
 from throughtime.data.reading import Choice, listed
 from throughtime.data.sequences import (
     Answers,
@@ -22,8 +23,6 @@ from throughtime.errors import InputError
 from throughtime.runs import ChoiceRecord, DataRecord
 from throughtime.specs import SequenceSpec
 
-UNKNOWN = "\ufffd"  # the same of characters and words of a text
-OTHER = "(other)"  # the first code of every category: what training did not know
 _MOST_CLASSES = 50  # whole numbers of more values than that are numbers
 _LONGEST_WINDOW = 32  # steps that window-dense sees, unless told
 
@@ -282,24 +281,6 @@ def _trained_codes(
         column.copy_(torch.where(seen, seen.cumsum(0) - 1, 0)[column.long()])
         found.append(tuple(w for w, s in zip(words, seen.tolist(), strict=True) if s))
     return tuple(found)
-
-
-def codes_of(
-    columns: Sequence[Sequence[str | None]], learned: tuple[tuple[str, ...], ...] | None
-) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
-    """Words as codes [R,M], and the words of each; what is not known is `OTHER`, code 0."""
-    found: list[np.ndarray] = []
-    vocabularies: list[tuple[str, ...]] = []
-    for number, column in enumerate(columns):
-        known = (
-            learned[number]
-            if learned is not None
-            else (OTHER, *sorted({word for word in column if word is not None}))
-        )
-        code = {word: k for k, word in enumerate(known)}
-        found.append(np.array([code.get(w or OTHER, 0) for w in column], dtype=np.int64))
-        vocabularies.append(known)
-    return np.column_stack(found), tuple(vocabularies)
 
 
 def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Read:

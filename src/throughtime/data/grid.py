@@ -13,7 +13,7 @@ from throughtime.data.reading import Choice, Source, listed
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
 
-MISSING = ("error", "interpolate", "drop")
+MISSING = ("error", "interpolate", "drop", "mask")
 
 # A series on more than so many steps a row is no series with gaps: a time is wrong, or the rows
 # do not follow a clock. Also what bounds the memory of a grid.
@@ -38,6 +38,8 @@ class Grid:
     times: np.ndarray  # [R] int64
     observed: np.ndarray  # [R] bool: no column was filled in
     known: np.ndarray  # [R] int64: the time from which all its values are known, filled ones too
+    marks: np.ndarray  # [R, 2 n] of each masked column: observed, steps since
+    held: np.ndarray  # [R, H]
     choices: tuple[Choice, ...]
 
 
@@ -52,10 +54,16 @@ class Rows:
     times: np.ndarray  # [N] int64
     clock: Clock
     pieces: Sequence[tuple[str, np.ndarray]]  # the rows of each series, in file order
+    held: np.ndarray  # [N, H] plans and codes: whole, and held where a step has no row
+    targets: int  # the first so many columns
+    masked: Sequence[int] = ()  # columns that get marks
 
 
 def lay(rows: Rows, missing: str) -> Grid:
     """Lay each series on its grid of time and fill it by straight lines; its ends are cut off.
+
+    With "mask" the last value is held instead, and marks say so; what is observed is then asked of
+    the targets alone.
 
     Raises InputError for missing values where ``missing`` is "error", and for a series whose times
     leave more than half of its grid empty.
@@ -64,6 +72,8 @@ def lay(rows: Rows, missing: str) -> Grid:
     times: list[np.ndarray] = []
     observed: list[np.ndarray] = []
     known: list[np.ndarray] = []
+    marks: list[np.ndarray] = []
+    held: list[np.ndarray] = []
     series: list[Series] = []
     cut: list[str] = []
     empty: list[str] = []
@@ -75,16 +85,23 @@ def lay(rows: Rows, missing: str) -> Grid:
             _refuse_missing(rows, piece, at)
         grid = np.full((int(at[-1]) + 1, len(rows.columns)), np.nan)
         grid[at] = rows.values[piece]
-        whole = np.asarray(~np.isnan(grid).any(axis=1))
+        there = ~np.isnan(grid)
+        whole = np.asarray(there.all(axis=1))
         lacking += int((~whole[at]).sum())
         absent += len(grid) - len(at)
-        if not whole.any():
+        extent = _extent(there, missing)
+        if extent is None:
             empty.append(name)
             continue
-        first, last = int(whole.argmax()), len(whole) - int(whole[::-1].argmax())
+        first, last = extent
+        if missing == "mask":
+            whole = np.asarray(there[:, : rows.targets].all(axis=1))
         stamps = rows.clock.after(rows.times[piece], np.arange(len(grid)) - at[-1])[first:last]
         cut += _cut_ends(rows, name, grid, (first, last), at, stamps)
-        filled, ahead = _fill(grid[first:last])
+        row = np.searchsorted(at, np.arange(len(grid)), side="right") - 1
+        held.append(rows.held[piece][row][first:last])
+        marks.append(_marks(there, rows.masked)[first:last])
+        filled, ahead = _hold(grid, first, last) if missing == "mask" else _fill(grid[first:last])
         values.append(filled)
         times.append(stamps)
         observed.append(whole[first:last])
@@ -94,12 +111,34 @@ def lay(rows: Rows, missing: str) -> Grid:
     if not series:
         raise InputError(rows.source.path, "no row has all its values", "choose fewer columns")
 
+    choices = _choices(rows, missing, (lacking, absent), cut, empty)
+    return Grid(
+        tuple(series),
+        np.concatenate(values),
+        np.concatenate(times),
+        np.concatenate(observed),
+        np.concatenate(known),
+        np.concatenate(marks),
+        np.concatenate(held),
+        choices,
+    )
+
+
+def _choices(
+    rows: Rows, missing: str, counts: tuple[int, int], cut: Sequence[str], empty: Sequence[str]
+) -> tuple[Choice, ...]:
+    """What was missing and what became of it, in words."""
+    lacking, absent = counts
     choices: list[Choice] = []
     if lacking or absent:
         found = [f"{lacking} of {len(rows.values)} rows lack a value"] if lacking else []
         step = "step" if absent == 1 else "steps"
         found += [f"{absent} {step} of {rows.clock.describe()} without a row"] if absent else []
-        what = {"interpolate": "filled by straight lines", "drop": "windows with one are left out"}
+        what = {
+            "interpolate": "filled by straight lines",
+            "drop": "windows with one are left out",
+            "mask": "the last value held, and marked",
+        }
         reason = f"{', '.join(found)}: {what[missing]}"
         choices.append(Choice("missing", missing, reason, "--missing"))
     if cut:
@@ -107,18 +146,21 @@ def lay(rows: Rows, missing: str) -> Grid:
     if empty:
         reason = "no row has all its values"
         choices.append(Choice("series left out", listed(empty), reason, "--inputs"))
-    return Grid(
-        tuple(series),
-        np.concatenate(values),
-        np.concatenate(times),
-        np.concatenate(observed),
-        np.concatenate(known),
-        tuple(choices),
-    )
+    return tuple(choices)
+
+
+def _extent(there: np.ndarray, missing: str) -> tuple[int, int] | None:
+    """From which row on, and up to which, a series is of use; None where it has no such row."""
+    if missing == "mask":
+        begun = np.flatnonzero(np.logical_or.accumulate(there).all(axis=1))
+        ends = np.flatnonzero(there.any(axis=1))
+    else:
+        begun = ends = np.flatnonzero(there.all(axis=1))
+    return (int(begun[0]), int(ends[-1]) + 1) if begun.size else None
 
 
 def _refuse_missing(rows: Rows, piece: np.ndarray, at: np.ndarray) -> None:
-    fix = "set --missing interpolate or --missing drop"
+    fix = "set --missing interpolate, drop or mask"
     source = rows.source
     holes, column = np.nonzero(np.isnan(rows.values[piece]))
     if holes.size:
@@ -152,7 +194,7 @@ def _refuse_wide(rows: Rows, piece: np.ndarray, at: np.ndarray) -> None:
         f"{rows.source.path}, row {rows.source.row(int(piece[jump]))}, column {rows.time!r}",
         f"{steps - len(at)} of {steps} steps of {rows.clock.describe()} have no row, most of them "
         f"where {here} follows {before}",
-        "mend the time, or leave the times out with --time none",
+        "mend the time, set --resample, or leave the times out with --time none",
     )
 
 
@@ -187,6 +229,23 @@ def _cut_ends(
             f"{of}the {end} {count} of {lacked} {'have' if lost > 1 else 'has'} no value{then}"
         )
     return told
+
+
+def _hold(grid: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last value of each column held, which looks at no later one."""
+    row = np.where(~np.isnan(grid), np.arange(len(grid))[:, None], 0)
+    filled = grid[np.maximum.accumulate(row), np.arange(grid.shape[1])]
+    return filled[first:last], np.arange(last - first)
+
+
+def _marks(there: np.ndarray, masked: Sequence[int]) -> np.ndarray:
+    """For each masked column whether it was observed, and the steps since."""
+    steps = np.arange(len(there))
+    found: list[np.ndarray] = []
+    for column in masked:
+        last = np.maximum.accumulate(np.where(there[:, column], steps, 0))
+        found += [there[:, column].astype(np.float64), (steps - last).astype(np.float64)]
+    return np.column_stack(found) if found else np.empty((len(there), 0))
 
 
 def _fill(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from throughtime.data.collection import Read, codes_of
+from throughtime.data.codes import codes_of
+from throughtime.data.collection import Read
+from throughtime.data.further import with_static
+from throughtime.data.numbers import numbers_of, refuse_extreme
 from throughtime.data.reading import Choice, Source, listed, read_frame
 from throughtime.data.tables import (
+    GAP,
     Columns,
     find_time,
-    numbers_of,
     numeric_share,
-    refuse_extreme,
 )
 from throughtime.errors import InputError, nearest
 from throughtime.specs import SequenceSpec
-
-GAP = "time gap"  # of a step to the one before, in usual steps
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_labelled(
     frame, source = read_frame(path, delimiter, labels=names)
     choices = list(source.choices)
     if static is not None:
-        frame = _with_static(frame, static, columns.group, source)
+        frame = with_static(frame, static, columns.group, source)
         choices.append(Choice("static", static.name, "a row for each group", "--static"))
     label = columns.label if columns.label in frame.columns or learned is None else None
     asked = (label, columns.group, columns.part, *columns.categorical, *(columns.inputs or ()))
@@ -215,35 +215,6 @@ def _parts(
             "write train, validation or test, the same in all rows of a sequence",
         )
     return words[begins]
-
-
-def _with_static(
-    frame: pl.DataFrame, path: Path, group: str | None, source: Source
-) -> pl.DataFrame:
-    """The table with the columns of another that has a row for each group."""
-    if group is None:
-        raise InputError("--static", "no --group", "name the column that tells sequences apart")
-    static, other = read_frame(path, labels=(group,))
-    if group not in static.columns:
-        raise InputError(other.path, f"no column {group!r}", nearest(group, static.columns))
-    twice = static[group].is_duplicated()
-    if twice.any():
-        row = other.row(int(twice.arg_max() or 0))
-        raise InputError(
-            f"{other.path}, row {row}, column {group!r}", "a group again", "one row for each group"
-        )
-    both = sorted((set(static.columns) & set(frame.columns)) - {group})
-    if both:
-        raise InputError(other.path, f"column {both[0]!r} is in both tables", "rename one of them")
-    static = static.with_columns(pl.col(group).cast(frame[group].dtype, strict=False))
-    lacking = frame.filter(~pl.col(group).is_in(static[group].to_list()))
-    if len(lacking):
-        raise InputError(
-            other.path,
-            f"no row for {group} {lacking.item(0, group)!r} of {source.path}",
-            "give a row for each group",
-        )
-    return frame.join(static, on=group, how="left", maintain_order="left")
 
 
 def labelled_columns(spec: SequenceSpec) -> LabelledColumns:

@@ -31,6 +31,10 @@ class Asked:
     group: str | None = None
     inputs: tuple[str, ...] | None = None
     categorical: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    calendar: tuple[str, ...] = ()
+    resample: str | None = None
+    gaps: bool = False
     static: Path | None = None
     part: str | None = None
     text: str | None = None
@@ -48,12 +52,14 @@ class Asked:
     missing: str = "error"
     delimiter: str | None = None
     split: str = "70/15/15"
+    folds: int = 1
     seed: int = 0
 
 
 # what each kind of data takes, beside context, split and seed
 _TAKES = {
-    "a forecast": "target time group inputs horizon season missing delimiter",
+    "a forecast": "target time group inputs known calendar categorical static resample gaps "
+    "horizon season missing delimiter folds",
     "a labelled table": "label time group inputs categorical static part answer missing delimiter",
     "an archive of sequences": "answer missing",
     "text": "tokens",
@@ -111,13 +117,25 @@ def open_problem(
     if kind == "a forecast":
         return read_problem(
             path,
-            Columns(asked.target, asked.time, asked.group, asked.inputs),
+            Columns(
+                asked.target,
+                asked.time,
+                asked.group,
+                asked.inputs,
+                known=asked.known,
+                calendar=asked.calendar,
+                categorical=asked.categorical,
+                resample=asked.resample,
+                gaps=asked.gaps,
+            ),
+            static=asked.static,
             missing=asked.missing,
             delimiter=asked.delimiter,
             horizon=asked.horizon,
             context=context,
             season=asked.season,
             split=split,
+            folds=asked.folds,
         )
     return sequence_problem(
         _read(kind, path, asked, watch),

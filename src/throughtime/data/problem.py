@@ -1,6 +1,6 @@
 """A forecasting problem: a table, how it is windowed and split, and how errors are measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from throughtime.data.batches import (
     Parts,
     Split,
     WindowPlan,
+    folds_by_time,
     plan_windows,
-    split_by_time,
 )
 from throughtime.data.reading import Choice
 from throughtime.data.tables import Columns, Table, read_table
@@ -28,6 +28,7 @@ class Problem:
     plan: WindowPlan
     parts: Parts
     record: DataRecord
+    folds: tuple[Parts, ...] = ()  # of a rolling origin, earliest first; the last is `parts`
 
     @property
     def error_scale(self) -> Tensor:
@@ -51,26 +52,33 @@ def read_problem(
     *,
     missing: str = "error",
     delimiter: str | None = None,
+    static: Path | None = None,
     horizon: int | None = None,
     context: int | None = None,
     season: int | None = None,
     split: Split = USUAL_SPLIT,
+    folds: int = 1,
 ) -> Problem:
-    """Read a table and settle windows and split; see `read_table`, `plan_windows`, `split_by_time`.
+    """Read a table and settle windows and split; see `read_table`, `plan_windows`, `folds_by_time`.
 
     >>> problem = read_problem(Path("co2.csv"), Columns(targets=("co2",)), horizon=4)
 
     Raises InputError for input that cannot be learned from, naming the place.
     """
-    table = read_table(path, columns, missing=missing, delimiter=delimiter)
+    table = read_table(path, columns, missing=missing, delimiter=delimiter, static=static)
     plan, planned = plan_windows(table, horizon, context, season, split)
-    parts = split_by_time(table, plan, split)
+    each = folds_by_time(table, plan, split, folds)
+    parts = each[-1]
+    table = _trained_words(table, each[0])
     first, second = table.clock.stamp(np.array(parts.borders))
     if table.time is None:
         of = " of a series" if table.group else ""
         first, second = f"row {first}{of}", f"row {second}{of}"
     reason = f"% of the time: training, validation from {first}, test from {second}"
     planned = (*planned, Choice("split", str(split), reason, "--split"))
+    if folds > 1:
+        reason = "trained anew before each; the borders above are the last one's"
+        planned = (*planned, Choice("folds", str(folds), reason, "--folds"))
     record = DataRecord(
         path=table.source.path,
         fingerprint=table.source.fingerprint,
@@ -84,10 +92,28 @@ def read_problem(
         context=plan.context,
         horizon=plan.horizon,
         season=plan.season,
-        windows=(len(parts.training), len(parts.validation), len(parts.test)),
+        windows=(
+            len(parts.training),
+            len(parts.validation),
+            sum(len(fold.test) for fold in each),
+        ),
         borders=(first, second),
         choices=tuple(
             ChoiceRecord(c.name, c.value, c.reason, c.option) for c in (*table.choices, *planned)
         ),
     )
-    return Problem(table, plan, parts, record)
+    return Problem(table, plan, parts, record, each if folds > 1 else ())
+
+
+def _trained_words(table: Table, parts: Parts) -> Table:
+    """Every category counted anew, in place: words that training lacks are code 0."""
+    found: list[tuple[str, ...]] = []
+    for number, words in enumerate(table.categories):
+        at = len(table.columns) - len(table.categories) + number
+        column = parts.training.values[:, at]
+        seen = torch.zeros(len(words), dtype=torch.bool)
+        seen[parts.training_rows[:, at].long()] = True
+        seen[0] = True
+        column.copy_(torch.where(seen, seen.cumsum(0) - 1, 0)[column.long()])
+        found.append(tuple(w for w, s in zip(words, seen.tolist(), strict=True) if s))
+    return replace(table, categories=tuple(found))

@@ -43,10 +43,11 @@ class Source:
     fingerprint: str  # SHA-256 of its bytes
     first_row: int  # number of the first data row: below the header, 1 where there is none
     choices: tuple[Choice, ...]
+    order: np.ndarray | None = None  # data rows that rows were made of, where they were
 
     def row(self, index: int) -> int:
         """The row number people see, of the data row `index` (from 0)."""
-        return self.first_row + index
+        return self.first_row + (index if self.order is None else int(self.order[index]))
 
 
 def listed(words: Sequence[str], between: str = ", ") -> str:

@@ -3,23 +3,24 @@
 Everything decided on the way is a `Choice` with its reason and the option that sets it otherwise.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from throughtime.data import stamps, timeline
+from throughtime.data import further, stamps, timeline
+from throughtime.data.calendar import calendar_names, calendar_of, step_of
+from throughtime.data.codes import codes_of
 from throughtime.data.grid import MISSING, Rows, Series, lay
+from throughtime.data.numbers import decimal_point, numbers_of, place_of, refuse_extreme
 from throughtime.data.reading import Choice, Source, read_frame
 from throughtime.data.stamps import Times
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError, nearest
 
-# Beyond, squares of differences leave float64.
-_LARGEST = 1e150
+GAP = "time gap"  # of a row to the one before, in usual steps
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,20 @@ class Table:
     usable: np.ndarray  # [R] bool: may lie in a window at all
     missing: str  # what was asked to be done with missing values
     choices: tuple[Choice, ...]
+    asked: "Columns"  # settled: what to ask of a table like it
+    fixed: int = 0  # the last numbers that are marks or known ahead
+    known_ahead: int = 0  # of these, how many are known ahead
+    categories: tuple[tuple[str, ...], ...] = ()  # of the last columns, the words of their codes
+    # of a series what is known after its last row: times [n], plans [n, F]
+    plans: dict[str, tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict[str, tuple[np.ndarray, np.ndarray]]
+    )
+
+    @property
+    def known_columns(self) -> slice | None:
+        """Where the columns that are known ahead stand."""
+        end = len(self.columns) - len(self.categories)
+        return slice(end - self.known_ahead, end) if self.known_ahead else None
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,13 @@ class Columns:
     time: str | None = None  # "none": rows are in order of time
     group: str | None = None
     inputs: tuple[str, ...] | None = None  # further inputs; () for none
+    known: tuple[str, ...] = ()  # plans: numbers that are known ahead
+    calendar: tuple[str, ...] = ()  # of CALENDAR: what the time itself tells, ahead too
+    categorical: tuple[str, ...] = ()
+    masked: tuple[str, ...] | None = None  # columns with marks; None: those that lack values
+    categories: tuple[tuple[str, ...], ...] | None = None  # words of the categorical ones
+    resample: str | None = None  # a step to bring the rows to
+    gaps: bool = False  # rows are steps, and the time between them is an input
 
 
 def read_table(
@@ -59,6 +81,7 @@ def read_table(
     *,
     missing: str = "error",
     delimiter: str | None = None,
+    static: Path | None = None,
     learned: Clock | None = None,
 ) -> Table:
     """Read series from CSV, Parquet or Arrow.
@@ -68,64 +91,145 @@ def read_table(
     '7 days'
 
     ``missing``: "error"; "interpolate" (linear in time, ends cut off); "drop" (windows that touch
-    a missing value are left out). Rows absent from the grid of time count as missing.
-    ``learned``: the clock of a model, for a table too short to tell its step.
+    a missing value are left out); "mask" (the last value held, with marks). Rows absent from the
+    grid of time count as missing. ``static``: a table with a row for each group, whose columns
+    every row then has. ``learned``: the clock of a model, for a table too short to tell its step.
 
     Raises InputError naming file, row and column.
     """
     if missing not in MISSING:
         raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
-    frame, source = read_frame(path, delimiter, labels=(columns.group,))
+    frame, source = read_frame(path, delimiter, labels=(columns.group, *columns.categorical))
     choices = list(source.choices)
+    if static is not None:
+        frame = further.with_static(frame, static, columns.group, source)
+        choices.append(Choice("static", static.name, "a row for each group", "--static"))
     where = source.path
-    for name in (*(columns.targets or ()), *(columns.inputs or ()), columns.group, columns.time):
+    asked = (*(columns.targets or ()), *(columns.inputs or ()), *columns.known)
+    for name in (*asked, *columns.categorical, columns.group, columns.time):
         if name not in (None, "none") and name not in frame.columns:
             raise InputError(where, f"no column {name!r}", nearest(str(name), frame.columns))
 
     time, times, choice = find_time(frame, columns, source)
     choices.append(choice)
     group = columns.group
-    rest = [name for name in frame.columns if name not in (time, group)]
+    others = (time, group, *columns.known, *columns.categorical)
+    rest = [name for name in frame.columns if name not in others]
     targets, inputs, found = _find_columns(frame, rest, columns, source)
     choices += found
 
-    used = (*targets, *inputs)
-    if {time, group} & {*targets, *inputs}:
-        twice = next(name for name in (*targets, *inputs) if name in (time, group))
-        raise InputError(
-            where, f"column {twice!r} cannot be both time or group and values", "choose one part"
-        )
-    values = np.column_stack([numbers_of(frame[name], source) for name in used])
-    refuse_extreme(values, used, source)
-
+    _check_parts(columns, (*targets, *inputs), (time, group), where)
+    values = np.column_stack([numbers_of(frame[name], source) for name in (*targets, *inputs)])
+    refuse_extreme(values, (*targets, *inputs), source)
+    plans = further.plans(frame, columns.known, source)
+    words = [frame[name].cast(pl.String).to_list() for name in columns.categorical]
+    codes, categories = codes_of(words, columns.categories) if words else (None, ())
     pieces = _pieces(frame, group, source)
-    clock = timeline.ROWS
-    if time is not None:
-        clock = timeline.find_clock(times, [rows for _, rows in pieces], source, time, learned)
-        alone = learned is not None and len(pieces) == len(frame)
-        reason = "as the model learned it" if alone else "from the differences of the times"
-        choices.append(Choice("time step", clock.describe(), reason))
+    raw = Rows(
+        source=source,
+        columns=(*targets, *inputs),
+        values=values,
+        time=time,
+        times=times.values if time is not None else _counted(pieces, source),
+        clock=timeline.ROWS,
+        pieces=pieces,
+        held=plans if codes is None else np.column_stack([plans, codes]),
+        targets=len(targets),
+    )
+    rows, ahead, found = _on_a_clock(raw, times, columns, learned)
+    choices += found
     if group is not None:
         choices.append(Choice("group", group, f"{len(pieces)} series", "--group"))
-    at = times.values if time is not None else _counted(pieces, source)
-    grid = lay(Rows(source, used, values, time, at, clock, pieces), missing)
+    masked = further.masked(rows, columns.masked) if missing == "mask" else ()
+    rows = replace(rows, masked=[rows.columns.index(name) for name in masked])
+    grid = lay(rows, missing)
+    count, dates = len(columns.known), calendar_names(columns.calendar)
+    marks = [f"{name} ({mark})" for name in masked for mark in ("observed", "steps since")]
+    both = [
+        grid.values,
+        grid.marks,
+        grid.held[:, :count],
+        calendar_of(columns.calendar, grid.times),
+        grid.held[:, count:],
+    ]
     return Table(
-        source=source,
+        source=rows.source,
         rows=len(frame),
-        columns=used,
+        columns=(*rows.columns, *marks, *columns.known, *dates, *columns.categorical),
         targets=targets,
-        time=time,
+        time=rows.time,
         group=group,
-        clock=clock,
+        clock=rows.clock,
         series=grid.series,
-        values=grid.values,
+        values=np.concatenate(both, axis=1),
         times=grid.times,
         observed=grid.observed,
         known=grid.known,
         usable=grid.observed if missing == "drop" else np.ones_like(grid.observed),
         missing=missing,
         choices=(*choices, *grid.choices),
+        asked=replace(
+            columns,
+            targets=targets,
+            time=time,
+            inputs=inputs,
+            masked=tuple(masked),
+            categories=categories,
+        ),
+        fixed=len(marks) + count + len(dates),
+        known_ahead=count + len(dates),
+        categories=categories,
+        plans={name: (raw.times[at], plans[at]) for name, at in ahead.items()},
     )
+
+
+def _check_parts(
+    columns: Columns, used: Sequence[str], others: Sequence[str | None], where: str
+) -> None:
+    """Raise InputError for a column that plays two parts."""
+    parts = (*used, *columns.known, *columns.categorical)
+    for name in parts:
+        if name in others:
+            raise InputError(
+                where, f"column {name!r} cannot be both time or group and values", "choose one part"
+            )
+        if parts.count(name) > 1:
+            raise InputError(where, f"column {name!r} plays two parts", "name it for one of them")
+
+
+def _on_a_clock(
+    rows: Rows, times: Times, columns: Columns, learned: Clock | None
+) -> tuple[Rows, dict[str, np.ndarray], list[Choice]]:
+    """Rows with the step of their times: resampled, or each a step, if that was asked.
+
+    Rows of plans alone, after the last target of each series, are told apart.
+    """
+    ahead: dict[str, np.ndarray] = {}
+    choices: list[Choice] = []
+    if columns.known:
+        rows, ahead = further.without_plans(rows)
+    if rows.time is None:
+        if columns.calendar or columns.resample or columns.gaps:
+            asked = "--calendar, --resample or --gaps"
+            raise InputError(asked, "no column of times", "name one with --time")
+        return rows, ahead, choices
+    if (columns.calendar or columns.resample) and times.kind != "date":
+        asked = "--calendar" if columns.calendar else "--resample"
+        raise InputError(asked, f"column {rows.time!r} holds no dates", "leave it out")
+    if columns.resample is not None:
+        rows = further.resampled_rows(rows, step_of(columns.resample))
+        choices.append(Choice("resample", columns.resample, "means of each step", "--resample"))
+        times = times._replace(values=rows.times, text=None)
+    if columns.gaps:
+        choices.append(Choice(GAP, "an input", "rows are steps, however far apart", "--gaps"))
+        rows = further.with_gaps(rows, GAP)
+        return replace(rows, time=None, times=_counted(rows.pieces, rows.source)), ahead, choices
+    series = [at for _, at in rows.pieces]
+    clock = timeline.find_clock(times, series, rows.source, str(rows.time), learned)
+    alone = learned is not None and all(len(at) == 1 for at in series)
+    reason = "as the model learned it" if alone else "from the differences of the times"
+    choices.append(Choice("time step", clock.describe(), reason))
+    return replace(rows, clock=clock), ahead, choices
 
 
 # -------------------------------------------------------------------- which column is what
@@ -141,6 +245,7 @@ def find_time(
         times = stamps.parse_times(frame[columns.time], source)
         return columns.time, times, Choice("time", columns.time, times.reading, "--time")
     chosen = (*(columns.targets or ()), *(columns.inputs or ()), columns.group)
+    chosen = (*chosen, *columns.known, *columns.categorical)
     candidates: dict[str, Times] = {}
     for name in frame.columns:
         if name in chosen:
@@ -184,7 +289,7 @@ def _find_columns(
         numbers_of(frame[nearly[0]], source)
     if targets is None:
         if not numeric:
-            raise _nonumbers_of(frame, rest, source)
+            raise _no_numbers(frame, rest, source)
         if len(numeric) > 1:
             found = f"{len(numeric)} numeric columns ({', '.join(numeric[:8])})"
             raise InputError(source.path, found, "choose what to forecast with --target")
@@ -214,59 +319,16 @@ def numeric_share(column: pl.Series) -> float:
     return 1 - present.cast(pl.Float64, strict=False).null_count() / len(present)
 
 
-def numbers_of(column: pl.Series, source: Source) -> np.ndarray:
-    """A column as float64, NaN where missing; an error for the first text in it."""
-    if column.dtype != pl.String and not column.dtype.is_numeric():
-        raise InputError(
-            f"{source.path}, column {column.name!r}", f"{column.dtype}, not numbers", "leave it out"
-        )
-    numbers = column.cast(pl.Float64, strict=False)
-    bad = numbers.is_null() & column.is_not_null()
-    if bad.any():
-        where, text = _place(column, int(bad.arg_max() or 0), source)
-        raise InputError(
-            where,
-            f"text {text!r} in a numeric column, {int(bad.sum())} in all",
-            _decimal_point(text)
-            or "write a number, leave the field empty, or choose other columns",
-        )
-    return numbers.fill_null(np.nan).to_numpy()
-
-
-def _nonumbers_of(frame: pl.DataFrame, rest: list[str], source: Source) -> InputError:
+def _no_numbers(frame: pl.DataFrame, rest: list[str], source: Source) -> InputError:
     """No column could be forecast: the first text that stands in the way."""
     name = next((name for name in reversed(rest) if frame[name].null_count() < len(frame)), None)
     if name is None:
         return InputError(source.path, "no column of numbers", "give one to forecast")
-    where, text = _place(frame[name], int(frame[name].is_not_null().arg_max() or 0), source)
-    fix = _decimal_point(text) or "give a column of numbers to forecast"
+    where, text = place_of(frame[name], int(frame[name].is_not_null().arg_max() or 0), source)
+    fix = decimal_point(text) or "give a column of numbers to forecast"
     if len(frame.columns) == 1:
         fix = "if it holds several fields, name what stands between them with --delimiter"
     return InputError(where, f"{text!r} is not a number, nor is any column numeric", fix)
-
-
-def _place(column: pl.Series, index: int, source: Source) -> tuple[str, str]:
-    where = f"{source.path}, row {source.row(index)}, column {column.name!r}"
-    return where, str(column[index])[:40]
-
-
-def _decimal_point(text: str) -> str:
-    """What to do where a text is a number with a decimal comma; nothing elsewhere."""
-    if not re.fullmatch(r"[+-]?[\d. ]*,\d+", text):
-        return ""
-    return "a decimal comma? write points (where no other comma stands: sed 's/,/./g' FILE)"
-
-
-def refuse_extreme(values: np.ndarray, names: Sequence[str], source: Source) -> None:
-    rows, at = np.nonzero(np.abs(values) > _LARGEST)
-    if rows.size:
-        value = float(values[rows[0], at[0]])
-        found = "an infinite value" if np.isinf(value) else f"{value:g}, beyond {_LARGEST:g}"
-        raise InputError(
-            f"{source.path}, row {source.row(int(rows[0]))}, column {names[at[0]]!r}",
-            f"{found}, {rows.size} in all",
-            "write another number, or leave the field empty and set --missing",
-        )
 
 
 def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tuple[str, np.ndarray]]:
@@ -285,9 +347,9 @@ def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tupl
     return [(name, np.flatnonzero(names == name)) for name in order]
 
 
-def _counted(pieces: list[tuple[str, np.ndarray]], source: Source) -> np.ndarray:
+def _counted(pieces: Sequence[tuple[str, np.ndarray]], source: Source) -> np.ndarray:
     """Rows in place of times: the file's own, or each series' from 1 where there are several."""
-    counted = np.empty(sum(len(rows) for _, rows in pieces), dtype=np.int64)
+    counted = np.empty(1 + max(int(rows[-1]) for _, rows in pieces), dtype=np.int64)
     for name, rows in pieces:
         counted[rows] = np.arange(len(rows)) + (1 if name else source.first_row)
     return counted

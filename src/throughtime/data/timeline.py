@@ -98,7 +98,7 @@ def find_clock(
     """
     kind, times, _, form, text = parsed
     for rows in pieces:
-        _check_forward(times, rows, source, name)
+        check_forward(times, rows, source, name)
     gaps = np.concatenate([np.diff(times[rows]) for rows in pieces])
     if not gaps.size:
         if learned is None:
@@ -122,7 +122,8 @@ def find_clock(
     raise InputError(
         f"{source.path}, row {source.row(int(rows[at]))}, column {name!r}",
         f"irregular times: {here} follows {before}, where the usual step is {clock.describe()}",
-        "bring the rows to one step, or leave the time out with --time none",
+        "set --resample to bring the rows to one step, or --gaps to make the time between them an "
+        "input",
     )
 
 
@@ -142,11 +143,15 @@ def _learned(parsed: Times, learned: Clock, source: Source, name: str) -> Clock:
     )
 
 
-def _check_forward(times: np.ndarray, rows: np.ndarray, source: Source, name: str) -> None:
+def check_forward(
+    times: np.ndarray, rows: np.ndarray, source: Source, name: str, *, again: bool = False
+) -> None:
+    """Raise InputError where time goes back, or stands still unless it may (``again``)."""
     gaps = np.diff(times[rows])
-    if (gaps > 0).all():
+    wrong = gaps < 0 if again else gaps <= 0
+    if not wrong.any():
         return
-    at = int((gaps <= 0).argmax()) + 1
+    at = int(wrong.argmax()) + 1
     first, second = source.row(int(rows[at - 1])), source.row(int(rows[at]))
     if gaps[at - 1] == 0:
         found = f"the time of row {first} again"

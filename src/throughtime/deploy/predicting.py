@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 import torch
 
+from throughtime.data.calendar import calendar_of
 from throughtime.data.grid import Series
 from throughtime.data.reading import Choice, listed
 from throughtime.data.tables import Columns, Table, read_table
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
-from throughtime.nn.models import Forecaster
+from throughtime.nn.models import Forecaster, ModelConfig
 from throughtime.specs import DataSpec
 
 
@@ -46,8 +47,7 @@ def predict(
     or no series is as long as the model's context.
     """
     table = read_as_learned(spec, path, missing=missing, delimiter=delimiter)
-    need = model.config.context
-    found = {series: _hindrance(table, series, need) for series in table.series}
+    found = {series: _hindrance(table, series, model.config) for series in table.series}
     ready = [series for series, hindrance in found.items() if not hindrance]
     left = [f"{series.name}: {why}" for series, why in found.items() if why]
     if not ready:
@@ -57,9 +57,9 @@ def predict(
             found[table.series[0]],
             "set --missing interpolate"
             if "missing" in found[table.series[0]]
-            else "give more rows",
+            else "give more rows" + ("" if not table.asked.known else ", plans of them too"),
         )
-    windows = np.stack([table.values[series.stop - need : series.stop] for series in ready])
+    windows = np.stack([_window(table, series, model.config) for series in ready])
     with torch.no_grad():
         forecasts = model(torch.from_numpy(windows)).numpy()
     rows = [_rows(table, series, f) for series, f in zip(ready, forecasts, strict=True)]
@@ -84,7 +84,21 @@ def read_as_learned(
 
     Raises InputError where it lacks a column or has another time step.
     """
-    columns = Columns(spec.targets, spec.time or "none", spec.group, spec.inputs)
+    columns = Columns(
+        spec.targets,
+        spec.time or "none",
+        spec.group,
+        spec.inputs,
+        known=spec.known,
+        calendar=spec.calendar,
+        categorical=spec.categorical,
+        masked=spec.masked,
+        categories=spec.categories,
+        resample=spec.resample,
+        gaps=spec.gaps,
+    )
+    if spec.masked:
+        missing = "mask"
     learned = Clock(*spec.clock)
     table = read_table(
         path, columns, missing=missing or spec.missing, delimiter=delimiter, learned=learned
@@ -98,13 +112,37 @@ def read_as_learned(
     return table
 
 
-def _hindrance(table: Table, series: Series, need: int) -> str:
+def _window(table: Table, series: Series, config: ModelConfig) -> np.ndarray:
+    """The last steps of a series, and what is known of those ahead."""
+    past = table.values[series.stop - config.context : series.stop]
+    which = table.known_columns
+    if which is None:
+        return past
+    count = len(table.asked.known)
+    ahead = np.zeros((config.horizon, past.shape[1]))
+    if count:
+        ahead[:, which.start : which.start + count] = table.plans[series.name][1][: config.horizon]
+    times = _ahead(table, series, config.horizon)
+    ahead[:, which.start + count : which.stop] = calendar_of(table.asked.calendar, times)
+    return np.concatenate([past, ahead])
+
+
+def _hindrance(table: Table, series: Series, config: ModelConfig) -> str:
     """Why a series cannot be forecast; empty if it can."""
+    need = config.context
     count = series.stop - series.start
     if count < need:
         return f"{count} rows, but the model looks back {need}"
     if not table.usable[series.stop - need : series.stop].all():
         return f"missing values among the last {need} rows"
+    if table.asked.known:
+        times = table.plans[series.name][0][: config.horizon]
+        wanted = _ahead(table, series, config.horizon)[: len(times)]
+        right = len(times)
+        if table.time is not None:
+            right = int((times == wanted).cumprod().sum())
+        if right < config.horizon:
+            return f"plans for {right} of the {config.horizon} steps to come"
     return ""
 
 

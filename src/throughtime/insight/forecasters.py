@@ -24,17 +24,20 @@ def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor)
 
     if isinstance(model, Recurrent | WindowDense):
         with torch.no_grad():
-            scaled, center, spread = model.frame(window)
-        dtype = next(model.parameters()).dtype
+            seen, ahead, center, spread = model.see(window)
 
         def forecast(part: Tensor) -> Tensor:
-            computed = model.compute(part.to(dtype)).reshape(target.shape)
+            computed = model.compute(part, ahead).reshape(target.shape)
             return computed.double() * spread + center
 
         earlier = "cut" if isinstance(model, Recurrent) else "hold"
-        curve = context_curve(forecast, scaled, error, earlier=earlier)
+        curve = context_curve(forecast, seen, error, earlier=earlier)
     else:
-        curve = context_curve(model, window, error, earlier="hold")
+
+        def whole(part: Tensor) -> Tensor:
+            return model(torch.cat([part, window[:, part.shape[1] :]], dim=1))
+
+        curve = context_curve(whole, model.past(window), error, earlier="hold")
     return ContextRecord(
         curve.steps,
         tuple(curve.loss.tolist()),

@@ -4,6 +4,9 @@ All have one interface: a window of raw values in, forecasts in raw values out.
 
     model(window [B, T, C]) -> [B, horizon, K]      T = context, K targets: the first K columns
 
+Where columns are known ahead (a calendar, a plan), the window goes on over the horizon, in which
+these alone are looked at. The last columns may be codes of categories.
+
 Scaling lives inside the model, so a saved one takes raw values. Windows come in float64: a level
 of 1e9 that moves by 1e-3 survives until the level has been taken away.
 """
@@ -35,6 +38,14 @@ class ModelConfig:
     num_layers: int = 1
     normalize: str = "window"
     season: int = 1  # steps; seasonal forecasts only
+    fixed: int = 0  # the last so many numbers are scaled by the training part: marks, plans
+    known: int = 0  # of these the last so many are given for the steps ahead, too
+    categories: tuple[int, ...] = ()  # codes that each of the last columns has
+
+    @property
+    def numbers(self) -> int:
+        """How many columns are numbers; the others are codes of categories."""
+        return self.columns - len(self.categories)
 
     def __post_init__(self) -> None:
         for name, known in (("kind", TRIVIAL + NETWORKS), ("normalize", NORMALIZATIONS)):
@@ -47,6 +58,12 @@ class ModelConfig:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if self.targets > self.columns:
             raise ValueError(f"{self.targets} targets among {self.columns} columns")
+        room = self.numbers - self.targets
+        if not 0 <= self.known <= self.fixed <= room or any(n < 1 for n in self.categories):
+            raise ValueError(
+                f"{self.known} known of {self.fixed} fixed columns and categories "
+                f"{self.categories} do not fit {self.columns} columns"
+            )
         need = self.season + (self.kind == "seasonal-drift")
         if self.kind.startswith("seasonal") and not 1 <= self.season <= need <= self.context:
             raise ValueError(
@@ -61,15 +78,16 @@ class Normalizer(nn.Module):
     ``window``: each window relative to its last value and its own standard deviation (reversible
     instance normalization, Kim et al. 2022, with the last value in place of the mean, so a level
     that moves does no harm). ``global``: by mean and standard deviation of the training part.
-    ``none``: values as they are.
+    ``none``: values as they are. The last `fixed` columns are never measured by the window.
     """
 
     center: Tensor
     spread: Tensor
 
-    def __init__(self, how: str, columns: int) -> None:
+    def __init__(self, how: str, columns: int, fixed: int = 0) -> None:
         super().__init__()
         self.how = how
+        self.fixed = fixed
         self.register_buffer("center", torch.zeros(columns, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(columns, dtype=torch.float64))
 
@@ -87,7 +105,14 @@ class Normalizer(nn.Module):
             return self.center, self.spread
         spread = window.std(dim=1, keepdim=True, correction=0)
         # a window that stands still would divide by nothing: a thousandth of the usual spread
-        return window[:, -1:], torch.maximum(spread, 1e-3 * self.spread)
+        center, spread = window[:, -1:], torch.maximum(spread, 1e-3 * self.spread)
+        if self.fixed:
+            moving = len(self.center) - self.fixed
+            fixed = torch.stack([self.center, self.spread])[:, moving:]
+            fixed = fixed[:, None, None].expand(-1, len(window), 1, -1)
+            center = torch.cat([center[..., :moving], fixed[0]], dim=-1)
+            spread = torch.cat([spread[..., :moving], fixed[1]], dim=-1)
+        return center, spread
 
 
 class Forecaster(nn.Module, ABC):
@@ -100,6 +125,10 @@ class Forecaster(nn.Module, ABC):
     @abstractmethod
     def forward(self, window: Tensor) -> Tensor:
         """Forecasts [B, horizon, K] in raw values, float64, from raw windows [B, T, C]."""
+
+    def past(self, window: Tensor) -> Tensor:
+        """What lies before the forecast, [B, T, C]."""
+        return window[:, : -self.config.horizon] if self.config.known else window
 
     def parameter_count(self) -> int:
         """Numbers that training sets."""
@@ -114,7 +143,7 @@ class Mean(Forecaster):
     """The mean of the window."""
 
     def forward(self, window: Tensor) -> Tensor:
-        level = window[..., : self.config.targets].mean(dim=1, keepdim=True)
+        level = self.past(window)[..., : self.config.targets].mean(dim=1, keepdim=True)
         return level.expand(-1, self.config.horizon, -1)
 
 
@@ -122,7 +151,8 @@ class Persistence(Forecaster):
     """The last value: y[t+h] = y[t]."""
 
     def forward(self, window: Tensor) -> Tensor:
-        return window[:, -1:, : self.config.targets].expand(-1, self.config.horizon, -1)
+        last = self.past(window)[:, -1:, : self.config.targets]
+        return last.expand(-1, self.config.horizon, -1)
 
 
 class Seasonal(Forecaster):
@@ -130,6 +160,7 @@ class Seasonal(Forecaster):
 
     def forward(self, window: Tensor) -> Tensor:
         ahead = torch.arange(self.config.horizon) % self.config.season
+        window = self.past(window)
         return window[:, window.shape[1] - self.config.season + ahead, : self.config.targets]
 
 
@@ -137,6 +168,7 @@ class SeasonalDrift(Forecaster):
     """The change of a season ago: y[t+h] = y[t] + y[t+h-s] - y[t-s], once more for each season."""
 
     def forward(self, window: Tensor) -> Tensor:
+        window = self.past(window)
         targets = window[..., : self.config.targets]
         season = self.config.season
         first = window.shape[1] - season
@@ -150,25 +182,46 @@ class Network(Forecaster):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.normalizer = Normalizer(config.normalize, config.columns)
+        self.normalizer = Normalizer(config.normalize, config.numbers, config.fixed)
+        widths = [embedding_width(count) for count in config.categories]
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(n, width) for n, width in zip(config.categories, widths, strict=True)
+        )
+        self.width = config.numbers + sum(widths)  # of a step
+        self.ahead = config.known * config.horizon  # numbers known of the steps ahead
 
     @abstractmethod
-    def compute(self, scaled: Tensor) -> Tensor:
-        """Scaled windows [B, T, C] to scaled forecasts [B, horizon * K]."""
+    def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
+        """What is seen [B, T, width], and known ahead [B, ahead], to forecasts [B, horizon * K]."""
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network sees [B, T, C], and center and spread of its targets."""
+        """The numbers it sees, scaled [B, T, numbers]; center and spread of its targets."""
+        window = self.past(window)[..., : self.config.numbers]
         center, spread = self.normalizer.frame(window)
         scaled = (window - center) / spread
         return scaled, center[..., : self.config.targets], spread[..., : self.config.targets]
 
+    def see(self, window: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """What `compute` takes, in the network's own dtype; center and spread of its targets."""
+        scaled, center, spread = self.frame(window)
+        config, dtype = self.config, next(self.parameters()).dtype
+        seen, ahead = scaled.to(dtype), None
+        if config.categories:
+            codes = self.past(window)[:, -scaled.shape[1] :, config.numbers :].long()
+            parts = [e(codes[..., k]) for k, e in enumerate(self.embeddings)]
+            seen = torch.cat([seen, *parts], dim=-1)
+        if config.known:
+            which = slice(config.numbers - config.known, config.numbers)
+            plan = window[:, -config.horizon :, which]
+            plan = (plan - self.normalizer.center[which]) / self.normalizer.spread[which]
+            ahead = plan.flatten(1).to(dtype)
+        return seen, ahead, center, spread
+
     def scaled_forecast(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Forecasts in the network's own scale, with center and spread to put them back."""
-        scaled, center, spread = self.frame(window)
-        dtype = next(self.parameters()).dtype
-        computed = self.compute(scaled.to(dtype))
+        seen, ahead, center, spread = self.see(window)
         shape = (-1, self.config.horizon, self.config.targets)
-        return computed.reshape(shape), center, spread
+        return self.compute(seen, ahead).reshape(shape), center, spread
 
     def forward(self, window: Tensor) -> Tensor:
         forecast, center, spread = self.scaled_forecast(window)
@@ -201,10 +254,10 @@ class Dense(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.body = _perceptron(config.columns, config)
+        self.body = _perceptron(self.width + self.ahead, config)
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        now = window[:, -1:]
+        now = self.past(window)[:, -1:, : self.config.numbers]
         center, spread = self.normalizer.frame(now)
         if self.config.normalize == "window":
             spread = self.normalizer.spread.expand_as(center)
@@ -213,8 +266,8 @@ class Dense(Network):
             scaled = (now - center) / spread
         return scaled, center[..., : self.config.targets], spread[..., : self.config.targets]
 
-    def compute(self, scaled: Tensor) -> Tensor:
-        return self.body(scaled[:, -1])
+    def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
+        return self.body(_beside(seen[:, -1], ahead))
 
 
 class WindowDense(Network):
@@ -222,10 +275,10 @@ class WindowDense(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.body = _perceptron(config.context * config.columns, config)
+        self.body = _perceptron(config.context * self.width + self.ahead, config)
 
-    def compute(self, scaled: Tensor) -> Tensor:
-        return self.body(scaled.flatten(1))
+    def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
+        return self.body(_beside(seen.flatten(1), ahead))
 
 
 class Recurrent(Network):
@@ -234,17 +287,27 @@ class Recurrent(Network):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         layer = _LAYERS[config.kind]
-        self.body = layer(config.columns, config.hidden_size, config.num_layers, batch_first=True)
-        self.head = nn.Linear(config.hidden_size, config.horizon * config.targets)
+        self.body = layer(self.width, config.hidden_size, config.num_layers, batch_first=True)
+        inputs = config.hidden_size + self.ahead
+        self.head = nn.Linear(inputs, config.horizon * config.targets)
 
-    def compute(self, scaled: Tensor) -> Tensor:
-        output, _ = self.body(scaled)
-        return self.head(output[:, -1])
+    def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
+        output, _ = self.body(seen)
+        return self.head(_beside(output[:, -1], ahead))
 
     def multiply_adds(self) -> int:
         # the body's matrices work at every step of the window, the head's once
         again = self.config.context - 1
         return elements_of_matrices(self) + again * elements_of_matrices(self.body)
+
+
+def _beside(seen: Tensor, ahead: Tensor | None) -> Tensor:
+    return seen if ahead is None else torch.cat([seen, ahead], dim=-1)
+
+
+def embedding_width(codes: int) -> int:
+    """Numbers that stand for a category: few for few codes (the rule of fast.ai, 1.6 n^0.56)."""
+    return min(128, max(1, round(1.6 * codes**0.56)))
 
 
 def elements_of_matrices(module: nn.Module) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.layers import GRU, LSTM, RNN
-from throughtime.nn.models import NETWORKS, elements_of_matrices
+from throughtime.nn.models import NETWORKS, elements_of_matrices, embedding_width
 
 CONSTANTS = ("majority", "average", "unigram")  # one answer for all, taken from the training part
 TABLES = ("bigram",)  # the next token by the present one
@@ -55,11 +55,6 @@ class SequenceConfig:
     def numbers(self) -> int:
         """How many columns are numbers."""
         return self.columns - len(self.categories)
-
-
-def embedding_width(codes: int) -> int:
-    """Numbers that stand for a category: few for few codes (the rule of fast.ai, 1.6 n^0.56)."""
-    return min(128, max(1, round(1.6 * codes**0.56)))
 
 
 class SequenceNetwork(nn.Module, ABC):

@@ -135,16 +135,20 @@ def _check_columns(config: Any, data: Any) -> None:
         if data.vocabulary and len(data.vocabulary) != config.outputs:
             raise ValueError(f"{len(data.vocabulary)} words for {config.outputs} codes")
         return
-    names = (*data.targets, *data.inputs)
+    names = (*data.targets, *data.inputs, *data.known, *data.categorical)
     if len(set(names)) < len(names) or not all(names):
         raise ValueError(f"data names a column twice or not at all: {', '.join(names)}")
     if {data.time, data.group} & set(names):
         raise ValueError("data has a column that is time or group and values")
-    if (len(data.targets), len(names)) != (config.targets, config.columns):
+    if (len(data.targets), data.numbers) != (config.targets, config.numbers):
         raise ValueError(
-            f"data has {len(data.targets)} targets among {len(names)} columns, "
-            f"the model {config.targets} among {config.columns}"
+            f"data has {len(data.targets)} targets among {data.numbers} columns, "
+            f"the model {config.targets} among {config.numbers}"
         )
+    sizes = tuple(len(words) for words in data.categories)
+    known = len(data.known) + 2 * len(data.calendar)
+    if (sizes, known) != (config.categories, config.known):
+        raise ValueError("data has other categories or plans than the model")
 
 
 def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
