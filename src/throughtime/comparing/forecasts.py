@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,13 @@ from throughtime.nn.models import (
 )
 from throughtime.runs import ContextRecord, Diagnosis, Sample
 from throughtime.specs import DataSpec
-from throughtime.training.forecasting import MEASURES, Forecasting, errors, forecasts
+from throughtime.training.forecasting import (
+    MEASURES,
+    Forecasting,
+    StreamedForecasting,
+    errors,
+    forecasts,
+)
 from throughtime.training.processes import Team
 
 _ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
@@ -78,9 +85,11 @@ class ForecastingContest(Contest):
         decided_by: str = "",
         team: Team | None = None,
     ) -> Forecasting:
-        return Forecasting(
+        stream = self.problem.stream
+        kind: Any = Forecasting if stream is None else StreamedForecasting
+        return kind(
             model,
-            self.problem.parts.training,
+            self.problem.parts.training if stream is None else stream,
             self.problem.parts.validation,
             error_scale=self.problem.error_scale,
             batch_size=batch_size,

@@ -10,7 +10,7 @@ from throughtime.data.reading import Source
 from throughtime.errors import InputError
 
 # Beyond, squares of differences leave float64.
-_LARGEST = 1e150
+LARGEST = 1e150
 
 
 def numbers_of(column: pl.Series, source: Source) -> np.ndarray:
@@ -44,10 +44,10 @@ def decimal_point(text: str) -> str:
 
 
 def refuse_extreme(values: np.ndarray, names: Sequence[str], source: Source) -> None:
-    rows, at = np.nonzero(np.abs(values) > _LARGEST)
+    rows, at = np.nonzero(np.abs(values) > LARGEST)
     if rows.size:
         value = float(values[rows[0], at[0]])
-        found = "an infinite value" if np.isinf(value) else f"{value:g}, beyond {_LARGEST:g}"
+        found = "an infinite value" if np.isinf(value) else f"{value:g}, beyond {LARGEST:g}"
         raise InputError(
             f"{source.path}, row {source.row(int(rows[0]))}, column {names[at[0]]!r}",
             f"{found}, {rows.size} in all",

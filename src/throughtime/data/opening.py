@@ -12,6 +12,7 @@ from throughtime.data.folders import SOUNDS, TEXTS, kind_of_folder
 from throughtime.data.labelled_tables import LabelledColumns, read_labelled
 from throughtime.data.problem import Problem, read_problem
 from throughtime.data.sequences import SequenceProblem
+from throughtime.data.shards import shard_problem
 from throughtime.data.tables import Columns
 from throughtime.data.tasks import PREFIX, task_problem
 from throughtime.data.text import TextProblem, read_labelled_texts, text_problem
@@ -60,6 +61,7 @@ class Asked:
 _TAKES = {
     "a forecast": "target time group inputs known calendar categorical static resample gaps "
     "horizon season missing delimiter folds",
+    "a folder of Parquet": "target inputs horizon",
     "a labelled table": "label time group inputs categorical static part answer missing delimiter",
     "an archive of sequences": "answer missing",
     "text": "tokens",
@@ -86,6 +88,8 @@ def kind_of(path: Path, asked: Asked) -> str:
             return "recordings"
         if found == "text":
             return "labelled text" if asked.label is not None else "text"
+        if found == "parquet":
+            return "a folder of Parquet"
     elif ending in TEXTS:
         return "text"
     return "a labelled table" if asked.label is not None else "a forecast"
@@ -114,6 +118,15 @@ def open_problem(
         return task_problem(name, asked.length or 100, seed=seed, context=context)
     if kind == "text":
         return text_problem(path, tokens=asked.tokens, split=split, seed=seed, context=context)
+    if kind == "a folder of Parquet":
+        return shard_problem(
+            path,
+            Columns(asked.target, inputs=asked.inputs),
+            horizon=asked.horizon,
+            context=context,
+            split=split,
+            watch=watch,
+        )
     if kind == "a forecast":
         return read_problem(
             path,

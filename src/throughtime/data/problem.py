@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class Problem:
     parts: Parts
     record: DataRecord
     folds: tuple[Parts, ...] = ()  # of a rolling origin, earliest first; the last is `parts`
+    stream: Any = None  # a `BlockStream` to learn from, where memory holds a sample alone
 
     @property
     def error_scale(self) -> Tensor:

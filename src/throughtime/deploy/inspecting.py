@@ -20,6 +20,7 @@ _CURVE = 512  # windows that the context curve is measured on, at most; spread o
 _EXAMINED = 64  # windows of a diagnosis
 _FOLLOWED = 4  # windows that the Lyapunov spectrum follows
 _DRAWN_UNITS = 64
+_FOLDER_ROWS = 20_000  # of a folder of files, its last
 
 
 def inspect(
@@ -42,8 +43,8 @@ def inspect(
     On windows of the table whose rows are whole, spread over it. ``name`` and ``command`` are
     recorded. Raises InputError where the table does not fit the model, or no window is whole.
     """
-    table = read_as_learned(spec, path, missing=missing, delimiter=delimiter)
     config = model.config
+    table = read_as_learned(spec, path, missing=missing, delimiter=delimiter, steps=_FOLDER_ROWS)
     windows = every_window(table, WindowPlan(config.context, config.horizon, config.season))
     window, target = windows.spread(_CURVE)
     first = table.targets[0]

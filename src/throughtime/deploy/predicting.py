@@ -10,6 +10,7 @@ import torch
 from throughtime.data.calendar import calendar_of
 from throughtime.data.grid import Series
 from throughtime.data.reading import Choice, listed
+from throughtime.data.shards import tail_table
 from throughtime.data.tables import Columns, Table, read_table
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
@@ -46,7 +47,9 @@ def predict(
     Raises InputError where the table lacks a column, has another time step than the model learned,
     or no series is as long as the model's context.
     """
-    table = read_as_learned(spec, path, missing=missing, delimiter=delimiter)
+    table = read_as_learned(
+        spec, path, missing=missing, delimiter=delimiter, steps=model.config.context
+    )
     found = {series: _hindrance(table, series, model.config) for series in table.series}
     ready = [series for series, hindrance in found.items() if not hindrance]
     left = [f"{series.name}: {why}" for series, why in found.items() if why]
@@ -78,11 +81,12 @@ def predict(
 
 
 def read_as_learned(
-    spec: DataSpec, path: Path, *, missing: str | None, delimiter: str | None
+    spec: DataSpec, path: Path, *, missing: str | None, delimiter: str | None, steps: int
 ) -> Table:
     """A table with the columns and the time step that a model learned.
 
-    Raises InputError where it lacks a column or has another time step.
+    Of a folder the last ``steps`` rows. Raises InputError where it lacks a column or has another
+    time step.
     """
     columns = Columns(
         spec.targets,
@@ -97,6 +101,8 @@ def read_as_learned(
         resample=spec.resample,
         gaps=spec.gaps,
     )
+    if path.is_dir():
+        return tail_table(path, columns, steps)
     if spec.masked:
         missing = "mask"
     learned = Clock(*spec.clock)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.data.batches import Windows
+from throughtime.data.buckets import prefetched
+from throughtime.data.shards import BlockStream
 from throughtime.nn.models import Forecaster, Network
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task
@@ -81,6 +83,46 @@ class Forecasting(Task):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._generator, self._done = state["generator"], state["done"]
+
+
+class StreamedForecasting(Forecasting):
+    """The same from a stream of blocks: their order is drawn, and that of windows in each.
+
+    >>> task = StreamedForecasting(model, stream, parts.validation, error_scale=torch.ones(1),
+    ...                            batch_size=64, seed=0)
+
+    Two blocks are read ahead by another thread, so memory does not grow with the files.
+    """
+
+    def __init__(self, model: Network, stream: BlockStream, *arguments: Any, **named: Any) -> None:
+        super().__init__(model, next(iter(stream)), *arguments, **named)
+        self.stream = stream
+        self._sizes = [end - begin for begin, end in stream.starts]
+        self.steps = sum(-(-size // self.batch_size) for size in self._sizes)
+
+    def batches(self) -> Iterator[Batch]:
+        generator = torch.Generator()
+        generator.set_state(self._generator)
+        order = torch.randperm(len(self._sizes), generator=generator).tolist()
+        seeds = torch.randint(2**62, (len(order),), generator=generator).tolist()
+        skip = self._done
+        todo: list[tuple[int, int, int]] = []  # block, seed, batches of it that are done
+        for number, seed in zip(order, seeds, strict=True):
+            count = -(-self._sizes[number] // self.batch_size)
+            if skip < count:
+                todo.append((number, seed, skip))
+            skip = max(0, skip - count)
+        for (number, seed, done), windows in prefetched(
+            lambda item: self.stream.windows(item[0]), todo
+        ):
+            own_order = torch.Generator().manual_seed(seed)
+            within = torch.randperm(self._sizes[number], generator=own_order)
+            for index in within.split(self.batch_size)[done:]:
+                self._done += 1
+                own = self.team.share(index)
+                yield Batch(windows.batch(own if len(own) else index[:1]), len(own))
+        self._done = 0
+        self._generator = generator.get_state()
 
 
 @torch.no_grad()
