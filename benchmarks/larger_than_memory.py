@@ -44,9 +44,12 @@ def generate(folder, gigabytes):
 def resident(folder, scratch, seconds):
     """The most resident memory of a training, in MB."""
     program = (
-        "import resource, sys; from throughtime.cli import main\n"
+        "from throughtime.cli import main\n"
         "try: main()\n"
-        "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        # not getrusage, whose maximum a process takes over from the one that started it
+        "finally:\n"
+        "    lines = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+        "    print('peak', int(lines['VmHWM'].split()[0]) / 1024)"
     )
     arguments = ["fit", str(folder), "--target", "c0", "--horizon", "4", "--network", "gru"]
     arguments += ["--budget", f"{seconds}s", "--batch-size", "256", "-o", str(scratch / "model")]

@@ -6,6 +6,7 @@ import typer
 
 from throughtime.commands.comparing import compare, report
 from throughtime.commands.fitting import fit
+from throughtime.commands.naming import data
 from throughtime.commands.telling import info
 from throughtime.commands.using import inspect, predict, sample
 from throughtime.ending import run_to_the_end
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 for command in (compare, fit, predict, sample, inspect, report, info):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from throughtime.nn.sequence_models import (
 from throughtime.runs import ContextRecord, Diagnosis, Sample
 from throughtime.training.labelling import (
     CLASS_MEASURES,
-    NUMBER_MEASURES,
     Labelling,
     answers_of_sequences,
     errors_of_sequences,
+    measures_of,
 )
 from throughtime.training.processes import Team
 
@@ -44,11 +44,13 @@ class LabellingContest(Contest):
         self.record = problem.record
         self.batch_steps = batch_steps
         answers = problem.answers
-        self.measures = CLASS_MEASURES if answers.classes else NUMBER_MEASURES
+        self.measures = measures_of(answers)
         self.reference = "majority" if answers.classes else "average"
         # a task whose chance level is known is measured by what that is the chance level of
-        self._by_loss = problem.chance is not None
-        if self._by_loss:
+        self._by_loss = problem.chance is not None or answers.binary
+        if answers.binary:
+            self.unit = f"nats of all {answers.outputs} numbers of a step"
+        elif self._by_loss:
             name = "cross-entropy in nats" if answers.classes else "mean squared error"
             self.unit = f"{name}; {problem.chance:.4g} without memory"
         elif answers.classes:
@@ -69,6 +71,7 @@ class LabellingContest(Contest):
             outputs=problem.answers.outputs,
             classes=bool(problem.answers.classes),
             every_step=problem.answers.every_step,
+            binary=problem.answers.binary,
             categories=tuple(len(words) for words in problem.categories),
             context=problem.context,
             normalize=normalize,
@@ -115,7 +118,7 @@ class LabellingContest(Contest):
         validation = self._errors(model, problem.validation)
         test = self._errors(model, problem.test)
         one, other = _mean(test, "first"), _mean(test, "second")
-        if problem.answers.classes:
+        if self.measures == CLASS_MEASURES:
             measures = {"share of wrong answers": one, "cross-entropy": other}
         else:
             measures = {"mean absolute error": one, "root mean squared error": other**0.5}

@@ -290,7 +290,8 @@ def _answers(
             f"shape {y.shape}",
             f"give one for each of {count} sequences, or for each of {rows} steps",
         )
-    if flat.dtype.kind == "f" and not np.equal(np.floor(flat), flat)[~np.isnan(flat)].all():
+    whole = np.equal(np.floor(flat), flat) | np.isnan(flat) if flat.dtype.kind == "f" else None
+    if whole is not None and (flat.ndim > 1 or not whole.all()):
         if np.isinf(flat).any():
             raise InputError(f"{where}, array y", "an infinite value", "save another")
         return None, flat.reshape(len(flat), -1), every_step

@@ -82,6 +82,13 @@ class Answers:
     values: Tensor
 
     @property
+    def binary(self) -> bool:
+        """Whether several numbers are asked for, each 0 or 1: the keys of a piano, say."""
+        if self.classes or self.values.shape[-1] < 2:
+            return False
+        return bool(((self.values == 0) | (self.values == 1) | self.values.isnan()).all())
+
+    @property
     def outputs(self) -> int:
         """Scores of classes, or numbers, O."""
         return len(self.classes) or self.values.shape[-1]

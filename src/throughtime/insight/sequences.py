@@ -56,6 +56,8 @@ def _errors(model: SequenceNetwork, answer: Tensor, wanted: Tensor, by_loss: boo
         return nn.functional.cross_entropy(answer.double(), wanted, reduction="none")
     if model.config.classes:
         return (answer.argmax(dim=-1) != wanted).double()
+    if model.config.binary:
+        return nn.functional.binary_cross_entropy(answer, wanted, reduction="none").sum(dim=-1)
     off = answer - wanted
     return (off.square() if by_loss else off.abs()).mean(dim=-1).double()
 

@@ -37,6 +37,7 @@ class SequenceConfig:
     hidden_size: int = 32  # H
     num_layers: int = 1
     normalize: str = "global"
+    binary: bool = False  # each number is 0 or 1: outputs are logits, answers probabilities
 
     def __post_init__(self) -> None:
         kinds = (*NETWORKS, *CONSTANTS, *TABLES)
@@ -83,7 +84,7 @@ class SequenceNetwork(nn.Module, ABC):
             center = numbers.nanmean(dim=0).nan_to_num(0.0)
             self.center.copy_(center)
             self.spread.copy_(_no_zero((numbers - center).square().nanmean(dim=0).sqrt()))
-        if answers is not None and not self.config.classes:
+        if answers is not None and not (self.config.classes or self.config.binary):
             self.answer_center.copy_(answers.double().mean(dim=0))
             self.answer_spread.copy_(_no_zero(answers.double().std(dim=0, correction=0)))
 
@@ -108,10 +109,13 @@ class SequenceNetwork(nn.Module, ABC):
         found = self.scaled_answer(x, lengths)
         if self.config.classes:
             return found
+        if self.config.binary:
+            return found.double().sigmoid()
         return found.double() * self.answer_spread + self.answer_center
 
     def loss(self, x: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy, or squared error in the network's own scale.
+        """Mean cross-entropy, squared error in the network's own scale, or, of numbers that are 0
+        or 1, the negative log-likelihood of all of them together.
 
         ``target``: classes [B] or [T,B], or numbers [B,O] or [T,B,O]; where a class is negative or
         a number NaN there is no answer to learn from.
@@ -124,6 +128,11 @@ class SequenceNetwork(nn.Module, ABC):
             return nn.functional.cross_entropy(
                 answer.flatten(0, -2).float(), target.flatten(), ignore_index=-1
             )
+        if self.config.binary:
+            each = nn.functional.binary_cross_entropy_with_logits(
+                answer, target.nan_to_num(0.0).to(answer.dtype), reduction="none"
+            ).sum(dim=-1)
+            return each[~target.isnan().any(dim=-1)].mean()
         scaled = ((target - self.answer_center) / self.answer_spread).to(answer.dtype)
         there = ~scaled.isnan()
         return (answer[there] - scaled[there]).square().mean()
@@ -150,6 +159,8 @@ class Constant(SequenceNetwork):
         """Take the answer from all training targets: classes [N], or numbers [N,O]."""
         if self.config.classes:
             self.value.copy_(_log_shares(targets, self.config.outputs))
+        if self.config.binary:
+            self.value.copy_(((targets.sum(dim=0) + 1) / (len(targets) + 2)).logit())
 
     def forward(
         self,

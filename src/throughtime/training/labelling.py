@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.data.buckets import Buckets, answered, prefetched
-from throughtime.data.sequences import SequenceProblem
+from throughtime.data.sequences import Answers, SequenceProblem
 from throughtime.nn.sequence_models import SequenceNetwork
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task
@@ -38,7 +38,7 @@ class Labelling(Task):
     ) -> None:
         self.model = self.network = model
         self.problem = problem
-        self.measures = CLASS_MEASURES if problem.answers.classes else NUMBER_MEASURES
+        self.measures = measures_of(problem.answers)
         self.decided_by = decided_by or self.measures[0]
         self.team = team or Team()
         self.buckets = Buckets(
@@ -81,7 +81,7 @@ class Labelling(Task):
                 float(counts.sum()),
             ]
         one, other, count = self.team.summed(sums)
-        if self.problem.answers.classes:
+        if self.measures == CLASS_MEASURES:
             measures = {"cross-entropy": other / count, "error": one / count}
         else:
             measures = {"mae": one / count, "rmse": (other / count) ** 0.5}
@@ -92,6 +92,11 @@ class Labelling(Task):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.buckets.load_state_dict(state)
+
+
+def measures_of(answers: Answers) -> tuple[str, str]:
+    """What is measured of such answers."""
+    return CLASS_MEASURES if answers.classes or answers.binary else NUMBER_MEASURES
 
 
 def known_answers(problem: SequenceProblem, wanted: Tensor) -> int:
@@ -118,10 +123,12 @@ def errors_of_sequences(
 ) -> tuple[Tensor, Tensor]:
     """Of each sequence, mean over its known answers: share of wrong ones and cross-entropy, or
     absolute and squared error, each number by its spread in training; [n], [n]. NaN: none known.
+    Cross-entropy of numbers that are 0 or 1 is that of all of a step together.
     """
     model.eval()
     answers = problem.answers
-    found = answered(model.answer, problem.sequences, index, answers.every_step)
+    say = model.scaled_answer if answers.binary else model.answer
+    found = answered(say, problem.sequences, index, answers.every_step)
     at = problem.sequences.steps_of(index) if answers.every_step else index
     wanted = answers.values[at]
     if answers.classes:
@@ -129,6 +136,14 @@ def errors_of_sequences(
         wrong = (found.argmax(dim=-1) != wanted).double()
         nats = nn.functional.cross_entropy(found.double(), wanted.clamp(min=0), reduction="none")
         each = (wrong, nats)
+    elif answers.binary:
+        known = ~wanted.isnan().any(dim=-1)
+        target = wanted.nan_to_num(0.0)
+        wrong = ((found > 0) != (target > 0)).double().mean(dim=-1)
+        nats = nn.functional.binary_cross_entropy_with_logits(
+            found.double(), target, reduction="none"
+        )
+        each = (wrong, nats.sum(dim=-1))
     else:
         known = ~wanted.isnan().any(dim=-1)
         scale = model.answer_spread if answers.outputs > 1 else torch.ones(1)
