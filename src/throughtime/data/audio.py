@@ -64,10 +64,14 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
 
     Raises InputError for a file that is cut, damaged, empty or too long.
     """
-    import soundfile
-    import soxr
-
     where = str(path)
+    try:
+        import soundfile
+        import soxr
+    except ImportError:
+        raise InputError(
+            where, "soundfile or soxr is not installed", "pip install 'throughtime[audio]'"
+        ) from None
     try:
         with soundfile.SoundFile(io.BytesIO(raw)) as file:
             seconds = file.frames / file.samplerate

@@ -136,7 +136,7 @@ def sequence_problem(
     longest = int(sequences.lengths.max())
     context = min(context or _LONGEST_WINDOW, longest)
     asked = f"{answers.name}, {'each step' if answers.every_step else 'each sequence'}"
-    kind = f"{len(answers.classes)} classes" if answers.classes else "numbers"
+    kind = f"{len(answers.classes)} classes" if answers.classes else f"{answers.outputs} numbers"
     choices = (
         *read.choices,
         *filled,
@@ -196,7 +196,8 @@ def _answers(read: Read, asked: str) -> tuple[Answers, str]:
         if asked == "classes":
             raise InputError("--answer", "the answers are not whole numbers", "leave it out")
         values = torch.from_numpy(np.ascontiguousarray(read.numbers, dtype=np.float64))
-        return Answers(read.label, (), read.every_step, values), "they are not whole"
+        answers = Answers(read.label, (), read.every_step, values)
+        return answers, "each is 0 or 1" if answers.binary else "they are not whole"
     if read.words is None:
         raise InputError(read.where, "no answers to learn from", "give labels (see --label)")
     if read.source == "archive" and asked == "auto":

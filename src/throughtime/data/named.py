@@ -110,10 +110,9 @@ def _lay_digits(files: Sequence[Path], folder: Path) -> Path:
 
 def _lay_mnist(files: Sequence[Path], folder: Path) -> Path:
     """Images as sequences of 784 pixels, one a step (Le et al. 2015)."""
-    images = [
-        np.frombuffer(gzip.decompress(f.read_bytes()), np.uint8, offset=16) for f in files[:2]
-    ]
-    labels = [np.frombuffer(gzip.decompress(f.read_bytes()), np.uint8, offset=8) for f in files[2:]]
+    contents = [gzip.decompress(file.read_bytes()) for file in files]
+    images = [np.frombuffer(raw, np.uint8, offset=16) for raw in contents[:2]]
+    labels = [np.frombuffer(raw, np.uint8, offset=8) for raw in contents[2:]]
     x = np.concatenate(images).reshape(-1, 784, 1).astype(np.float32) / 255
     part = np.repeat(["train", "test"], [len(part) for part in labels])
     return _saved(folder / "sequential-mnist.npz", x=x, y=np.concatenate(labels), part=part)
