@@ -95,7 +95,9 @@ class Alphabet:
                 yield decoder.decode(bytes([code]))
             yield decoder.decode(b"", final=True)
         elif self.unit == "tokenizer":
-            yield from _growing(self._tokenizer.decode, codes)
+            yield from _growing(
+                lambda some: self._tokenizer.decode(some, skip_special_tokens=False), codes
+            )
         else:
             between = " " if self.unit == "words" else ""
             for number, code in enumerate(codes):
@@ -109,13 +111,13 @@ class Alphabet:
 def _growing(decode: Callable[[list[int]], str], codes: Iterable[int]) -> Iterator[str]:
     """What each further code adds to a text whose codes do not stand for themselves alone."""
     seen: list[int] = []
-    told = ""
+    begin = told = 0  # what is decoded again, and how much of it was told
     for code in codes:
         seen.append(code)
-        text = decode(seen)
-        if not text.endswith(UNKNOWN):  # a character that is not whole yet
-            yield text[len(told) :]
-            told = text
+        old, new = decode(seen[begin:told]), decode(seen[begin:])
+        if len(new) > len(old) and not new.endswith(UNKNOWN):  # else a character is not whole yet
+            yield new[len(old) :]
+            begin, told = told, len(seen)
 
 
 def _tokenizer(content: str, where: str) -> Any:

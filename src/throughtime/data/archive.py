@@ -1,5 +1,6 @@
 """Files of whole sequences: `.ts` of the UCR and UEA archive, and numpy's `.npz`."""
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from throughtime.files import fingerprint
 
 _PARTNERS = {"_TRAIN": "_TEST", "_train": "_test"}
 _MARK = b"@data"
+_MOST_BYTES = 8_000_000_000  # of the arrays of a .npz, which are all read
 
 
 def read_archive(path: Path, *, alone: bool = False) -> Read:
@@ -189,7 +191,7 @@ def _short(text: bytes) -> str:
 def _read_npz(path: Path) -> Read:
     where = str(path)
     raw = read_bytes(path)
-    arrays = _arrays(path, where)
+    arrays = _arrays(raw, where)
     x = arrays.get("x", arrays.get("X"))
     y = arrays.get("y", arrays.get("Y"))
     if x is None:
@@ -247,11 +249,15 @@ def _read_npz(path: Path) -> Read:
     )
 
 
-def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
+def _arrays(raw: bytes, where: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise InputError(where, "one array alone", "save several with numpy.savez")
+        with zipfile.ZipFile(io.BytesIO(raw)) as file:
+            size = sum(entry.file_size for entry in file.infolist())
+        if size > _MOST_BYTES:
+            raise InputError(
+                where, f"{size / 1e9:.0f} GB of arrays", "save a folder of Parquet files instead"
+            )
+        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except InputError:
         raise

@@ -225,7 +225,9 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
     last_target = table.times[start + length - 1]
     last_known = table.known[start + length - 1]  # of the whole window: it only grows with time
     unseen = np.concatenate([[0], np.cumsum(~table.observed)])
-    scored = unseen[start + length] == unseen[start + plan.context - 1]
+    # a line may be drawn from the row before the forecast towards a later one; a value held is not
+    origin = start + plan.context - (table.missing != "mask")
+    scored = unseen[start + length] == unseen[origin]
 
     values = torch.from_numpy(np.ascontiguousarray(table.values))
 

@@ -83,8 +83,9 @@ def read_labelled(
     if not numeric and not columns.categorical:
         raise InputError(source.path, "no column to learn from", "name some with --inputs")
     blocks = [numbers_of(frame[name], source) for name in numeric]
-    values = np.column_stack(blocks)[order] if blocks else np.empty((len(order), 0))
+    values = np.column_stack(blocks) if blocks else np.empty((len(order), 0))
     refuse_extreme(values, numeric, source)
+    values = values[order]
     codes, vocabularies = None, ()
     if columns.categorical:
         words = [_words(frame[name])[order] for name in columns.categorical]
@@ -211,7 +212,7 @@ def _parts(
         at = int(strange.argmax())
         raise InputError(
             f"{source.path}, row {order[at] + source.first_row}, column {name!r}",
-            f"{words[at]!r}",
+            repr(str(words[at])),
             "write train, validation or test, the same in all rows of a sequence",
         )
     return words[begins]

@@ -1,0 +1,214 @@
+"""Plans, calendars, marks, gaps, steps and categories of a table that is forecast."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from throughtime.comparing.contests import contest_of
+from throughtime.data.problem import read_problem
+from throughtime.data.tables import Columns, read_table
+from throughtime.deploy.predicting import predict
+from throughtime.errors import InputError
+from throughtime.nn.models import NETWORKS
+from throughtime.nn.storage import load
+
+ONE = np.datetime64("2024-01-01", "h")
+
+
+def table(path, rows=200, *, plan=True, empty=(), cut=0, step=1, name="x.csv"):
+    """y is the row's number, p its plan: 1000 + the number; kind goes round; `cut` rows to come."""
+    lines = ["t,y,p,kind"] if plan else ["t,y,kind"]
+    for k in range(rows + cut):
+        y = "" if k in empty or k >= rows else k
+        when = str(ONE + step * k).replace("T", " ") + ":00"
+        lines.append(f"{when},{y},{f'{1000 + k},' if plan else ''}{'abc'[k % 3]}")
+    (path / name).write_text("\n".join(lines) + "\n")
+    return path / name
+
+
+def asked(**options):
+    return Columns(("y",), "t", inputs=(), **options)
+
+
+def test_plans_are_seen_ahead_and_targets_never(tmp_path):
+    path = table(tmp_path)
+    problem = read_problem(path, asked(known=("p",)), horizon=3, context=4)
+    x, y = problem.parts.training.batch(torch.arange(2))
+    assert x.shape == (2, 7, 2)
+    assert x[0, :, 1].tolist() == [1000 + k for k in range(7)]
+    assert x[0, :, 0].tolist() == [0, 1, 2, 3, 0, 0, 0] and y[0, :, 0].tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_an_answer_planted_in_the_future_changes_no_forecast(tmp_path, kind):
+    """Two tables that differ from some time on: what is forecast before, and the scales, do not."""
+    columns = asked(known=("p",), calendar=("hour",), categorical=("kind",))
+    found = []
+    for number in (1, 50):
+        path = table(tmp_path, 400)
+        lines = path.read_text().splitlines()
+        changed = [
+            line.replace(f",{k - 1},", f",{number * (k - 1)},", 1) if k > 360 else line
+            for k, line in enumerate(lines)
+        ]
+        path.write_text("\n".join(changed) + "\n")
+        problem = read_problem(path, columns, horizon=3, context=5, missing="mask")
+        contest = contest_of(problem)
+        torch.manual_seed(0)
+        model = contest.build(contest.config(kind, "global", 200))
+        test = problem.parts.test
+        early = [k for k, s in enumerate(test.starts.tolist()) if s + 5 <= 359]
+        with torch.no_grad():
+            forecast = model(test.batch(torch.tensor(early))[0])
+        found.append((forecast, model.normalizer.center, model.normalizer.spread))
+    assert len(found[0][0]) > 5
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_network_uses_its_plan_and_its_categories(tmp_path):
+    columns = asked(known=("p",), categorical=("kind",))
+    problem = read_problem(table(tmp_path), columns, horizon=3, context=4)
+    contest = contest_of(problem)
+    for kind in NETWORKS:
+        model = contest.build(contest.config(kind, "window", 400))
+        x, _ = problem.parts.test.batch(torch.arange(1))
+        base = model(x)
+        for step, column in ((5, 1), (3, 2)):  # the plan ahead, the category of the last step
+            other = x.clone()
+            other[0, step, column] += 1
+            assert not torch.equal(model(other), base), (kind, column)
+        other = x.clone()
+        other[0, 5, 0] = 77  # the target ahead
+        assert torch.equal(model(other), base)
+
+
+def test_plans_beyond_the_table_are_forecast_with(tmp_path):
+    columns = asked(known=("p",), calendar=("hour", "weekday"))
+    problem = read_problem(table(tmp_path), columns, horizon=3, context=4)
+    contest = contest_of(problem)
+    model = contest.build(contest.config("gru", "window", 300))
+    contest.save(model, tmp_path / "model", "")
+    saved, spec = load(tmp_path / "model")
+    new = table(tmp_path, 50, cut=3, name="new.csv")
+    rows = predict(saved, spec, new).rows
+    assert rows["t"].to_list() == ["2024-01-03 02:00", "2024-01-03 03:00", "2024-01-03 04:00"]
+    # the same window, made by hand
+    whole = read_table(table(tmp_path, 53, name="y.csv"), columns).values[46:]
+    whole[4:, 0] = 0
+    with torch.no_grad():
+        expected = saved(torch.from_numpy(whole[None]))[0, :, 0]
+    np.testing.assert_allclose(rows["y"].to_numpy(), expected.numpy())
+    short = table(tmp_path, 50, cut=2, name="short.csv")
+    with pytest.raises(InputError, match="plans for 2 of the 3 steps to come"):
+        predict(saved, spec, short)
+
+
+def test_marks_say_what_was_held(tmp_path):
+    path = table(tmp_path, 12, empty=(0, 3, 4, 11), plan=False)
+    found = read_table(path, asked(), missing="mask")
+    assert found.columns == ("y", "y (observed)", "y (steps since)")
+    assert found.values.T.tolist() == [
+        [1, 2, 2, 2, 5, 6, 7, 8, 9, 10],
+        [1, 1, 0, 0, 1, 1, 1, 1, 1, 1],
+        [0, 0, 1, 2, 0, 0, 0, 0, 0, 0],
+    ]
+    assert found.observed.tolist() == [True, True, False, False, *[True] * 6]
+
+
+def test_what_was_held_is_neither_learned_nor_scored(tmp_path):
+    path = table(tmp_path, 200, empty=range(50, 60), plan=False)
+    problem = read_problem(path, asked(), horizon=2, context=4, missing="mask")
+    _, y = problem.parts.training.batch(torch.arange(len(problem.parts.training)))
+    assert not set(y.flatten().tolist()) & set(range(50, 60))
+    assert 49 in y and 60 in y
+
+
+def test_rows_are_brought_to_a_step(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(
+        "t,y\n2024-01-01 00:00,1\n2024-01-01 00:10,3\n2024-01-01 01:59,7\n"
+        "2024-01-01 02:00,\n2024-01-01 02:30,5\n2024-01-01 02:30,7\n"
+    )
+    found = read_table(path, Columns(("y",), "t", resample="1h"))
+    assert found.values[:, 0].tolist() == [2, 7, 6]
+    assert found.clock.describe() == "1 hour"
+    assert found.clock.stamp(found.times)[1] == "2024-01-01 01:00:00"
+
+
+def test_gaps_are_an_input(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(
+        "t,y\n2024-01-01 00:00,1\n2024-01-01 01:00,3\n2024-01-01 02:00,7\n2024-01-01 04:30,8\n"
+    )
+    with pytest.raises(InputError, match=r"irregular times: .*--resample .* or --gaps"):
+        read_table(path, Columns(("y",), "t"))
+    found = read_table(path, Columns(("y",), "t", gaps=True))
+    assert found.columns == ("y", "time gap")
+    assert found.values[:, 1].tolist() == [0, 1, 1, 2.5]
+    assert found.times.tolist() == [2, 3, 4, 5]  # the file's rows
+
+
+def test_words_that_training_lacks_are_one(tmp_path):
+    path = table(tmp_path, 300, plan=False)
+    text = path.read_text().splitlines()
+    text[-1] = text[-1][:-1] + "z"
+    path.write_text("\n".join(text) + "\n")
+    problem = read_problem(path, asked(categorical=("kind",)), horizon=2, context=4)
+    assert problem.table.categories == (("(other)", "a", "b", "c"),)
+    assert problem.table.values[-1, 1] == 0
+
+
+def test_static_columns_are_at_every_step(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("who,y\na,1\na,2\nb,5\nb,6\n")
+    (tmp_path / "static.csv").write_text("who,size\nb,20\na,10\n")
+    columns = Columns(("y",), "none", "who")
+    found = read_table(path, columns, static=tmp_path / "static.csv")
+    assert found.columns == ("y", "size")
+    assert found.values[:, 1].tolist() == [10, 10, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"known": ("q",)}, "no column 'q'"),
+        ({"known": ("y",)}, "column 'y' plays two parts"),
+        ({"categorical": ("t",)}, "cannot be both time or group and values"),
+        ({"calendar": ("moon",)}, "--calendar: 'moon'; take some of minute, hour"),
+        ({"resample": "soon"}, "--resample: 'soon'; give a step such as 10s"),
+        ({"resample": "0h"}, "--resample: '0h'"),
+        ({"calendar": ("hour",), "time": "none"}, "no column of times; name one with --time"),
+    ],
+)
+def test_what_cannot_be_is_told(tmp_path, options, told):
+    columns = replace(asked(), **options)
+    with pytest.raises(InputError, match=told):
+        read_table(table(tmp_path), columns)
+
+
+def test_a_plan_has_no_gaps(tmp_path):
+    path = table(tmp_path, 20)
+    path.write_text(path.read_text().replace(",1007,", ",,"))
+    with pytest.raises(InputError, match="row 9, column 'p': a missing value in a column that is"):
+        read_table(path, asked(known=("p",)))
+
+
+def test_folds_train_before_each_stretch_they_test(tmp_path):
+    problem = read_problem(
+        table(tmp_path, 1000, plan=False), asked(), horizon=2, context=4, folds=3
+    )
+    tested = []
+    for parts in problem.folds:
+        y = {}
+        for name in ("training", "validation", "test"):
+            windows = getattr(parts, name)
+            y[name] = windows.batch(torch.arange(len(windows)))[1]
+        assert y["training"].max() < y["validation"].min() < y["validation"].max()
+        assert y["validation"].max() < y["test"].min()
+        assert parts.training_rows[:, 0].max() < y["validation"].min()
+        tested.append((int(y["test"].min()), int(y["test"].max())))
+    assert tested == [(850, 899), (900, 949), (950, 999)]
+    assert problem.parts is problem.folds[-1]
