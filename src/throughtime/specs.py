@@ -19,12 +19,12 @@ class DataSpec:
     categories: tuple[tuple[str, ...], ...] = ()  # of each the words that its codes stand for
     masked: tuple[str, ...] = ()  # columns with marks of what is missing
     resample: str | None = None
-    gaps: bool = False  # rows are steps, and the time between them an input
+    gap_unit: float | None = None  # rows are steps, and the time between them, in it, an input
 
     @property
     def numbers(self) -> int:
         """How many numbers a step has."""
-        own = len(self.targets) + len(self.inputs) + self.gaps
+        own = len(self.targets) + len(self.inputs) + (self.gap_unit is not None)
         return own + 2 * len(self.masked) + len(self.known) + 2 * len(self.calendar)
 
 

@@ -9,15 +9,19 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from helpers import assert_same
 from throughtime.comparing import trials
+from throughtime.comparing.contest import Measured
 from throughtime.comparing.contests import contest_of
 from throughtime.comparing.sizes import config_for
 from throughtime.comparing.trials import Spec, compare, run_trial
 from throughtime.data.batches import WindowPlan
+from throughtime.data.problem import read_problem
+from throughtime.data.tables import Columns
 from throughtime.errors import InputError
 from throughtime.files import alone_in
 from throughtime.nn.models import Forecaster
@@ -226,8 +230,10 @@ def test_forecasts_that_are_not_finite_are_a_divergence(problem, small_settings,
             return window[:, -4:, :1] * torch.inf
 
     config = config_for(problem, "persistence", "window", 1)
-    found = trials._measured(
-        contest_of(problem), Spec("persistence", 0, 0.0), Overflowing(config), None
+    contest = contest_of(problem)
+    model = Overflowing(config)
+    found = trials._recorded(
+        contest, Spec("persistence", 0, 0.0), model, [None], contest.measured(model)
     )
     assert (found.test_error, found.error_by_step, found.forecast) == (None, (), ())
 
@@ -270,3 +276,29 @@ def test_a_killed_comparison_resumes(co2_cut, tmp_path):
     result = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert {c["kind"] for c in result["verdict"]["candidates"]} >= {"rnn", "gru", "persistence"}
     assert all(p.stat().st_mtime_ns == time_before for p, time_before in before.items())
+
+
+def test_folds_weigh_by_what_they_tested_and_the_first_one_chooses():
+    def fold(count, error, validation):
+        return Measured(validation, error, np.array([error]), np.full(count, error))
+
+    found = trials._together([fold(2000, 1.0, 5.0), fold(2001, 3.0, 7.0)])
+    assert found.test_error == pytest.approx(2.0, abs=1e-3)
+    assert found.validation_error == 5.0  # later folds' is tested on in this one
+    kept = trials.averaged(found.error_by_origin)
+    assert len(kept) <= 2000 and np.mean(kept) == pytest.approx(found.test_error, abs=2e-3)
+
+
+def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, tmp_path):
+    columns = Columns(targets=("co2",), time="date")
+    asked = {"missing": "interpolate", "horizon": 4, "context": 20}
+    whole = read_problem(co2_cut, columns, **asked)
+    folds = read_problem(co2_cut, columns, **asked, folds=3)
+    spec = Spec("persistence", 0, 0.0)
+    one, three = (
+        run_trial(p, small_settings, tmp_path / str(len(p.folds)), spec, lambda epoch: None)
+        for p in (whole, folds)
+    )
+    # nothing is learned, so the windows tested are the same but for those across a fold's border
+    assert len(one.error_by_origin) - len(three.error_by_origin) == 2 * 3
+    assert three.test_error == pytest.approx(one.test_error, rel=0.05)

@@ -212,3 +212,45 @@ def test_folds_train_before_each_stretch_they_test(tmp_path):
         tested.append((int(y["test"].min()), int(y["test"].max())))
     assert tested == [(850, 899), (900, 949), (950, 999)]
     assert problem.parts is problem.folds[-1]
+
+
+def test_a_models_own_unit_measures_the_gaps_of_new_rows(tmp_path):
+    def write(name, times):
+        rows = "".join(f"{t},{k}\n" for k, t in enumerate(times))
+        (tmp_path / name).write_text("t,y\n" + rows)
+        return tmp_path / name
+
+    learned = read_table(write("a.csv", [0, 10, 20, 35]), Columns(("y",), "t", gaps=True))
+    assert learned.asked.gap_unit == 10
+    slow = read_table(write("b.csv", [0, 1000, 2000, 3500]), learned.asked)
+    assert slow.values[:, 1].tolist() == [0, 100, 100, 150]
+
+
+def test_gaps_of_several_series_are_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("who,t,y\na,1,1\na,2,2\nb,9,1\nb,11,2\n")
+    with pytest.raises(InputError, match="--gaps: several series"):
+        read_table(tmp_path / "x.csv", Columns(("y",), "t", "who", gaps=True))
+
+
+def test_plans_follow_the_last_row_that_is_used(tmp_path):
+    """The last row lacks an input and is cut off: its plan is the first of those ahead."""
+    rows = [f"{k},{1000 + k},{k}" for k in range(20)]
+    rows[-1] = "19,1019,"
+    rows += [f",{1000 + k}," for k in range(20, 23)]
+    (tmp_path / "x.csv").write_text("y,p,z\n" + "\n".join(rows) + "\n")
+    columns = Columns(("y",), "none", inputs=("z",), known=("p",))
+    found = read_table(tmp_path / "x.csv", columns, missing="interpolate")
+    assert found.values[-1, 0] == 18
+    assert found.plans[""][1][:, 0].tolist() == [1019, 1020, 1021, 1022]
+
+
+def test_plans_are_resampled_too(tmp_path):
+    quarter = np.datetime64("2024-01-01", "m") + 15 * np.arange(48)
+    rows = [f"{str(t).replace('T', ' ')},{k if k < 32 else ''},{k}" for k, t in enumerate(quarter)]
+    (tmp_path / "x.csv").write_text("t,y,p\n" + "\n".join(rows) + "\n")
+    columns = Columns(("y",), "t", inputs=(), known=("p",), resample="1h")
+    found = read_table(tmp_path / "x.csv", columns)
+    assert found.values[:, 1].tolist() == [3, 7, 11, 15, 19, 23, 27, 31]
+    times, plans = found.plans[""]
+    assert plans[:, 0].tolist() == [35, 39, 43, 47]
+    assert np.array_equal(times, found.clock.after(found.times, np.arange(1, 5)))

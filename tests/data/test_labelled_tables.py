@@ -142,3 +142,12 @@ def test_one_long_sequence_is_cut_by_time_and_never_shuffled(tmp_path):
         assert steps[0] == last + 1 and (np.diff(steps) == 1).all() and steps[-1] == end - 1
         last = steps[-1]
     assert int(problem.sequences.lengths.max()) == 40
+
+
+def test_no_line_is_drawn_from_one_part_to_another(tmp_path):
+    x = ["0"] * 60 + [""] * 20 + ["1000"] * 20
+    rows = "".join(f"{v},{k % 2}\n" for k, v in enumerate(x))
+    read = read_labelled(table(tmp_path, "x,y\n" + rows), LabelledColumns("y", time="none"))
+    problem = sequence_problem(read, missing="interpolate", context=3)
+    training = problem.sequences.values[problem.sequences.steps_of(problem.training), 0]
+    assert not training.any()

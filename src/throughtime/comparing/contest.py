@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from throughtime.comparing.sizes import size_note
 from throughtime.runs import ContextRecord, DataRecord, Diagnosis, Sample, SettingsRecord
 from throughtime.training.processes import Team
@@ -20,8 +22,8 @@ class Measured:
 
     validation_error: float
     test_error: float
-    error_by_step: tuple[float, ...]
-    error_by_origin: tuple[float, ...]
+    error_by_step: np.ndarray
+    error_by_origin: np.ndarray  # of every item; their mean is the test error
     forecast: tuple[float, ...] = ()
     measures: dict[str, float] | None = None  # further ones of the test part, by name
 

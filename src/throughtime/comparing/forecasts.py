@@ -1,6 +1,5 @@
 """Networks compared at forecasting windows of a table."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,6 @@ from throughtime.training.forecasting import (
 )
 from throughtime.training.processes import Team
 
-_ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
 _DRAWN = 300  # origins of the sample that a report draws
 _CURVE = 512  # windows that tell how many steps a network needs
 _EXAMINED = 64  # windows that a diagnosis looks at
@@ -105,8 +103,8 @@ class ForecastingContest(Contest):
         return Measured(
             validation_error=float(errors(model, parts.validation, scale).mean()),
             test_error=float(found.mean()),
-            error_by_step=tuple(found.mean(dim=0).tolist()),
-            error_by_origin=tuple(self._by_origin(found.mean(dim=1).numpy())),
+            error_by_step=found.mean(dim=0).numpy(),
+            error_by_origin=self._by_origin(found.mean(dim=1).numpy()),
             forecast=tuple(sampled[:, -1, 0].tolist()),
         )
 
@@ -149,12 +147,12 @@ class ForecastingContest(Contest):
             context_scaled=tuple(scaled[0, :, 0].tolist()),
         )
 
-    def _by_origin(self, found: np.ndarray) -> list[float]:
-        """Errors over time: mean over series at each origin, then over neighbours if many."""
+    def _by_origin(self, found: np.ndarray) -> np.ndarray:
+        """Errors over time: mean over series at each origin."""
         starts = self.problem.parts.test.starts.numpy()
         times = self.problem.table.times[starts + self.problem.plan.context]
         _, origin = np.unique(times, return_inverse=True)
-        return averaged(np.bincount(origin, weights=found) / np.bincount(origin))
+        return np.bincount(origin, weights=found) / np.bincount(origin)
 
     def _drawn(self) -> tuple[torch.Tensor, str]:
         """The test windows that are drawn, indices [n], and the series they belong to."""
@@ -164,13 +162,6 @@ class ForecastingContest(Contest):
         most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
         index = np.flatnonzero(inside[most])[-_DRAWN:]
         return torch.from_numpy(index), series[most].name
-
-
-def averaged(found: np.ndarray) -> list[float]:
-    """At most some thousand errors: means of neighbours where there are more."""
-    together = math.ceil(len(found) / _ORIGINS)
-    pieces = np.split(found, range(together, len(found), together))
-    return [float(part.mean()) for part in pieces]
 
 
 def data_spec(problem: Problem) -> DataSpec:
@@ -189,7 +180,7 @@ def data_spec(problem: Problem) -> DataSpec:
         categories=table.categories,
         masked=asked.masked or (),
         resample=asked.resample,
-        gaps=asked.gaps,
+        gap_unit=asked.gap_unit,
     )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from throughtime import __version__
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
-from throughtime.comparing.forecasts import averaged
 from throughtime.comparing.sizes import matched
 from throughtime.data.sequences import SequenceProblem
 from throughtime.insight.sequences import sequence_context, sequence_diagnosis
@@ -126,8 +126,8 @@ class LabellingContest(Contest):
         return Measured(
             validation_error=_mean(validation, "judged"),
             test_error=error,
-            error_by_step=(error,),
-            error_by_origin=tuple(averaged(test["judged"][test["counts"] > 0].numpy())),
+            error_by_step=np.array([error]),
+            error_by_origin=_weighted(test),
             measures=measures,
         )
 
@@ -169,6 +169,13 @@ class LabellingContest(Contest):
     def block(self) -> int | None:
         # sequences err each for itself; pieces of one long one follow each other
         return None if self.problem.answers.every_step and not self.problem.record.group else 1
+
+
+def _weighted(found: Mapping[str, Tensor]) -> np.ndarray:
+    """Errors of sequences, each weighed by its answers: their mean is that over all answers."""
+    there = found["counts"] > 0
+    counts = found["counts"][there].double()
+    return (found["judged"][there] * counts / counts.mean()).numpy()
 
 
 def _mean(found: Mapping[str, Tensor], name: str) -> float:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from throughtime import __version__
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
-from throughtime.comparing.forecasts import averaged
 from throughtime.comparing.labels import parameters_of
 from throughtime.comparing.sizes import matched
 from throughtime.data.alphabets import Alphabet
@@ -41,7 +40,6 @@ class TokenContest(Contest):
     """See `Contest`."""
 
     measures = TOKEN_MEASURES
-    unit = "bits per character"
     reference = "unigram"
     normalizations = ("none",)
 
@@ -49,8 +47,12 @@ class TokenContest(Contest):
         self.problem = problem
         self.record = problem.record
         self.size = Alphabet(problem.spec).size
+        # nats a token to the unit; words that are not known cost too little to be spread over all
+        # their letters
+        letters = problem.spec.unit != "words"
+        self.unit = "bits per character" if letters else "bits per word"
         tokens = sum(map(len, problem.test))
-        self._scale = tokens / problem.test_characters / math.log(2)  # nats a token to the unit
+        self._scale = (tokens / problem.test_characters if letters else 1.0) / math.log(2)
 
     def trivial_kinds(self) -> list[str]:
         return ["unigram", *(["bigram"] if self.size <= _LARGEST_TABLE else [])]
@@ -100,8 +102,8 @@ class TokenContest(Contest):
         return Measured(
             validation_error=float(validation.mean()) * self._scale,
             test_error=nats * self._scale,
-            error_by_step=(nats * self._scale,),
-            error_by_origin=tuple(averaged((test * self._scale).numpy())),
+            error_by_step=np.array([nats * self._scale]),
+            error_by_origin=(test * self._scale).numpy(),
             measures={
                 "bits per token": nats / math.log(2),
                 "perplexity": math.exp(min(nats, 700.0)),

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.comparing.contest import Contest
+from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.contests import contest_of
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
@@ -42,6 +42,8 @@ from throughtime.runs import (
 from throughtime.training.loop import TrainingSettings, train
 
 T = TypeVar("T")
+
+_ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
 
 
 @dataclass(frozen=True)
@@ -207,16 +209,19 @@ def run_trial(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        records: list[TrialRecord] = []
+        found: list[Measured] = []
+        trainings: list[TrainingRecord | None] = []
         model: Any = None
         for contest in folds:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(spec.seed)
                 model, training = _trained(contest, settings, spec, watch)
-            records.append(_measured(contest, spec, model, training))
+            found.append(contest.measured(model))
+            trainings.append(training)
+        contest = folds[-1]
+        record = _recorded(contest, spec, model, trainings, _together(found))
     finally:
         torch.set_num_threads(threads)
-    contest, record = folds[-1], _together(records)
     home = folder / "trials" / spec.name
     contest.save(model, home / "model", "")
     write_record(home / "record.json", record)
@@ -244,12 +249,17 @@ def _trained(
     return model, train(task, how, watch=watch).record
 
 
-def _measured(
-    contest: Contest, spec: Spec, model: Any, training: TrainingRecord | None
+def _recorded(
+    contest: Contest,
+    spec: Spec,
+    model: Any,
+    trainings: Sequence[TrainingRecord | None],
+    found: Measured,
 ) -> TrialRecord:
-    found = contest.measured(model)
-    numbers = (found.validation_error, *found.error_by_origin, *found.forecast)
-    diverged = training is not None and training.best_epoch == 0
+    """The record of a trial; a fold that diverged makes it one that did."""
+    training = trainings[-1]
+    numbers = (found.validation_error, *found.error_by_origin.tolist(), *found.forecast)
+    diverged = any(t is not None and t.best_epoch == 0 for t in trainings)
     diverged = diverged or not all(math.isfinite(number) for number in numbers)
     return TrialRecord(
         kind=spec.kind,
@@ -261,8 +271,8 @@ def _measured(
         training=training,
         validation_error=None if diverged else found.validation_error,
         test_error=None if diverged else found.test_error,
-        error_by_step=() if diverged else found.error_by_step,
-        error_by_origin=() if diverged else found.error_by_origin,
+        error_by_step=() if diverged else tuple(found.error_by_step.tolist()),
+        error_by_origin=() if diverged else averaged(found.error_by_origin),
         forecast=() if diverged else found.forecast,
         prediction_us=1e6 * contest.seconds_of_one(model),
         context=None if diverged else contest.context(model),
@@ -271,32 +281,30 @@ def _measured(
     )
 
 
-def _together(records: Sequence[TrialRecord]) -> TrialRecord:
-    """The trial over all folds: errors of all, what else there is to see of the last."""
-    last = records[-1]
-    if len(records) == 1:
+def _together(folds: Sequence[Measured]) -> Measured:
+    """Over all folds of a rolling origin: the errors of all, what else there is to see of the last.
+
+    What is chosen is chosen by the first fold's validation part: those of later folds are tested on
+    in earlier ones.
+    """
+    last = folds[-1]
+    if len(folds) == 1:
         return last
-    tests = [r.test_error for r in records]
-    validations = [r.validation_error for r in records]
-    if None in tests:
-        empty: tuple[float, ...] = ()
-        return replace(
-            last,
-            validation_error=None,
-            test_error=None,
-            error_by_step=empty,
-            error_by_origin=empty,
-            forecast=empty,
-        )
-    weights = np.array([len(r.error_by_origin) for r in records], dtype=np.float64)
-    by_step = np.average([r.error_by_step for r in records], axis=0, weights=weights)
+    weights = [len(fold.error_by_origin) for fold in folds]
     return replace(
         last,
-        validation_error=float(np.mean([v or 0.0 for v in validations])),
-        test_error=float(np.average([t or 0.0 for t in tests], weights=weights)),
-        error_by_step=tuple(by_step.tolist()),
-        error_by_origin=tuple(e for r in records for e in r.error_by_origin),
+        validation_error=folds[0].validation_error,
+        test_error=float(np.average([f.test_error for f in folds], weights=weights)),
+        error_by_step=np.average([f.error_by_step for f in folds], axis=0, weights=weights),
+        error_by_origin=np.concatenate([f.error_by_origin for f in folds]),
     )
+
+
+def averaged(found: np.ndarray) -> tuple[float, ...]:
+    """At most some thousand errors: means of neighbours where there are more."""
+    together = math.ceil(len(found) / _ORIGINS)
+    pieces = np.split(found, range(together, len(found), together))
+    return tuple(float(part.mean()) for part in pieces)
 
 
 def _validation(record: TrialRecord) -> float:

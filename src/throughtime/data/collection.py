@@ -86,7 +86,9 @@ def complete(
         numbers=numbers,
         part=None if read.part is None else read.part[kept],
         rows=[read.rows[k] for k in picked],
-        names=[read.names[k] for k in picked] if read.names else (),
+        names=[read.names[k] if read.names else str(k + 1) for k in picked]
+        if read.names or len(picked) < len(kept)
+        else (),
         codes=None if read.codes is None else read.codes[of],
         step_rows=None if read.step_rows is None else read.step_rows[of],
     ), filled.choices
@@ -119,17 +121,19 @@ def sequence_problem(
     Raises InputError naming the place.
     """
     rows = len(read.values)
-    read, filled = complete(read, missing)
-    answers, understood = _answers(read, answer)
+    # cut before anything is filled: no line is drawn from one part to another
+    cut: tuple[Choice, ...] = ()
     if read.every_step and len(read.lengths) == 1:
         read, cut = _cut(read, split, context)
-    else:
-        cut = ()
+    read, filled = complete(read, missing)
+    answers, understood = _answers(read, answer)
     sequences = sequences_of(read)
     training, validation, test, parted = split_sequences(
         answers, len(sequences), split, seed, read.part, read.where
     )
     known_codes = _trained_codes(sequences, training, read)
+    if not len(_known(answers.values[_rows_of(sequences, answers, training)])):
+        raise InputError(read.where, "no answer is known in the training part", "label more of it")
     if answers.classes and answers.every_step:
         known = answers.values[sequences.steps_of(training)]
         _check_steps(answers, known, read.where)
@@ -188,6 +192,14 @@ def sequence_problem(
             how=read.how,
         ),
     )
+
+
+def _rows_of(sequences: Sequences, answers: Answers, index: Tensor) -> Tensor:
+    return sequences.steps_of(index) if answers.every_step else index
+
+
+def _known(values: Tensor) -> Tensor:
+    return values[values >= 0] if values.dtype == torch.int64 else values[~values.isnan().any(-1)]
 
 
 def _answers(read: Read, asked: str) -> tuple[Answers, str]:
@@ -298,6 +310,7 @@ def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Re
     order = [read.columns.index(name) for name in plain]
     ordered = read._replace(values=read.values[:, order], columns=tuple(plain))
     marked = len(plain) < len(spec.numbers)
-    read, _ = complete(ordered, "mask" if marked else missing or spec.missing, spec)
+    read, filled = complete(ordered, "mask" if marked else missing or spec.missing, spec)
+    read = read._replace(choices=(*read.choices, *filled))
     order = [read.columns.index(name) for name in spec.numbers]
     return read._replace(values=read.values[:, order], columns=spec.numbers)

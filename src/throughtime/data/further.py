@@ -33,10 +33,9 @@ def plans(frame: pl.DataFrame, names: Sequence[str], source: Source) -> np.ndarr
     return values
 
 
-def without_plans(rows: Rows) -> tuple[Rows, dict[str, np.ndarray]]:
-    """Each series up to its last row with a target; the rows after it, which hold plans alone."""
+def without_plans(rows: Rows) -> Rows:
+    """Each series up to its last row with a target; the rows after it hold plans alone."""
     kept: list[tuple[str, np.ndarray]] = []
-    ahead: dict[str, np.ndarray] = {}
     for name, at in rows.pieces:
         some = ~np.isnan(rows.values[at, : rows.targets]).all(axis=1)
         last = np.flatnonzero(some)
@@ -44,8 +43,7 @@ def without_plans(rows: Rows) -> tuple[Rows, dict[str, np.ndarray]]:
             of = f" in series {name!r}" if name else ""
             raise InputError(rows.source.path, f"no target{of}", "give rows that have one")
         kept.append((name, at[: last[-1] + 1]))
-        ahead[name] = at[last[-1] + 1 :]
-    return replace(rows, pieces=kept), ahead
+    return replace(rows, pieces=kept)
 
 
 def resampled_rows(rows: Rows, step: int) -> Rows:
@@ -70,15 +68,35 @@ def resampled_rows(rows: Rows, step: int) -> Rows:
     )
 
 
-def with_gaps(rows: Rows, name: str) -> Rows:
-    """With a further column: the time from each row to the one before, in usual steps, 0 first."""
+def with_gaps(rows: Rows, name: str, unit: float | None) -> tuple[Rows, float]:
+    """With a further column: the time from each row to the one before, in a unit, 0 first.
+
+    The unit is the usual step where none is given: a model's own, for its new rows.
+    """
+    (_, at), *others = rows.pieces
+    if others:
+        raise InputError(
+            "--gaps", "several series: whose rows would be known when?", "set --resample instead"
+        )
+    timeline.check_forward(rows.times, at, rows.source, str(rows.time))
     gap = np.zeros(len(rows.values))
-    for _, at in rows.pieces:
-        timeline.check_forward(rows.times, at, rows.source, str(rows.time))
-        gap[at[1:]] = np.diff(rows.times[at])
-    usual = float(np.median(gap[gap > 0])) if (gap > 0).any() else 1.0
-    values = np.column_stack([rows.values, gap / usual])
-    return replace(rows, values=values, columns=(*rows.columns, name))
+    gap[at[1:]] = np.diff(rows.times[at])
+    unit = unit or float(np.median(gap[at[1:]])) if len(at) > 1 else unit or 1.0
+    values = np.column_stack([rows.values, gap / unit])
+    return replace(rows, values=values, columns=(*rows.columns, name)), unit
+
+
+def plans_by_series(
+    rows: Rows, count: int, step: int | None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Times and plans of all rows of each series, those to come too; in bins of a step, if any."""
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, at in rows.pieces:
+        times, known = rows.times[at], rows.held[at][:, :count]
+        if step is not None:
+            times, _, known, _ = resampled(times, rows.values[at], known, step)
+        found[name] = times, known
+    return found
 
 
 def masked(rows: Rows, learned: tuple[str, ...] | None) -> tuple[str, ...]:

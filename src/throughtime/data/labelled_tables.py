@@ -93,8 +93,11 @@ def read_labelled(
             [w.tolist() for w in words], learned.categories if learned else None
         )
     rows = order + source.first_row
+    how = {"gap unit": ""}
     if time is not None:
-        gap = _gaps(times.values[order], lengths, rows, source, time)
+        unit = float(learned.how["gap unit"]) if learned and learned.how["gap unit"] else None
+        gap, unit = _gaps(times.values[order], lengths, rows, source, time, unit)
+        how["gap unit"] = repr(unit)
         irregular = len(np.unique(gap)) > 2  # the first of a sequence is 0
         if irregular if learned is None else GAP in learned.numbers:
             values, numeric = np.column_stack([values, gap]), (*numeric, GAP)
@@ -120,6 +123,7 @@ def read_labelled(
         source="table",
         time=time,
         group=columns.group,
+        how=how,
         choices=tuple(choices),
         step_rows=rows,
     )
@@ -153,9 +157,14 @@ def _words(column: pl.Series) -> np.ndarray:
 
 
 def _gaps(
-    times: np.ndarray, lengths: np.ndarray, rows: np.ndarray, source: Source, name: str
-) -> np.ndarray:
-    """Time since the step before, in usual steps; 0 at each beginning."""
+    times: np.ndarray,
+    lengths: np.ndarray,
+    rows: np.ndarray,
+    source: Source,
+    name: str,
+    unit: float | None,
+) -> tuple[np.ndarray, float]:
+    """Time since the step before, 0 at each beginning, and its unit: the usual step, if none."""
     gap = np.diff(times, prepend=times[:1])
     begins = np.cumsum(lengths) - lengths
     inside = np.ones(len(times), dtype=bool)
@@ -169,8 +178,8 @@ def _gaps(
             f"{found} (row {rows[at - 1]} of the same sequence)",
             "sort the rows by time, or name the column that tells sequences apart with --group",
         )
-    usual = float(np.median(gap[inside])) if inside.any() else 1.0
-    return np.where(inside, gap / usual, 0.0)
+    unit = unit or (float(np.median(gap[inside])) if inside.any() else 1.0)
+    return np.where(inside, gap / unit, 0.0), unit
 
 
 def _answers(

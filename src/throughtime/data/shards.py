@@ -226,7 +226,7 @@ def shard_problem(
         *choices,
         *planned,
         Choice("split", str(split), reason, "--split"),
-        Choice("measured on", sampled, "of validation and test, spread evenly"),
+        Choice("measured on", sampled, "of validation and of test, spread evenly, or all"),
     )
     record = DataRecord(
         path=str(folder),
@@ -258,10 +258,11 @@ def shard_problem(
 
 
 def _stretches(low: int, high: int, length: int) -> list[tuple[int, int]]:
-    """A few stretches of rows, spread evenly over low..high, none overlapping another."""
-    size = min(_STRETCH + length - 1, high - low)
-    count = min(_SAMPLED, max(1, (high - low) // (2 * size)))
-    begins = np.linspace(low, high - size, count).round().astype(int) if count > 1 else [low]
+    """A few stretches of rows, spread evenly over low..high; all of it where that is no more."""
+    size = _STRETCH + length - 1
+    if high - low <= _SAMPLED * size:
+        return [(low, high)]
+    begins = np.linspace(low, high - size, _SAMPLED).round().astype(int)
     return [(int(b), int(b) + size) for b in begins]
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from throughtime.data import further, stamps, timeline
 from throughtime.data.calendar import calendar_names, calendar_of, step_of
 from throughtime.data.codes import codes_of
-from throughtime.data.grid import MISSING, Rows, Series, lay
+from throughtime.data.grid import MISSING, Grid, Rows, Series, lay
 from throughtime.data.numbers import decimal_point, numbers_of, place_of, refuse_extreme
 from throughtime.data.reading import Choice, Source, read_frame
 from throughtime.data.stamps import Times
@@ -73,6 +73,7 @@ class Columns:
     categories: tuple[tuple[str, ...], ...] | None = None  # words of the categorical ones
     resample: str | None = None  # a step to bring the rows to
     gaps: bool = False  # rows are steps, and the time between them is an input
+    gap_unit: float | None = None  # that it is measured in; None: the usual step
 
 
 def read_table(
@@ -136,7 +137,7 @@ def read_table(
         held=plans if codes is None else np.column_stack([plans, codes]),
         targets=len(targets),
     )
-    rows, ahead, found = _on_a_clock(raw, times, columns, learned)
+    rows, columns, found = _on_a_clock(raw, times, columns, learned)
     choices += found
     if group is not None:
         choices.append(Choice("group", group, f"{len(pieces)} series", "--group"))
@@ -179,7 +180,7 @@ def read_table(
         fixed=len(marks) + count + len(dates),
         known_ahead=count + len(dates),
         categories=categories,
-        plans={name: (raw.times[at], plans[at]) for name, at in ahead.items()},
+        plans=_plans_ahead(raw, grid, columns) if columns.known else {},
     )
 
 
@@ -199,37 +200,52 @@ def _check_parts(
 
 def _on_a_clock(
     rows: Rows, times: Times, columns: Columns, learned: Clock | None
-) -> tuple[Rows, dict[str, np.ndarray], list[Choice]]:
-    """Rows with the step of their times: resampled, or each a step, if that was asked.
-
-    Rows of plans alone, after the last target of each series, are told apart.
-    """
-    ahead: dict[str, np.ndarray] = {}
+) -> tuple[Rows, Columns, list[Choice]]:
+    """Rows with the step of their times: resampled, or each a step, if that was asked."""
     choices: list[Choice] = []
     if columns.known:
-        rows, ahead = further.without_plans(rows)
+        rows = further.without_plans(rows)
     if rows.time is None:
         if columns.calendar or columns.resample or columns.gaps:
             asked = "--calendar, --resample or --gaps"
             raise InputError(asked, "no column of times", "name one with --time")
-        return rows, ahead, choices
+        return rows, columns, choices
     if (columns.calendar or columns.resample) and times.kind != "date":
         asked = "--calendar" if columns.calendar else "--resample"
         raise InputError(asked, f"column {rows.time!r} holds no dates", "leave it out")
+    if columns.gaps:
+        if columns.calendar or columns.resample:
+            raise InputError("--gaps", "rows are steps of no clock", "leave out the other")
+        choices.append(Choice(GAP, "an input", "rows are steps, however far apart", "--gaps"))
+        rows, unit = further.with_gaps(rows, GAP, columns.gap_unit)
+        rows = replace(rows, time=None, times=_counted(rows.pieces, rows.source))
+        return rows, replace(columns, gap_unit=unit), choices
     if columns.resample is not None:
         rows = further.resampled_rows(rows, step_of(columns.resample))
         choices.append(Choice("resample", columns.resample, "means of each step", "--resample"))
         times = times._replace(values=rows.times, text=None)
-    if columns.gaps:
-        choices.append(Choice(GAP, "an input", "rows are steps, however far apart", "--gaps"))
-        rows = further.with_gaps(rows, GAP)
-        return replace(rows, time=None, times=_counted(rows.pieces, rows.source)), ahead, choices
     series = [at for _, at in rows.pieces]
     clock = timeline.find_clock(times, series, rows.source, str(rows.time), learned)
     alone = learned is not None and all(len(at) == 1 for at in series)
     reason = "as the model learned it" if alone else "from the differences of the times"
     choices.append(Choice("time step", clock.describe(), reason))
-    return replace(rows, clock=clock), ahead, choices
+    return replace(rows, clock=clock), columns, choices
+
+
+def _plans_ahead(
+    raw: Rows, grid: Grid, columns: Columns
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each series what is known after the last row of its grid: times [n], plans [n, F]."""
+    if columns.gaps:
+        raw = replace(raw, times=_counted(raw.pieces, raw.source))
+    step = step_of(columns.resample) if columns.resample is not None else None
+    every = further.plans_by_series(raw, len(columns.known), step)
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for series in grid.series:
+        times, plans = every[series.name]
+        later = times > grid.times[series.stop - 1]
+        found[series.name] = times[later], plans[later]
+    return found
 
 
 # -------------------------------------------------------------------- which column is what

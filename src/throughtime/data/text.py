@@ -205,12 +205,13 @@ def read_labelled_texts(
         for name in wanted:
             if name not in frame.columns:
                 raise InputError(str(path), f"no column {name!r}", nearest(name, frame.columns))
-        frame = frame.drop_nulls(text)
+        frame = frame.with_row_index("", offset=source.first_row).drop_nulls(text)
         if frame.is_empty():
             raise InputError(f"{path}, column {text!r}", "no text in it", "name another column")
         mark = source.fingerprint
+        at = frame[""].to_list()
         bodies = [str(v) for v in frame[text].to_list()]
-        documents = [Document(str(k + 1), body) for k, body in enumerate(bodies)]
+        documents = [Document(str(row), body) for row, body in zip(at, bodies, strict=True)]
         words = None
         if label in frame.columns:
             words = [None if v is None else str(v) for v in frame[label].to_list()]
@@ -218,13 +219,13 @@ def read_labelled_texts(
             parts = np.array([str(v) for v in frame[part].to_list()])
             strange = ~np.isin(parts, ("train", "validation", "test"))
             if strange.any():
-                row = source.row(int(strange.argmax()))
+                row = at[int(strange.argmax())]
                 raise InputError(
                     f"{path}, row {row}, column {part!r}",
                     repr(str(parts[strange.argmax()])),
                     "write train, validation or test",
                 )
-        rows = [(str(path), source.row(k)) for k in range(len(documents))]
+        rows = [(str(path), row) for row in at]
     if learned is None:
         file = Path(tokens) if tokens.endswith(".json") else None
         alphabet = Alphabet.learned(tokens, (d.text for d in documents), file)

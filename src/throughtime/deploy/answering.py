@@ -109,7 +109,9 @@ def _read(spec: SequenceSpec, path: Path, delimiter: str | None) -> Read:
 def _places(read: Read, spec: SequenceSpec) -> dict[str, object]:
     """What tells each answer's sequence, and its step, as the file has them."""
     names = list(read.names) or [str(k + 1) for k in range(len(read.lengths))]
-    first = spec.group or ("file" if spec.source in ("audio", "text") else "sequence")
+    first = spec.group or {"audio": "file", "text": "file"}.get(spec.source, "sequence")
+    if spec.how.get("text"):
+        first = "row"  # of the table that holds the texts
     if not spec.every_step:
         return {first: names}
     of = np.repeat(np.arange(len(names)), read.lengths)

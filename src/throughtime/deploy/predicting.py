@@ -99,7 +99,8 @@ def read_as_learned(
         masked=spec.masked,
         categories=spec.categories,
         resample=spec.resample,
-        gaps=spec.gaps,
+        gaps=spec.gap_unit is not None,
+        gap_unit=spec.gap_unit,
     )
     if path.is_dir():
         return tail_table(path, columns, steps)

@@ -134,7 +134,7 @@ class SequenceNetwork(nn.Module, ABC):
             ).sum(dim=-1)
             return each[~target.isnan().any(dim=-1)].mean()
         scaled = ((target - self.answer_center) / self.answer_spread).to(answer.dtype)
-        there = ~scaled.isnan()
+        there = ~scaled.isnan().any(dim=-1)
         return (answer[there] - scaled[there]).square().mean()
 
     def parameter_count(self) -> int:

@@ -41,8 +41,11 @@ class Labelling(Task):
         self.measures = measures_of(problem.answers)
         self.decided_by = decided_by or self.measures[0]
         self.team = team or Team()
+        # a sequence of which nothing is known has nothing to teach
+        known = answers_of_sequences(problem, problem.training) > 0
+        self.index = problem.training[known]
         self.buckets = Buckets(
-            problem.sequences.lengths[problem.training],
+            problem.sequences.lengths[self.index],
             batch_size=batch_size,
             batch_steps=batch_steps,
             seed=seed,
@@ -56,13 +59,10 @@ class Labelling(Task):
         self.buckets.end()
 
     def _batch(self, drawn: Tensor) -> Batch:
-        index = self.problem.training[drawn]
+        index = self.index[drawn]
         own = self.team.share(index)
         tensors = self.problem.batch(own if len(own) else index[:1])
-        known = known_answers(self.problem, tensors[2])
-        if not known:  # a loss over nothing would be NaN
-            tensors = (tensors[0], tensors[1], torch.zeros_like(tensors[2]))
-        return Batch(tensors, known if len(own) else 0)
+        return Batch(tensors, int(known_answers(tensors[2]).sum()) if len(own) else 0)
 
     def loss(self, model: nn.Module, *tensors: Tensor) -> Tensor:
         assert isinstance(model, SequenceNetwork)
@@ -73,8 +73,9 @@ class Labelling(Task):
         sums = [0.0, 0.0, 0.0]
         if len(own):
             first, second = errors_of_sequences(self.network, self.problem, own)
-            there = ~first.isnan()
-            counts = answers_of_sequences(self.problem, own)[there].double()
+            counts = answers_of_sequences(self.problem, own).double()
+            there = counts > 0
+            counts = counts[there]
             sums = [
                 float((first[there] * counts).sum()),
                 float((second[there] * counts).sum()),
@@ -99,19 +100,16 @@ def measures_of(answers: Answers) -> tuple[str, str]:
     return CLASS_MEASURES if answers.classes or answers.binary else NUMBER_MEASURES
 
 
-def known_answers(problem: SequenceProblem, wanted: Tensor) -> int:
-    """How many answers of a batch are known."""
-    if problem.answers.classes:
-        return int((wanted >= 0).sum())
-    return int((~wanted.isnan()).any(dim=-1).sum())
+def known_answers(wanted: Tensor) -> Tensor:
+    """Which answers are known: classes that are not negative, numbers none of which is NaN."""
+    return wanted >= 0 if wanted.dtype == torch.int64 else ~wanted.isnan().any(dim=-1)
 
 
 def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
     """How many known answers each sequence has, [n]."""
-    answers = problem.answers
-    if not answers.every_step:
-        return torch.ones(len(index), dtype=torch.int64)
-    known = answers.values >= 0 if answers.classes else ~answers.values.isnan().any(dim=-1)
+    known = known_answers(problem.answers.values)
+    if not problem.answers.every_step:
+        return known[index].long()
     before = torch.cat([torch.zeros(1, dtype=torch.int64), known.cumsum(0)])
     starts = problem.sequences.starts
     return before[starts[index + 1]] - before[starts[index]]
@@ -131,13 +129,12 @@ def errors_of_sequences(
     found = answered(say, problem.sequences, index, answers.every_step)
     at = problem.sequences.steps_of(index) if answers.every_step else index
     wanted = answers.values[at]
+    known = known_answers(wanted)
     if answers.classes:
-        known = wanted >= 0
         wrong = (found.argmax(dim=-1) != wanted).double()
         nats = nn.functional.cross_entropy(found.double(), wanted.clamp(min=0), reduction="none")
         each = (wrong, nats)
     elif answers.binary:
-        known = ~wanted.isnan().any(dim=-1)
         target = wanted.nan_to_num(0.0)
         wrong = ((found > 0) != (target > 0)).double().mean(dim=-1)
         nats = nn.functional.binary_cross_entropy_with_logits(
@@ -145,7 +142,6 @@ def errors_of_sequences(
         )
         each = (wrong, nats.sum(dim=-1))
     else:
-        known = ~wanted.isnan().any(dim=-1)
         scale = model.answer_spread if answers.outputs > 1 else torch.ones(1)
         off = (found - wanted) / scale
         each = (off.abs().mean(dim=-1), off.square().mean(dim=-1))

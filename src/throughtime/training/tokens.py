@@ -17,6 +17,7 @@ from throughtime.training.streams import TruncatedBPTT
 TOKEN_MEASURES = ("bits", "perplexity")  # of a token
 _LANES = 16  # side by side where nothing is learned
 _STEPS = 256  # at a time there
+_WARM = 512  # that a lane reads before it is measured
 
 
 class NextToken(TruncatedBPTT):
@@ -70,16 +71,31 @@ def token_loss(output: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def token_nats(model: SequenceNetwork, documents: Sequence[np.ndarray]) -> Tensor:
-    """The cost of each token but the first of each document, in order [N], float64, in nats."""
+    """The cost of each token but the first of each document, in order [N], float64, in nats.
+
+    Long texts are measured in lanes side by side, each of which first reads what stands before it,
+    so that its memory is what it would have been.
+    """
     model.eval()
-    total = sum(len(d) - 1 for d in documents)
-    streams = Streams([d[:, None] for d in documents], lanes=max(1, min(_LANES, total // _STEPS)))
+    given = torch.from_numpy(np.concatenate([d[:-1] for d in documents]).astype(np.int64))
+    wanted = torch.from_numpy(np.concatenate([d[1:] for d in documents]).astype(np.int64))
+    reset = torch.zeros(len(given), dtype=torch.bool)
+    begins = np.cumsum([0, *(len(d) - 1 for d in documents[:-1])])
+    reset[torch.from_numpy(begins)] = True
+    lanes = max(1, min(_LANES, len(given) // (2 * _WARM)))
+    length = -(-len(given) // lanes)
+    starts = torch.arange(lanes) * length
     state: Any = None
     found: list[Tensor] = []
-    for begin in range(0, streams.length, _STEPS):
-        piece = streams.piece(begin, min(begin + _STEPS, streams.length))
-        output, state = model(piece.input, state, reset=piece.reset)
-        scores, wanted = output.flatten(0, 1).double(), piece.target.flatten().long()
-        nats = nn.functional.cross_entropy(scores, wanted, reduction="none")
-        found.append(nats.view(piece.target.shape[:2]))
-    return torch.cat(found).T.flatten()
+    warm = _WARM if lanes > 1 else 0
+    for begin in range(-warm, length, _STEPS):
+        steps = torch.arange(begin, min(begin + _STEPS, length)).unsqueeze(1)
+        at = starts + steps
+        inside = at.clamp(0, len(given) - 1)
+        # what stands before the first text is none of it: its memory is cleared at its beginning
+        output, state = model(given[inside].unsqueeze(-1), state, reset=reset[inside])
+        nats = nn.functional.cross_entropy(
+            output.flatten(0, 1).double(), wanted[inside].flatten(), reduction="none"
+        )
+        found.append(nats.view(at.shape)[steps[:, 0] >= 0])
+    return torch.cat(found).T.flatten()[: len(given)]
