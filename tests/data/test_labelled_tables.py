@@ -145,7 +145,7 @@ def test_one_long_sequence_is_cut_by_time_and_never_shuffled(tmp_path):
 
 
 def test_no_line_is_drawn_from_one_part_to_another(tmp_path):
-    x = ["0"] * 60 + [""] * 20 + ["1000"] * 20
+    x = ["0"] * 64 + [""] * 12 + ["1000"] * 24
     rows = "".join(f"{v},{k % 2}\n" for k, v in enumerate(x))
     read = read_labelled(table(tmp_path, "x,y\n" + rows), LabelledColumns("y", time="none"))
     problem = sequence_problem(read, missing="interpolate", context=3)

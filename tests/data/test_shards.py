@@ -131,11 +131,11 @@ BAD = {
     "another type": (lambda f: harm(f, x=["a", "b"]), r"2.parquet: column 'x' is not as in 0"),
     "a damaged file": (
         lambda f: (f / "1.parquet").write_bytes(b"PAR1 nothing"),
-        r"1.parquet: no Parquet that can be read",
+        r"1.parquet: this Parquet file cannot be read",
     ),
     "a file cut": (
         lambda f: (f / "1.parquet").write_bytes((f / "1.parquet").read_bytes()[:-50]),
-        r"1.parquet: no Parquet that can be read",
+        r"1.parquet: this Parquet file cannot be read",
     ),
 }
 

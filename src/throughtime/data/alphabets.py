@@ -32,7 +32,7 @@ class Alphabet:
         self.unit = spec.unit
         if self.unit == "tokenizer":
             self._tokenizer = _tokenizer(spec.tokenizer, "the model's tokenizer")
-            self.size = int(self._tokenizer.get_vocab_size())
+            self.size = 1 + max(self._tokenizer.get_vocab().values())
         elif self.unit == "bytes":
             self.size = 256
         else:
@@ -73,7 +73,14 @@ class Alphabet:
         if self.unit == "bytes":
             return np.frombuffer(text.encode(), dtype=np.uint8)
         if self.unit == "tokenizer":
-            return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
+            try:
+                return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
+            except Exception as error:
+                raise InputError(
+                    "--tokens",
+                    f"the tokenizer cannot read the text ({str(error)[:80]})",
+                    "give one that knows a token for what is unknown",
+                ) from None
         if self.unit == "words":
             return np.array([self._codes.get(w, 0) for w in _WORD.findall(text)], dtype=np.int32)
         letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

@@ -26,7 +26,7 @@ def read_archive(path: Path, *, alone: bool = False) -> Read:
 
     Raises InputError naming file, line or array.
     """
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _read_npz(path)
     read = _read_ts(path)
     for train, test in _PARTNERS.items():
@@ -86,6 +86,7 @@ def _read_ts(path: Path) -> Read:
         header[words[0].lower()] = words[1:]
     if begin is None:
         raise InputError(where, "no line @data", "give a whole .ts file of the UCR or UEA archive")
+    header = {name: words or ["false"] for name, words in header.items()}
     if header.get("@timestamps", ["false"])[0].lower() == "true":
         raise InputError(where, "steps with time stamps", "write a CSV with --time and --group")
     labelled = header.get("@classlabel", header.get("@targetlabel", ["false"]))
@@ -166,7 +167,10 @@ def _steps(fields: list[bytes], at: str) -> np.ndarray:
 def _target_numbers(words: list[str | None], rows: list[tuple[str, int]]) -> np.ndarray:
     found: list[float] = []
     for word, (where, line) in zip(words, rows, strict=True):
-        value = float(word) if word and _is_number(word.encode()) else float("nan")
+        try:
+            value = float(word or "")
+        except ValueError:
+            value = float("nan")
         if not np.isfinite(value):
             raise InputError(f"{where}, line {line}", f"target {word!r} is no number", "mend it")
         found.append(value)
@@ -217,7 +221,8 @@ def _read_npz(path: Path) -> Read:
         whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and len(lengths) > 0
         if x.ndim == 1:
             x = x[:, None]
-        if not whole or x.ndim != 2 or (lengths < 1).any() or int(lengths.sum()) != len(x):
+        fit = whole and x.ndim == 2 and x.size and 1 <= lengths.min() <= lengths.max() <= len(x)
+        if not fit or sum(lengths.tolist()) != len(x):
             raise InputError(
                 f"{where}, array lengths",
                 f"shape {lengths.shape} of {lengths.dtype}; x has shape {x.shape}",
@@ -227,12 +232,11 @@ def _read_npz(path: Path) -> Read:
     words, numbers, every_step = _answers(y, count, len(x), where)
     part = arrays.get("part")
     if part is not None:
-        part = part.astype(str)
-        strange = sorted({*part.tolist()} - {"train", "validation", "test"})
-        if part.shape != (count,) or strange:
+        right = part.shape == (count,) and part.dtype.kind == "U"
+        if not right or {*part.tolist()} - {"train", "validation", "test"}:
             raise InputError(
                 f"{where}, array part",
-                f"shape {part.shape}, {strange[:1]}",
+                f"shape {part.shape} of {part.dtype}",
                 "name train, validation or test for each sequence",
             )
     return Read(
@@ -273,7 +277,8 @@ def _arrays(raw: bytes, where: str) -> dict[str, np.ndarray]:
 def _numeric(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise InputError(where, f"{array.dtype}, not real numbers", "save numbers")
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float64)
     if np.isinf(array).any():
         at = tuple(int(k) for k in np.argwhere(np.isinf(array))[0])
         raise InputError(where, f"an infinite value at {list(at)}", "save another, or NaN for none")
@@ -286,6 +291,8 @@ def _answers(
     """Classes or numbers of sequences, or of all steps end to end."""
     if y is None:
         return None, None, False
+    if not y.size or not y.ndim:
+        raise InputError(f"{where}, array y", f"shape {y.shape}", "give an answer for each")
     if y.shape[:1] == (count,) and (y.ndim == 1 or (y.dtype.kind == "f" and y.size // count < 2)):
         flat, every_step = y, False
     elif y.size and y.size % rows == 0 and (y.shape[0] == rows or y.ndim > 1):

@@ -13,7 +13,7 @@ import polars as pl
 
 from throughtime.data.collection import Read
 from throughtime.data.folders import SOUNDS, files_in
-from throughtime.data.numbers import numbers_of
+from throughtime.data.numbers import numbers_of, words_of
 from throughtime.data.reading import Choice, Source, read_bytes, read_frame
 from throughtime.errors import InputError, nearest
 from throughtime.files import write_whole
@@ -23,6 +23,9 @@ FRAME = 0.01  # seconds from one frame to the next
 _Stretches = list[tuple[float, float, str]]  # from, to, in seconds, and what it is
 _FORMAT = 1  # of what is kept; raise it when features change
 _LONGEST = 2 * 3600  # seconds of a recording
+_LEAST_RATE = 1000  # Hz
+_MOST_SAMPLES = 600_000_000  # of all channels, as they are or as they will be
+_LOUDEST = 1e6  # of floating-point samples, whose full scale is 1
 _FLOOR = 1e-6  # power below which all is silence, of a signal within -1 to 1
 
 
@@ -47,6 +50,9 @@ class AudioSettings:
             raise ValueError(f"rate is 1,000 to 192,000 Hz; got {self.rate}")
         if not 1 <= self.bands <= 128:
             raise ValueError(f"bands are 1 to 128; got {self.bands}")
+        mel = max(40, self.bands) if self.features == "mfcc" else self.bands
+        if mel > self.rate // 40:
+            raise ValueError(f"{mel} mel bands are too many for a rate of {self.rate} Hz")
 
     @property
     def hop(self) -> int:
@@ -74,11 +80,18 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
         ) from None
     try:
         with soundfile.SoundFile(io.BytesIO(raw)) as file:
-            seconds = file.frames / file.samplerate
             told = file.frames
-            if seconds > _LONGEST:
+            if file.samplerate < _LEAST_RATE:
                 raise InputError(
-                    where, f"{seconds / 3600:.1f} hours long", "cut it into pieces of an hour"
+                    where, f"{file.samplerate} Hz", "give a recording of 1,000 or more"
+                )
+            seconds = file.frames / file.samplerate
+            size = seconds * max(file.samplerate, settings.rate) * file.channels
+            if seconds > _LONGEST or size > _MOST_SAMPLES:
+                raise InputError(
+                    where,
+                    f"{seconds / 3600:.1f} hours long, {file.channels} channels",
+                    "cut it into pieces of an hour",
                 )
             samples = file.read(dtype="float32", always_2d=True)
             rate = file.samplerate
@@ -96,6 +109,8 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
     if not np.isfinite(samples).all():
         second = float(np.argwhere(~np.isfinite(samples))[0][0]) / rate
         raise InputError(f"{where}, second {second:.3f}", "a sample that is no number", "mend it")
+    if np.abs(samples).max() > _LOUDEST:
+        raise InputError(where, f"samples up to {np.abs(samples).max():g}", "scale it to -1 to 1")
     signal = samples.T
     if settings.channels == "mean":
         signal = signal.mean(axis=0, keepdims=True)
@@ -307,17 +322,17 @@ def _table(
     for name in (file, *([label] if labelled else []), *([part] if part else [])):
         if name not in frame.columns:
             raise InputError(source.path, f"no column {name!r}", nearest(name, frame.columns))
-    given = [str(v or "") for v in frame[file].to_list()]
+    given = words_of(frame[file], source).fill_null("").to_list()
     order = list(dict.fromkeys(given))
     first = {name: given.index(name) for name in order}
     for name in order:
-        if not name or not (path.parent / name).is_file():
+        if not name or not _is_file(path.parent / name):
             raise InputError(
                 f"{source.path}, row {source.row(first[name])}, column {file!r}",
                 f"no file {name!r}",
                 f"name files as they lie below {path.parent}",
             )
-    words = [None if v is None else str(v) for v in frame[label].to_list()] if labelled else None
+    words = words_of(frame[label], source).to_list() if labelled else None
     stretches = None
     if words is not None and {"start", "end"} <= set(frame.columns):
         stretches = _stretches(frame, source, given, order, words)
@@ -331,7 +346,8 @@ def _table(
         )
     parts = None
     if part:
-        parts = np.array([str(frame[part][first[name]]) for name in order])
+        said = words_of(frame[part], source).fill_null("").to_list()
+        parts = np.array([said[first[name]] for name in order])
         strange = ~np.isin(parts, ("train", "validation", "test"))
         if strange.any():
             bad = order[int(strange.argmax())]
@@ -344,6 +360,13 @@ def _table(
     return [path.parent / name for name in order], rows, words, parts, stretches, source.fingerprint
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _stretches(
     frame: pl.DataFrame,
     source: Source,
@@ -353,7 +376,7 @@ def _stretches(
 ) -> list[_Stretches]:
     """Of each file its labelled stretches of time."""
     begin, end = numbers_of(frame["start"], source), numbers_of(frame["end"], source)
-    wrong = ~(begin < end) | (begin < 0)
+    wrong = ~((begin < end) & (begin >= 0) & (end <= _LONGEST))
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(

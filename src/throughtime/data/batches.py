@@ -194,8 +194,11 @@ def folds_by_time(table: Table, plan: WindowPlan, split: Split, folds: int) -> t
     """
     stamps = np.unique(table.times)
     # 0.7 + 0.15 is a little less than 0.85: rounded, whole percents give whole rows
-    first = int(round(len(stamps) * split.training, 6))
-    second = int(round(len(stamps) * (1 - split.test), 6))
+    last = len(stamps) - 1
+    first = min(last, int(round(len(stamps) * split.training, 6)))
+    second = min(last, int(round(len(stamps) * (1 - split.test), 6)))
+    if not 1 <= folds <= len(stamps) - second:
+        raise InputError("--folds", str(folds), f"take 1 to {max(1, len(stamps) - second)}")
     edges = np.linspace(second, len(stamps), folds + 1).round().astype(int).tolist()
     ends = [*stamps[edges[1:-1]].tolist(), np.iinfo(np.int64).max]
     return tuple(

@@ -58,7 +58,7 @@ def step_of(text: str) -> int:
 
     Raises InputError for what is none.
     """
-    match = re.fullmatch(r"(\d+)\s*(s|min|h|d|w)", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,6})\s*(s|min|h|d|w)", text.strip().lower())
     if match is None or not int(match[1]):
         raise InputError("--resample", repr(text), "give a step such as 10s, 15min, 1h, 1d or 1w")
     return int(match[1]) * _UNITS[match[2]]

@@ -24,3 +24,19 @@ def codes_of(
         found.append(np.array([code.get(w or OTHER, 0) for w in column], dtype=np.int64))
         vocabularies.append(known)
     return np.column_stack(found), tuple(vocabularies)
+
+
+def in_sequences(names: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The rows [R] sequence by sequence, how many each has, and their names, by first appearance.
+
+    >>> in_sequences(np.array(["b", "a", "b"]))
+    (array([0, 2, 1]), array([2, 1]), ('b', 'a'))
+    """
+    known, first, of, counts = np.unique(
+        names.astype(str), return_index=True, return_inverse=True, return_counts=True
+    )
+    ranked = np.argsort(first)
+    rank = np.empty_like(ranked)
+    rank[ranked] = np.arange(len(ranked))
+    order = np.argsort(rank[of], kind="stable")
+    return order, counts[ranked], tuple(known[ranked].tolist())

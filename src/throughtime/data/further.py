@@ -10,7 +10,7 @@ import polars as pl
 from throughtime.data import timeline
 from throughtime.data.calendar import resampled
 from throughtime.data.grid import Rows
-from throughtime.data.numbers import numbers_of, refuse_extreme
+from throughtime.data.numbers import numbers_of, refuse_extreme, words_of
 from throughtime.data.reading import Source, read_frame
 from throughtime.errors import InputError, nearest
 
@@ -120,6 +120,7 @@ def with_static(frame: pl.DataFrame, path: Path, group: str | None, source: Sour
     static, other = read_frame(path, labels=(group,))
     if group not in static.columns:
         raise InputError(other.path, f"no column {group!r}", nearest(group, static.columns))
+    static = static.with_columns(words_of(static[group], other))
     twice = static[group].is_duplicated()
     if twice.any():
         row = other.row(int(twice.arg_max() or 0))
@@ -129,7 +130,7 @@ def with_static(frame: pl.DataFrame, path: Path, group: str | None, source: Sour
     both = sorted((set(static.columns) & set(frame.columns)) - {group})
     if both:
         raise InputError(other.path, f"column {both[0]!r} is in both tables", "rename one of them")
-    static = static.with_columns(pl.col(group).cast(frame[group].dtype, strict=False))
+    frame = frame.with_columns(words_of(frame[group], source))
     lacking = frame.filter(~pl.col(group).is_in(static[group].to_list()))
     if len(lacking):
         raise InputError(

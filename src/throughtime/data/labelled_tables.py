@@ -1,15 +1,16 @@
 """A table with a column of answers to sequences: one each, or one for every step."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from throughtime.data.codes import codes_of
+from throughtime.data.codes import codes_of, in_sequences
 from throughtime.data.collection import Read
 from throughtime.data.further import with_static
-from throughtime.data.numbers import numbers_of, refuse_extreme
+from throughtime.data.numbers import numbers_of, refuse_extreme, words_of
 from throughtime.data.reading import Choice, Source, listed, read_frame
 from throughtime.data.tables import (
     GAP,
@@ -62,8 +63,15 @@ def read_labelled(
     label = columns.label if columns.label in frame.columns or learned is None else None
     asked = (label, columns.group, columns.part, *columns.categorical, *(columns.inputs or ()))
     for name in (*asked, columns.time):
-        if name not in (None, "none") and name not in frame.columns:
-            raise InputError(source.path, f"no column {name!r}", nearest(str(name), frame.columns))
+        if name in (None, "none" if name == columns.time else None) or name in frame.columns:
+            continue
+        raise InputError(source.path, f"no column {name!r}", nearest(str(name), frame.columns))
+    parts = [name for name in (*asked, columns.time) if name not in (None, "none")]
+    twice = [name for name, count in Counter(parts).items() if count > 1]
+    if twice:
+        raise InputError(
+            source.path, f"column {twice[0]!r} plays two parts", "name it for one of them"
+        )
     order, lengths, groups = _sequences(frame, columns.group, source)
     time, times, choice = find_time(
         frame.select(n for n in frame.columns if n not in asked),
@@ -88,7 +96,7 @@ def read_labelled(
     values = values[order]
     codes, vocabularies = None, ()
     if columns.categorical:
-        words = [_words(frame[name])[order] for name in columns.categorical]
+        words = [words_of(frame[n], source).to_numpy()[order] for n in columns.categorical]
         codes, vocabularies = codes_of(
             [w.tolist() for w in words], learned.categories if learned else None
         )
@@ -103,7 +111,7 @@ def read_labelled(
             values, numeric = np.column_stack([values, gap]), (*numeric, GAP)
             choices.append(Choice(GAP, "an input", "the time step is not regular", "--time none"))
     begins = np.cumsum(lengths) - lengths
-    answers, every_step = _answers(frame, label, order, lengths, begins)
+    answers, every_step = _answers(frame, label, source, order, lengths, begins)
     return Read(
         values=values,
         lengths=lengths,
@@ -142,18 +150,7 @@ def _sequences(
             "a row without a group",
             "fill it in or remove the row",
         )
-    names, first, of, counts = np.unique(
-        _words(frame[group]).astype(str), return_index=True, return_inverse=True, return_counts=True
-    )
-    ranked = np.argsort(first)  # by first appearance
-    rank = np.empty_like(ranked)
-    rank[ranked] = np.arange(len(ranked))
-    order = np.argsort(rank[of], kind="stable")
-    return order, counts[ranked], tuple(names[ranked].tolist())
-
-
-def _words(column: pl.Series) -> np.ndarray:
-    return column.cast(pl.String).to_numpy()
+    return in_sequences(words_of(frame[group], source).to_numpy())
 
 
 def _gaps(
@@ -185,6 +182,7 @@ def _gaps(
 def _answers(
     frame: pl.DataFrame,
     label: str | None,
+    source: Source,
     order: np.ndarray,
     lengths: np.ndarray,
     begins: np.ndarray,
@@ -192,11 +190,7 @@ def _answers(
     """The answers of sequences, or of all steps."""
     if label is None:
         return None, False
-    words = (
-        _words(frame[label].fill_null(""))[order]
-        if frame[label].dtype == pl.String
-        else (frame[label].cast(pl.String).fill_null("").to_numpy()[order])
-    )
+    words = words_of(frame[label], source).fill_null("").to_numpy()[order]
     constant = words == np.repeat(words[begins], lengths)
     every_step = not constant.all() or len(lengths) == 1
     chosen = words if every_step else words[begins]
@@ -213,7 +207,7 @@ def _parts(
 ) -> np.ndarray | None:
     if name is None:
         return None
-    words = _words(frame[name].fill_null(""))[order].astype(str)
+    words = words_of(frame[name], source).fill_null("").to_numpy()[order].astype(str)
     strange = (words != np.repeat(words[begins], lengths)) | ~np.isin(
         words, ("train", "validation", "test")
     )

@@ -1,4 +1,4 @@
-"""Columns of text to numbers, and what no column of numbers may hold."""
+"""Columns to numbers or to words, and what neither may hold."""
 
 import re
 from collections.abc import Sequence
@@ -41,6 +41,18 @@ def decimal_point(text: str) -> str:
     if not re.fullmatch(r"[+-]?[\d. ]*,\d+", text):
         return ""
     return "a decimal comma? write points (where no other comma stands: sed 's/,/./g' FILE)"
+
+
+def words_of(column: pl.Series, source: Source) -> pl.Series:
+    """A column as words. Raises InputError for one whose values are none: lists, say."""
+    try:
+        return column.cast(pl.String)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        raise InputError(
+            f"{source.path}, column {column.name!r}",
+            f"{column.dtype}, not words",
+            "write it as text or as numbers",
+        ) from None
 
 
 def refuse_extreme(values: np.ndarray, names: Sequence[str], source: Source) -> None:

@@ -19,6 +19,7 @@ from throughtime.data.text import TextProblem, read_labelled_texts, text_problem
 from throughtime.errors import InputError
 
 ARCHIVES = (".ts", ".npz")
+_MOST_STEPS = 1_000_000
 AnyProblem = Problem | SequenceProblem | TextProblem
 
 
@@ -106,13 +107,22 @@ def open_problem(
     ``watch`` is told how many of how many recordings are done. Raises InputError for what cannot be
     learned from, naming the place, and for an option that means nothing for such data.
     """
-    kind = kind_of(path, asked)
+    try:
+        kind = kind_of(path, asked)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(repr(str(path))[:80], "no path that can be read", "check it") from None
     _refuse_strange(kind, asked)
     split, seed, context = Split.read(asked.split), asked.seed, asked.context
     for name in ("context", "length", "horizon", "season"):
         value = getattr(asked, name)
         if value is not None and value < 1:
             raise InputError(f"--{name}", str(value), "give a whole number of steps, 1 or more")
+        if value is not None and value > _MOST_STEPS:
+            raise InputError(f"--{name}", str(value), f"{_MOST_STEPS:,} steps are the most")
+    if not 0 <= seed < 2**63:
+        raise InputError("--seed", str(seed), "give a number from 0 on, below 2 to the 63")
     if kind == "a generated task":
         name = str(path).removeprefix(PREFIX)
         return task_problem(name, asked.length or 100, seed=seed, context=context)

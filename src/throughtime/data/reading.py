@@ -10,8 +10,11 @@ import io
 import os
 import re
 import stat
+import subprocess
+import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from throughtime.errors import InputError, nearest
 from throughtime.files import fingerprint
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", ".", "?", "-")
+_MOST_PACKED, _LEAST_UNPACKED = 200, 50_000_000  # times smaller; bytes, whatever the ratio
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -72,15 +76,12 @@ def read_frame(
     mark = fingerprint(raw)
     for first_bytes, (kind, reader) in _BINARY.items():
         if raw.startswith(first_bytes):
-            return _read_binary(raw, where, kind, reader), Source(
+            return _read_binary(raw, path, kind, reader), Source(
                 where, mark, 1, (Choice("format", kind, "by its first bytes"),)
             )
     choices: list[Choice] = []
     if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(where, f"cut or damaged gzip ({error})", "pack it again") from error
+        raw = _unpacked(raw, where)
         choices.append(Choice("format", "CSV in gzip", "by its first bytes"))
     frame, header, found = _read_csv(raw, where, delimiter)
     frame = frame.select(
@@ -93,25 +94,78 @@ def read_frame(
     return frame, Source(where, mark, header + 1, (*choices, *found))
 
 
-_BINARY: dict[bytes, tuple[str, Callable[[io.BytesIO], pl.DataFrame]]] = {
-    b"PAR1": ("Parquet", pl.read_parquet),
-    b"ARROW1": ("Arrow", pl.read_ipc),
-    b"\xff\xff\xff\xff": ("Arrow stream", pl.read_ipc_stream),
+_BINARY = {
+    b"PAR1": ("Parquet", "read_parquet"),
+    b"ARROW1": ("Arrow", "read_ipc"),
+    b"\xff\xff\xff\xff": ("Arrow stream", "read_ipc_stream"),
 }
+# read in another process first: some damaged files end the process that reads them
+_TRIAL = """import io, sys, polars
+for file in sys.argv[2:]:
+    sys.stdout.write(file + chr(10)); sys.stdout.flush()
+    with open(file, "rb") as opened:
+        source = file if sys.argv[1] == "scan_parquet" else io.BytesIO(opened.read())
+    frame = getattr(polars, sys.argv[1])(source)
+    if sys.argv[1] == "scan_parquet":
+        frame.select(polars.all().max()).collect(engine="streaming")
+"""
 
 
-def _read_binary(
-    raw: bytes, where: str, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]
-) -> pl.DataFrame:
-    try:
-        frame = reader(io.BytesIO(raw))
-    except Exception as error:
-        raise InputError(
-            where, f"this {kind} file cannot be read ({error})", "write it again"
-        ) from error
+def survive(reader: str, files: Sequence[Path], kind: str) -> None:
+    """Raise InputError for the first file that polars cannot read, or that ends its process."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TRIAL, reader, *map(str, files)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        at = (done.stdout.split("\n")[:-1] or [str(files[0])])[-1]
+        said = [line for line in done.stderr.splitlines() if "rror" in line or "alloc" in line]
+        why = (said or ["it ends the reader"])[-1][:100]
+        raise InputError(at, f"this {kind} file cannot be read ({why})", "write it again")
+
+
+def _read_binary(raw: bytes, path: Path, kind: str, reader: str) -> pl.DataFrame:
+    where = str(path)
+    survive(reader, [path], kind)
+    frame: pl.DataFrame = getattr(pl, reader)(io.BytesIO(raw))
     if frame.is_empty():
         raise InputError(where, f"this {kind} file has no rows", "give one that has")
+    for column in frame.iter_columns():
+        if column.dtype.is_temporal() and isinstance(column.dtype, pl.Date | pl.Datetime):
+            _refuse_far(column, where)
     return frame
+
+
+def _refuse_far(column: pl.Series, where: str) -> None:
+    """Raise InputError for a date that no calendar is written for."""
+    unit = getattr(column.dtype, "time_unit", "d")
+    days = {"d": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}[unit]
+    low, high = -354_285 * days, 2_932_896 * days  # the years 1000 to 9999
+    far = ~column.to_physical().is_between(low, high).fill_null(True)
+    if far.any():
+        row = int(far.arg_max() or 0) + 1
+        raise InputError(
+            f"{where}, row {row}, column {column.name!r}",
+            "a date beyond the years 1000 to 9999",
+            "write another, or leave it empty",
+        )
+
+
+def _unpacked(raw: bytes, where: str) -> bytes:
+    """What a gzip holds. Raises InputError for one that is damaged, or far larger than it looks."""
+    most = _LEAST_UNPACKED + _MOST_PACKED * len(raw)
+    try:
+        with gzip.open(io.BytesIO(raw)) as file:
+            content = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(where, f"cut or damaged gzip ({error})", "pack it again") from error
+    if len(content) > most:
+        raise InputError(
+            where, f"{len(raw):,} bytes that unpack to more than {most:,}", "unpack it yourself"
+        )
+    return content
 
 
 def read_bytes(path: Path) -> bytes:
@@ -128,6 +182,8 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(str(path), "this is a folder", "name one file in it") from None
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror})", "check it") from None
+    except ValueError as error:  # a zero byte in its name
+        raise InputError(repr(str(path)), f"no path ({error})", "check it") from None
     regular = stat.S_ISREG(before.st_mode)
     if regular and (before.st_size, before.st_mtime_ns) != (len(raw), after.st_mtime_ns):
         raise InputError(str(path), "changed while it was read", "wait until it is written whole")
@@ -220,7 +276,7 @@ def _names(cells: list[str], where: str, first: int) -> list[str]:
             f"{values[0]!r} where the names of columns belong",
             "add a header row, or begin a name that is a number or a date with a letter",
         )
-    double = sorted({name for name in names if names.count(name) > 1})
+    double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
         raise InputError(
             f"{where}, row {first}",

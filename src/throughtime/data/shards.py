@@ -21,7 +21,7 @@ from throughtime.data.folders import PARQUETS, files_in
 from throughtime.data.grid import Series
 from throughtime.data.numbers import LARGEST
 from throughtime.data.problem import Problem
-from throughtime.data.reading import Choice, Source
+from throughtime.data.reading import Choice, Source, survive
 from throughtime.data.tables import Columns, Table
 from throughtime.data.timeline import ROWS
 from throughtime.errors import InputError, nearest
@@ -92,12 +92,18 @@ class Shards:
         return values
 
 
-def open_shards(folder: Path, columns: Columns) -> tuple[Shards, int, tuple[Choice, ...]]:
+def open_shards(
+    folder: Path, columns: Columns, *, tested: bool = True
+) -> tuple[Shards, int, tuple[Choice, ...]]:
     """The files of a folder, how many columns are targets, and what was decided.
+
+    ``tested``: all are read in another process first, which a damaged one may end.
 
     Raises InputError for files that differ, and for columns that are none.
     """
     files = files_in(folder, PARQUETS)
+    if tested:
+        survive("scan_parquet", files, "Parquet")
     digest = hashlib.sha256()
     ends: list[int] = []
     schema: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 Everything decided on the way is a `Choice` with its reason and the option that sets it otherwise.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +13,15 @@ import polars as pl
 
 from throughtime.data import further, stamps, timeline
 from throughtime.data.calendar import calendar_names, calendar_of, step_of
-from throughtime.data.codes import codes_of
+from throughtime.data.codes import codes_of, in_sequences
 from throughtime.data.grid import MISSING, Grid, Rows, Series, lay
-from throughtime.data.numbers import decimal_point, numbers_of, place_of, refuse_extreme
+from throughtime.data.numbers import (
+    decimal_point,
+    numbers_of,
+    place_of,
+    refuse_extreme,
+    words_of,
+)
 from throughtime.data.reading import Choice, Source, read_frame
 from throughtime.data.stamps import Times
 from throughtime.data.timeline import Clock
@@ -108,8 +115,9 @@ def read_table(
     where = source.path
     asked = (*(columns.targets or ()), *(columns.inputs or ()), *columns.known)
     for name in (*asked, *columns.categorical, columns.group, columns.time):
-        if name not in (None, "none") and name not in frame.columns:
-            raise InputError(where, f"no column {name!r}", nearest(str(name), frame.columns))
+        if name in (None, "none" if name == columns.time else None) or name in frame.columns:
+            continue
+        raise InputError(where, f"no column {name!r}", nearest(str(name), frame.columns))
 
     time, times, choice = find_time(frame, columns, source)
     choices.append(choice)
@@ -123,7 +131,7 @@ def read_table(
     values = np.column_stack([numbers_of(frame[name], source) for name in (*targets, *inputs)])
     refuse_extreme(values, (*targets, *inputs), source)
     plans = further.plans(frame, columns.known, source)
-    words = [frame[name].cast(pl.String).to_list() for name in columns.categorical]
+    words = [words_of(frame[name], source).to_list() for name in columns.categorical]
     codes, categories = codes_of(words, columns.categories) if words else (None, ())
     pieces = _pieces(frame, group, source)
     raw = Rows(
@@ -189,12 +197,13 @@ def _check_parts(
 ) -> None:
     """Raise InputError for a column that plays two parts."""
     parts = (*used, *columns.known, *columns.categorical)
+    counts = Counter(parts)
     for name in parts:
         if name in others:
             raise InputError(
                 where, f"column {name!r} cannot be both time or group and values", "choose one part"
             )
-        if parts.count(name) > 1:
+        if counts[name] > 1:
             raise InputError(where, f"column {name!r} plays two parts", "name it for one of them")
 
 
@@ -358,9 +367,8 @@ def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tupl
             "a row without a group",
             "fill it in or remove the row",
         )
-    names = frame[group].cast(pl.String).to_numpy()
-    order = dict.fromkeys(names.tolist())
-    return [(name, np.flatnonzero(names == name)) for name in order]
+    order, lengths, names = in_sequences(words_of(frame[group], source).to_numpy())
+    return list(zip(names, np.split(order, np.cumsum(lengths)[:-1]), strict=True))
 
 
 def _counted(pieces: Sequence[tuple[str, np.ndarray]], source: Source) -> np.ndarray:

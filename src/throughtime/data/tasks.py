@@ -23,6 +23,7 @@ from throughtime.specs import SequenceSpec
 
 PREFIX = "task:"  # of a task's name where a path may stand
 _STEPS = 4_000_000  # of all sequences of a part together, at most
+_LONGEST = 20_000  # steps to be bridged
 _WINDOW = 32  # steps that window-dense sees
 _ADDING_SOLVED = 1e-3  # mean squared error
 _CLASSES_SOLVED = 0.99  # of all answers right
@@ -280,6 +281,8 @@ def task_problem(
         task = task_by_name(name, length)
     except ValueError as error:
         raise InputError(f"{PREFIX}{name}", str(error), "see docs/data.md") from None
+    if length > _LONGEST:
+        raise InputError("--length", f"{length:,}", f"{_LONGEST:,} steps are the most")
     generator = torch.Generator().manual_seed(seed)
     x, wanted = task.batch(1, generator)
     counts = [max(100, min(most, _STEPS // len(x))) for most in (8000, 1000, 2000)]

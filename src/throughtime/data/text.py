@@ -10,6 +10,7 @@ from throughtime.data.alphabets import Alphabet
 from throughtime.data.batches import Split
 from throughtime.data.collection import Read
 from throughtime.data.folders import TEXTS, files_in, fingerprint_of
+from throughtime.data.numbers import words_of
 from throughtime.data.reading import Choice, listed, read_bytes, read_frame
 from throughtime.errors import InputError, nearest
 from throughtime.runs import ChoiceRecord, DataRecord
@@ -210,13 +211,13 @@ def read_labelled_texts(
             raise InputError(f"{path}, column {text!r}", "no text in it", "name another column")
         mark = source.fingerprint
         at = frame[""].to_list()
-        bodies = [str(v) for v in frame[text].to_list()]
+        bodies = words_of(frame[text], source).to_list()
         documents = [Document(str(row), body) for row, body in zip(at, bodies, strict=True)]
         words = None
         if label in frame.columns:
-            words = [None if v is None else str(v) for v in frame[label].to_list()]
+            words = words_of(frame[label], source).to_list()
         if part:
-            parts = np.array([str(v) for v in frame[part].to_list()])
+            parts = words_of(frame[part], source).fill_null("").to_numpy().astype(str)
             strange = ~np.isin(parts, ("train", "validation", "test"))
             if strange.any():
                 row = at[int(strange.argmax())]

@@ -1,6 +1,7 @@
 """A saved network over sequences, and new ones, to answers that line up with them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,6 +50,14 @@ def answer(
             model.answer, sequences, torch.arange(len(sequences)), model.config.every_step
         )
     columns = _places(read, spec)
+    bad = ~found.isfinite().all(dim=-1)
+    if bad.any():
+        name, place = next(iter(columns.items()))
+        raise InputError(
+            f"{path}, {name} {list(place)[int(bad.nonzero()[0])]}",
+            "an answer that is not finite: its values are far beyond those the model learned",
+            "check them",
+        )
     if spec.classes:
         shares = found.double().softmax(dim=-1)
         best = shares.argmax(dim=-1)
@@ -106,7 +115,7 @@ def _read(spec: SequenceSpec, path: Path, delimiter: str | None) -> Read:
     return read_labelled(path, labelled_columns(spec), delimiter=delimiter, learned=spec)
 
 
-def _places(read: Read, spec: SequenceSpec) -> dict[str, object]:
+def _places(read: Read, spec: SequenceSpec) -> dict[str, Any]:
     """What tells each answer's sequence, and its step, as the file has them."""
     names = list(read.names) or [str(k + 1) for k in range(len(read.lengths))]
     first = spec.group or {"audio": "file", "text": "file"}.get(spec.source, "sequence")
@@ -116,7 +125,7 @@ def _places(read: Read, spec: SequenceSpec) -> dict[str, object]:
         return {first: names}
     of = np.repeat(np.arange(len(names)), read.lengths)
     step = np.arange(len(of)) - np.repeat(np.cumsum(read.lengths) - read.lengths, read.lengths)
-    columns: dict[str, object] = {}
+    columns: dict[str, Any] = {}
     if len(names) > 1 or spec.group:
         columns[first] = [names[k] for k in of.tolist()]
     if spec.source == "audio":
@@ -128,5 +137,5 @@ def _places(read: Read, spec: SequenceSpec) -> dict[str, object]:
     return columns
 
 
-def _free(name: str, columns: dict[str, object]) -> str:
+def _free(name: str, columns: dict[str, Any]) -> str:
     return name if name not in columns else f"predicted {name}"

@@ -1,0 +1,330 @@
+"""Everything that can be wrong with input, and what it gets; the table in docs/data.md.
+
+python tests/data/test_bad_input.py    # prints that table
+"""
+
+import gzip
+import io
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from throughtime.data.opening import Asked, open_problem
+from throughtime.errors import InputError
+
+Y = Asked(target=("y",))
+T = Asked(target=("y",), time="t")
+LABEL = Asked(label="y")
+ROWS = "t,y\n" + "".join(f"2024-01-{1 + k:02},{k}\n" for k in range(30))
+DAYS = [np.datetime64("2024-01-01") + k for k in range(60)]
+
+
+def csv(text, name="x.csv"):
+    """A file of that text or those bytes."""
+
+    def make(folder):
+        path = folder / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return make
+
+
+def rows(**changed):
+    """Thirty days of numbers, some rows of them changed: row_7="..."."""
+    lines = ROWS.splitlines()
+    for key, line in changed.items():
+        lines[int(key.removeprefix("row_")) - 1] = line
+    return csv("\n".join(lines) + "\n")
+
+
+def parquet(**columns):
+    return lambda folder: _written(pl.DataFrame(columns), folder)
+
+
+def _written(frame, folder):
+    frame.write_parquet(folder / "x.parquet")
+    return folder / "x.parquet"
+
+
+def damaged_parquet(folder):
+    """A byte that makes the reader ask for all the memory there is."""
+    path = _written(pl.DataFrame({"y": [k * 0.37 % 1 for k in range(80)]}), folder)
+    raw = bytearray(path.read_bytes())
+    raw[14] = 255
+    path.write_bytes(raw)
+    return path
+
+
+def npz(**arrays):
+    def make(folder):
+        np.savez(folder / "x.npz", **arrays)
+        return folder / "x.npz"
+
+    return make
+
+
+def sound(samples=None, rate=8000, cut=None, name="a/x.wav", **options):
+    def make(folder):
+        import soundfile
+
+        for k, label in enumerate("ab"):
+            (folder / "r" / label).mkdir(parents=True, exist_ok=True)
+            for j in range(5):
+                wave = np.sin(np.arange(900) * (0.1 + 0.3 * k))
+                soundfile.write(folder / "r" / label / f"{j}.wav", wave, 8000)
+        path = folder / "r" / name
+        soundfile.write(path, np.zeros(800) if samples is None else samples, rate, **options)
+        path.write_bytes(path.read_bytes()[:cut])
+        return folder / "r"
+
+    return make
+
+
+def texts(**files):
+    def make(folder):
+        for name, content in files.items():
+            path = folder / "t" / name.replace("__", "/")
+            path = path.with_name(path.name + ".txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return folder / "t"
+
+    return make
+
+
+def linked(folder):
+    path = texts(a="x " * 999)(folder)
+    (path / "loop.txt").symlink_to(path / "loop.txt")
+    return path
+
+
+def classes(*words, per=20, name="label"):
+    lines = [f"g{k},{j},{word}" for k, word in enumerate(words * per) for j in range(3)]
+    return csv("g,x,y\n" + "\n".join(lines) + "\n")
+
+
+GROUPS = Asked(label="y", group="g", time="none")
+OK = None  # read, as the comment says
+
+CASES = {
+    # tables
+    "not UTF-8": (csv(ROWS.encode() + b"2024-02-01,\xe4\n"), Y, "row 32, column 'y': byte 0xe4 is"),
+    "UTF-16": (csv(ROWS.encode("utf-16")), Y, "not a text file in UTF-8"),
+    "a byte order mark": (csv(b"\xef\xbb\xbf" + ROWS.encode()), Y, OK),
+    "line ends of Windows and of old Macs": (csv(ROWS.replace("\n", "\r\n")), Y, OK),
+    "an empty file": (csv(""), Y, "the file is empty"),
+    "a header and no rows": (csv("t,y\n"), Y, "a header and no rows"),
+    "no header": (csv("2024-01-01,1\n2024-01-02,2\n"), Y, "'2024-01-01' where the names of col"),
+    "another delimiter": (csv(ROWS.replace(",", ";")), Y, OK),
+    "a column twice": (csv(ROWS.replace("t,y", "y,y")), Y, "column 'y' stands there twice"),
+    "a ragged row": (rows(row_7="2024-01-06,5,9"), Y, "row 7: 3 fields where the header has 2"),
+    "a quote that does not end": (rows(row_7='"2024-01-06,5'), Y, "a quoted field that does not"),
+    "a file cut in its last row": (
+        csv(ROWS + "2024-01-31"),
+        Y,
+        "cut in the middle of its last row",
+    ),
+    "a decimal comma": (
+        csv("t;y\n" + "".join(f"{d};1,{k}\n" for k, d in enumerate(DAYS))),
+        Y,
+        r"row 2, column 'y': text '1,0'.* a decimal comma\?",
+    ),
+    "text among numbers": (rows(row_7="2024-01-06,five"), Y, "row 7, column 'y': text 'five'"),
+    "no numbers": (csv("t,y\na,b\nc,d\n"), Asked(), "is not a number, nor is any column numeric"),
+    "NaN": (rows(row_7="2024-01-06,NaN"), Y, "row 7, column 'y': 1 missing values"),
+    "infinity": (rows(row_7="2024-01-06,inf"), Y, "row 7, column 'y': an infinite value"),
+    "beyond what can be squared": (rows(row_7="2024-01-06,1e200"), Y, "row 7.* beyond 1e\\+150"),
+    "a constant target": (csv("y\n" + "3\n" * 99), Y, "the target is constant"),
+    "identifiers of 64 bits": (
+        csv("t,id,y\n" + "".join(f"{d},{2**63 + k},{k}\n" for k, d in enumerate(DAYS))),
+        Y,
+        OK,
+    ),
+    "three date formats in one column": (
+        rows(row_7="06.01.2024,5", row_8="01/07/2024,6"),
+        Asked(target=("y",), time="t"),
+        "row 7, column 't'",
+    ),
+    "days and months that cannot be told apart": (
+        csv("t,y\n" + "".join(f"0{k % 9 + 1}/0{k % 9 + 1}/2024,{k}\n" for k in range(9))),
+        Asked(target=("y",), time="t"),
+        "column 't'",
+    ),
+    "a date that is none": (
+        rows(row_7="2024-02-31,5"),
+        Asked(("y",), time="t"),
+        "row 7, column 't'",
+    ),
+    "a leap second": (
+        csv("t,y\n2016-12-31 23:59:59,1\n2016-12-31 23:59:60,2\n2017-01-01 00:00:00,3\n"),
+        T,  # it is the second after, as for most clocks
+        "row 4, column 't': the time of row 3 again",
+    ),
+    "the hour that summer time has twice": (
+        csv(
+            "t,y\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n2024-10-27 03:00,4\n"
+        ),
+        Asked(("y",), time="t"),
+        "row 4, column 't': the time of row 3 again",
+    ),
+    "a time that goes back": (
+        rows(row_7="2024-01-01,5"),
+        Asked(("y",), time="t"),
+        "time goes back",
+    ),
+    "times of no step": (
+        csv("t,y\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n2024-01-01 02:30,3\n"),
+        Y,
+        "irregular times: .*--resample .* or --gaps",
+    ),
+    "too few rows": (csv("y\n1\n2\n3\n"), Y, "too short for context"),
+    "a group's row without a group": (csv("g,y\na,1\n,2\n"), Asked(("y",), group="g"), "row 3"),
+    "a gzip that is cut": (csv(gzip.compress(ROWS.encode())[:-9], "x.csv.gz"), Y, "cut or damaged"),
+    "a gzip that unpacks without end": (
+        csv(gzip.compress(b"y\n" + b"1\n" * 40_000_000), "x.csv.gz"),
+        Y,
+        "unpack to more than",
+    ),
+    "a Parquet file that ends its reader": (damaged_parquet, Y, "this Parquet file cannot be read"),
+    "a Parquet file that is cut": (csv(b"PAR1" + bytes(50), "x.parquet"), Y, "cannot be read"),
+    "dates beyond all calendars": (
+        parquet(t=pl.Series([2**62 + k for k in range(80)]).cast(pl.Datetime("ms")), y=range(80)),
+        Y,
+        "row 1, column 't': a date beyond the years 1000 to 9999",
+    ),
+    "lists where words belong": (
+        parquet(g=[[1]] * 80, y=range(80)),
+        Asked(("y",), group="g"),
+        "column 'g': List.*, not words",
+    ),
+    "a column in two parts": (csv("t,y\n1,2\n"), Asked(label="t", time="t"), "'t' plays two parts"),
+    # labels
+    "one class alone": (classes("a"), GROUPS, "one class alone: a"),
+    "a class absent from training": (
+        csv(
+            "g,x,y,p\n"
+            + "".join(f"{k},1,{'ab'[k > 7]},{'train' if k < 8 else 'test'}\n" for k in range(10))
+        ),
+        Asked(label="y", group="g", time="none", part="p"),
+        "class b is in the test part and not in the training part",
+    ),
+    "labels that are all missing": (classes(""), GROUPS, "(one class alone|no answer is known)"),
+    "too few sequences": (classes("a", "b", per=1), GROUPS, "leave none for"),
+    # archives
+    "a .ts file without data": (csv("@problemName x\n", "x.ts"), Asked(), "no line @data"),
+    "a sequence with a dimension too few": (
+        csv("@classLabel true a b\n@data\n1,2:3,4:a\n1,2:b\n", "x.ts"),
+        Asked(),
+        "line 4: 1 dimensions where the first sequence has 2",
+    ),
+    "Python objects in an .npz": (npz(x=np.array([{}], dtype=object)), Asked(), "Python objects"),
+    "lengths that overflow": (
+        npz(x=np.ones((4, 1)), lengths=np.array([2**63 - 1, 2**63 - 1, 6]), y=[0, 1, 2]),
+        Asked(),
+        "array lengths",
+    ),
+    # text
+    "text in Latin 1": (
+        texts(a=b"sch\xf6n\n" * 99),
+        Asked(),
+        "a.txt, line 1: byte 0xf6 is not UTF",
+    ),
+    "zero bytes in a text": (texts(a=b"ab\0c"), Asked(), "line 1: a zero byte: no text"),
+    "empty documents": (texts(a="", b="word " * 400), Asked(), OK),
+    "nothing but empty documents": (texts(a="", b=" \n"), Asked(), "no letter in it"),
+    "a text too short": (texts(a="word"), Asked(), "too few to learn from"),
+    "a text in no folder of a class": (
+        texts(a__x="x", y="y"),
+        Asked(label="folder"),
+        "y.txt: in no folder of a class",
+    ),
+    "a link that leads to itself": (linked, Asked(), "loop.txt: cannot be read"),
+    "an empty folder": (lambda folder: folder, Asked(), "no file that is known"),
+    "no such path": (lambda folder: folder / "nothing.csv", Y, "no such file"),
+    "a name that no file can have": (lambda folder: folder / ("x" * 300), Y, "(no path|no such)"),
+    # recordings
+    "a recording cut": (sound(cut=900), Asked(), "a/x.wav: the recording is cut"),
+    "a recording that is none": (sound(cut=3), Asked(), "no recording that can be read"),
+    "a recording without a sample": (sound(np.zeros(0)), Asked(), "(without samples|is cut)"),
+    "a recording of one sample": (sound(np.zeros(1)), Asked(), OK),
+    "a recording of hours": (
+        sound(np.zeros(1000 * 7300), 1000, subtype="PCM_U8"),
+        Asked(),
+        "2.0 hours long",
+    ),
+    "recordings of mixed rates": (sound(rate=44100), Asked(), OK),
+    "recordings of mixed channels": (sound(np.zeros((800, 2))), Asked(), OK),
+    "the same, all channels asked": (
+        sound(np.zeros((800, 2))),
+        Asked(channels="all"),
+        "2 channels where|1 channels where",
+    ),
+    "samples that are no numbers": (
+        sound(np.full(800, np.nan), subtype="FLOAT"),
+        Asked(),
+        "second 0.000: a sample that is no number",
+    ),
+    "samples far beyond full scale": (
+        sound(np.full(800, 1e20), subtype="FLOAT"),
+        Asked(),
+        "scale it to -1 to 1",
+    ),
+    "a rate of a few hertz": (sound(np.zeros(99), 10), Asked(), "10 Hz; give a recording of 1,000"),
+    # options
+    "an option that means nothing here": (rows(), Asked(label="y", horizon=3), "--horizon: means"),
+    "steps without end": (rows(), Asked(("y",), context=10**12), "1,000,000 steps are the most"),
+    "a seed below 0": (rows(), Asked(("y",), seed=-1), "--seed: -1"),
+    "more folds than rows": (rows(), Asked(("y",), folds=10**6), "--folds: 1000000"),
+    "parts that make no whole": (rows(), Asked(("y",), split="70/70/70"), "three parts of 100"),
+}
+
+
+def outcome(name, folder):
+    """What a case gets: "" where it is read, else the message without its folder."""
+    make, asked, _ = CASES[name]
+    path = make(folder)
+    try:
+        open_problem(path, asked)
+    except InputError as error:
+        return str(error).replace(f"{folder}/", "").replace(str(folder), "FOLDER")
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def no_store(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "store"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_gets_one_line_that_names_the_place(name, tmp_path):
+    if "sound" in CASES[name][0].__qualname__:
+        pytest.importorskip("soundfile")
+    told, expected = outcome(name, tmp_path), CASES[name][2]
+    assert "\n" not in told
+    if expected is OK:
+        assert told == ""
+    else:
+        assert told, "it was read"
+        assert re.search(expected, told), told
+
+
+def test_the_table_in_the_documentation_is_of_these_cases():
+    docs = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    assert len(CASES) >= 40
+    listed = [line.split(" | ")[0].removeprefix("| ") for line in docs.splitlines()]
+    assert [name for name in CASES if name not in listed] == []
+
+
+if __name__ == "__main__":
+    sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+    print("| what is wrong | what it gets |\n|---|---|")
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as scratch:
+            said = outcome(case, Path(scratch)).replace("|", "\\|")
+        print(f"| {case} | {said[:150] or 'it is read'}{' ...' if len(said) > 150 else ''} |")
