@@ -31,14 +31,14 @@ TS = "# x\n@problemName x\n@univariate false\n@classLabel true 1 2\n@data\n" + "
     f"{k},2,{k % 3}:1,?,3:{1 + k % 2}\n" for k in range(12)
 )
 CSV = "g,t,x,y\n" + "".join(
-    f"{k // 5},2024-01-{1 + k % 5:02},{k}.5,{'ab'[k // 5 % 2]}\n" for k in range(100)
+    f"{k // 25},2024-01-{1 + k % 25:02},{k}.5,{'ab'[k // 25 % 2]}\n" for k in range(500)
 )
 
 
 def _npz():
     buffer = io.BytesIO()
-    x, lengths = np.arange(60.0).reshape(30, 2), np.full(10, 3)
-    np.savez(buffer, x=x, lengths=lengths, y=np.arange(10) % 2)
+    x, lengths = np.arange(240.0).reshape(120, 2), np.full(40, 3)
+    np.savez(buffer, x=x, lengths=lengths, y=np.arange(40) % 2)
     return buffer.getvalue()
 
 

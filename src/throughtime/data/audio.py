@@ -99,7 +99,9 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
         if isinstance(error, InputError):
             raise
         raise InputError(
-            where, f"no recording that can be read ({str(error)[:80]})", "get the whole file"
+            where,
+            f"no recording that can be read ({getattr(error, 'error_string', error)})"[:120],
+            "get the whole file",
         ) from None
     if not len(samples):
         raise InputError(where, "a recording without samples", "remove it, or get the whole file")

@@ -117,12 +117,14 @@ def survive(reader: str, files: Sequence[Path], kind: str) -> None:
         [sys.executable, "-c", _TRIAL, reader, *map(str, files)],
         capture_output=True,
         text=True,
+        env={**os.environ, "RUST_BACKTRACE": "0"},
         check=False,
     )
     if done.returncode:
         at = (done.stdout.split("\n")[:-1] or [str(files[0])])[-1]
-        said = [line for line in done.stderr.splitlines() if "rror" in line or "alloc" in line]
-        why = (said or ["it ends the reader"])[-1][:100]
+        lines = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")]
+        said = [line for line in lines if "Error: " in line or "allocation of" in line]
+        why = (said or ["it ends its reader"])[-1].removeprefix("polars.exceptions.")[:100]
         raise InputError(at, f"this {kind} file cannot be read ({why})", "write it again")
 
 

@@ -1,0 +1,93 @@
+"""The input path beside the step it feeds: ragged sequences, windows and text, B = 32, H = 32.
+
+    python benchmarks/batches.py
+
+Each task's batches are drawn alone, then trained on by a GRU, in turns; printed are medians of so
+many epochs with their spread, and what the input path takes of a step. Verified first: all batches
+together are every sequence once. The last line is JSON.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from throughtime.comparing.contests import contest_of
+from throughtime.data.opening import Asked, open_problem
+from throughtime.training.loop import TrainingSettings, train
+
+BATCH, HIDDEN, REPEATS = 32, 32, 7
+
+
+def ragged(folder):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(20, 200, 2000)
+    x = rng.normal(size=(lengths.sum(), 16)).astype(np.float32)
+    np.savez(folder / "x.npz", x=x, lengths=lengths, y=np.arange(2000) % 4)
+    return folder / "x.npz", Asked()
+
+
+def windows(folder):
+    values = np.cumsum(np.random.default_rng(0).normal(size=6000)).round(4)
+    (folder / "x.csv").write_text("y\n" + "\n".join(map(str, values)) + "\n")
+    return folder / "x.csv", Asked(("y",), context=100)
+
+
+def text(folder):
+    letters = np.random.default_rng(0).choice(list("abcdefgh "), 200_000)
+    (folder / "x.txt").write_text("".join(letters))
+    return folder / "x.txt", Asked(context=100)
+
+
+def gru(contest):
+    """A GRU of 32 units."""
+    low, high = 1, 10**6
+    while high - low > 1:
+        middle = (low + high) // 2
+        config = contest.config("gru", contest.normalizations[0], middle)
+        low, high = (low, middle) if config.hidden_size >= HIDDEN else (middle, high)
+    config = contest.config("gru", contest.normalizations[0], high)
+    assert config.hidden_size == HIDDEN
+    torch.manual_seed(0)
+    return contest.build(config)
+
+
+def timed(make):
+    contest = contest_of(open_problem(*make))
+    model = gru(contest)
+    alone, whole = [], []
+    for _ in range(REPEATS):
+        task = contest.task(model, BATCH, 0)
+        began = time.perf_counter()
+        batches = list(task.batches())
+        alone.append((time.perf_counter() - began) / len(batches))
+        if hasattr(task, "buckets"):
+            assert sum(b.weight for b in batches) == len(task.index)
+        record = train(contest.task(model, BATCH, 0), TrainingSettings(epochs=1)).record
+        whole.append(record.epochs[0].seconds / record.steps)
+    return alone, whole
+
+
+def spread(values):
+    low, middle, high = (1e6 * v for v in (min(values), statistics.median(values), max(values)))
+    return f"{middle:7.0f} ({low:.0f} to {high:.0f})"
+
+
+def main():
+    results = {}
+    print(f"{'us a step':20} {'input alone':26} {'training':26} share")
+    for make in (ragged, windows, text):
+        with tempfile.TemporaryDirectory() as scratch:
+            alone, whole = timed(make(Path(scratch)))
+        share = statistics.median(alone) / statistics.median(whole)
+        results[make.__name__] = share
+        print(f"{make.__name__:20} {spread(alone):26} {spread(whole):26} {100 * share:.1f} %")
+    print(json.dumps({"batch": BATCH, "hidden": HIDDEN, "share": results}))
+
+
+if __name__ == "__main__":
+    main()
