@@ -29,7 +29,8 @@ SETS = {
         "none known for this test set",
     ),
     "tiny-shakespeare": (
-        "--network gru --parameters 400000 --epochs 12 --split 85/5/10 --context 128",
+        "--network gru --parameters 400000 --epochs 25 --split 85/5/10 --context 100 "
+        "--batch-size 32 --schedule cosine --patience 25",
         "2.12 bits (1.4697 nats, a transformer of 10.65 million parameters, nanoGPT's README)",
     ),
     "jsb-chorales": (

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,15 @@ import pytest
 
 from helpers import throughtime
 
-COMMANDS = ["compare", "fit", "predict", "inspect", "report", "info"]
+COMMANDS = ["compare", "fit", "predict", "sample", "inspect", "report", "info"]
+COMMANDS += ["data list", "data get"]
 
 
 def test_help_names_every_command_and_loads_nothing_heavy():
     text = throughtime("--help").stdout
     for command in COMMANDS:
-        assert f"  {command} " in text
-        page = throughtime(command, "--help").stdout
+        assert f"  {command.split()[0]} " in text
+        page = throughtime(*command.split(), "--help").stdout
         assert "Example: throughtime " + command in page
         for option in ("--json", "--quiet", "--seed"):
             assert option in page
@@ -319,3 +321,87 @@ def test_fit_says_what_it_skipped(tmp_path):
     )
     assert "steps were not taken:" in done.stderr
     assert "not finite" in done.stderr
+
+
+def test_a_text_is_learned_gone_on_with_and_measured(tmp_path):
+    (tmp_path / "x.txt").write_text("abc def " * 600)
+    model = tmp_path / "model"
+    done = throughtime(
+        *("fit", tmp_path / "x.txt", "--network", "gru", "--parameters", 600, "--epochs", 8),
+        *(
+            "--learning-rate",
+            0.02,
+            "--context",
+            16,
+            "-o",
+            model,
+            "--metric",
+            "perplexity",
+            "--json",
+        ),
+    )
+    told = json.loads(done.stdout)
+    assert told["unit"] == "bits per character" and told["test_error"] < 0.5
+    said = throughtime("sample", model, "--prompt", "abc", "--temperature", 0, "--length", 9)
+    assert said.stdout == "abc def abc \n"
+    quiet = throughtime("sample", model, "--prompt", "abc", "--temperature", 0, "--length", 4, "-q")
+    assert quiet.stdout == " def\n"
+    machine = throughtime("sample", model, "--prompt", "a", "--length", 5, "--seed", 3, "--json")
+    again = throughtime("sample", model, "--prompt", "a", "--length", 5, "--seed", 3, "--top-k", 9)
+    assert "a" + json.loads(machine.stdout)["text"] + "\n" == again.stdout
+    costs = throughtime("predict", model, tmp_path / "x.txt", "-o", tmp_path / "out.csv")
+    assert "bits" in costs.stderr and len(pl.read_csv(tmp_path / "out.csv")) == 4799
+    no = throughtime("inspect", model, tmp_path / "x.txt", code=2)
+    assert "a model of sequences" in no.stderr
+
+
+def test_sequences_are_learned_compared_and_answered(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 6, 1))
+    np.savez(tmp_path / "x.npz", x=x, y=(x[:, 0, 0] > 0).astype(int))
+    run = tmp_path / "run"
+    done = throughtime(
+        *("compare", tmp_path / "x.npz", "--networks", "dense,gru", "--parameters", 300),
+        *("--epochs", 15, "--seeds", 1, "--context", 2, "--out", run, "--jobs", 1),
+    )
+    assert "share of wrong answers, label" in done.stdout and "most frequent class" in done.stdout
+    assert (run / "report.html").read_text().count("share of wrong answers")
+    rows = json.loads(throughtime("predict", run / "model", tmp_path / "x.npz", "--json").stdout)
+    assert [r["sequence"] for r in rows] == [str(k + 1) for k in range(120)]
+    refused = throughtime("fit", tmp_path / "x.npz", "--horizon", 3, "-o", tmp_path / "m", code=2)
+    assert "--horizon: means nothing for an archive of sequences" in refused.stderr
+    wrong = throughtime("fit", tmp_path / "x.npz", "--metric", "mae", "-o", tmp_path / "m", code=2)
+    assert "--metric: 'mae'; take one of cross-entropy, error" in wrong.stderr
+
+
+def test_a_killed_training_of_sequences_goes_on_to_the_bit(tmp_path):
+    """The same order of buckets, the same weights: paused after some steps, against in one go."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 30, 400)
+    x = rng.normal(size=(lengths.sum(), 2))
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(400) % 3, lengths=lengths)
+    arguments = ["fit", tmp_path / "x.npz", "--parameters", 300, "--epochs", 40, "--patience", 40]
+    arguments += ["--batch-size", 4, "--checkpoint", "0.05s"]
+    whole, paused = tmp_path / "whole", tmp_path / "paused"
+    throughtime(*arguments, "-o", whole)
+    command = [sys.executable, "-m", "throughtime", *map(str, [*arguments, "-o", paused, "-q"])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    folder = paused.with_name("paused.training")
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("checkpoint-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not paused.exists(), "it was done before it could be killed"
+    throughtime(*arguments, "-o", paused)
+    for name in ("model.safetensors", "config.json"):
+        assert (paused / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_data_sets_are_listed_and_pointed_at(tmp_path):
+    listed = json.loads(throughtime("data", "list", "--json").stdout)
+    assert {"japanese-vowels", "tiny-shakespeare"} <= {d["name"] for d in listed}
+    assert "CC BY-SA 4.0" in throughtime("data", "list").stdout
+    no = throughtime("data", "get", "lynx", "--from", tmp_path, "-o", tmp_path / "o", code=2)
+    assert "no Lynx.csv in it" in no.stderr
+    assert "did you mean 'lynx'" in throughtime("data", "get", "lynxx", code=2).stderr

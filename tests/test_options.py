@@ -1,9 +1,14 @@
 """How the text of options is read."""
 
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
+from throughtime.data.opening import Asked
 from throughtime.errors import InputError
-from throughtime.options import checked, seconds
+from throughtime.options import Data, Seed, asking, checked, seconds
 
 
 @pytest.mark.parametrize(
@@ -31,3 +36,23 @@ def test_what_a_name_should_be_is_told_with_its_option():
     with pytest.raises(InputError, match="--clip: there are this and that; see throughtime fit"):
         checked("--clip", build)
     checked("--clip", dict)
+
+
+def test_a_command_that_asks_of_data_has_its_options():
+    told = {}
+
+    @asking
+    def learn(data: Data, asked: object, out: str = "here", seed: Seed = 0) -> None:
+        """Learn."""
+        told.update(data=data, asked=asked, out=out)
+
+    names = list(inspect.signature(learn).parameters)
+    assert names[0] == "data" and names[-2:] == ["out", "seed"] and "asked" not in names
+    assert {f.name for f in fields(Asked)} - {"seed", "folds"} <= set(names)
+    usual = {n: p.default for n, p in inspect.signature(learn).parameters.items() if n != "data"}
+    learn(data=Path("x.csv"), **usual | {"target": 'a,"b, c"', "inputs": "none", "seed": 3})
+    assert told["asked"] == Asked(target=("a", "b, c"), inputs=(), seed=3)
+    learn(data=Path("x.csv"), **usual)
+    assert told["asked"] == Asked()
+    with pytest.raises(InputError, match="--target: names no column"):
+        learn(data=Path("x.csv"), **usual | {"target": " , "})
