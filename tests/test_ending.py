@@ -33,7 +33,7 @@ MISTAKES = {
     "no data": (["compare"], "Missing argument 'DATA'"),
     "no such option": (["compare", "x.csv", "--horizn", "3"], "No such option"),
     "no number": (["compare", "x.csv", "--horizon", "abc"], "Invalid value for '--horizon'"),
-    "huge context": (["compare", "{co2}", "--missing", "drop", "--context", "9" * 25], "too short"),
+    "huge context": (["compare", "{co2}", "--missing", "drop", "--context", "999999"], "too short"),
     "precious folder": (["fit", "{co2}", "-o", "{mine}"], "holds other files"),
     "no place": (
         ["predict", "{model}", "{co2}", "-o", "{co2}/x.csv"],

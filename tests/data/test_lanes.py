@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.data.lanes import Streams
+from throughtime.data.lanes import CodeStreams, Streams
 
 
 def numbered(*lengths):
@@ -61,3 +61,20 @@ def test_what_is_given_is_not_what_is_handed_out():
 def test_what_cannot_be_is_told(documents, options, told):
     with pytest.raises(ValueError, match=told):
         Streams(documents, **options)
+
+
+def test_codes_in_memory_lie_in_the_same_lanes():
+    documents = [np.arange(a, b, dtype=np.int32) for a, b in ((0, 9), (9, 12), (12, 30))]
+    for of in (None, [1, 2]):
+        by_parts = Streams([d[:, None] for d in documents], lanes=3, of=of)
+        flat = CodeStreams(documents, lanes=3, of=of)
+        assert (flat.length, flat.left_out, flat.lanes) == (
+            by_parts.length,
+            by_parts.left_out,
+            by_parts.lanes,
+        )
+        for begin, end in ((0, 4), (4, 9)):
+            pieces = flat.piece(begin, end), by_parts.piece(begin, end)
+            assert all(torch.equal(a, b) for a, b in zip(*pieces, strict=True))
+    with pytest.raises(ValueError, match="27 steps are too few for 28 lanes"):
+        CodeStreams(documents, lanes=28)

@@ -212,10 +212,10 @@ def _answers(read: Read, asked: str) -> tuple[Answers, str]:
         return answers, "each is 0 or 1" if answers.binary else "they are not whole"
     if read.words is None:
         raise InputError(read.where, "no answers to learn from", "give labels (see --label)")
-    if read.source == "archive" and asked == "auto":
-        asked = "classes"
-    numbers = _as_numbers(read.words)
     understood = "as asked"
+    if read.source in ("archive", "audio") and asked == "auto":
+        asked, understood = "classes", "as the file has them"
+    numbers = _as_numbers(read.words)
     if asked == "auto":
         values = {v for v in numbers if not np.isnan(v)} if numbers is not None else set[float]()
         whole = all(float(v).is_integer() for v in values)

@@ -86,5 +86,37 @@ class Streams:
             count -= taken
 
 
+class CodeStreams:
+    """Documents of codes [T_i], held in memory, in lanes: a piece is a slice.
+
+    >>> streams = CodeStreams([alphabet.encode(text)], lanes=64)
+
+    As `Streams`: the target is the next step's code, a document's last step has none.
+    """
+
+    def __init__(
+        self, documents: Sequence[np.ndarray], *, lanes: int, of: Sequence[int] | None = None
+    ) -> None:
+        given = torch.from_numpy(np.concatenate([d[:-1] for d in documents]))
+        wanted = torch.from_numpy(np.concatenate([d[1:] for d in documents]))
+        begins = np.cumsum([0, *(len(d) - 1 for d in documents[:-1])])
+        reset = torch.zeros(len(given), dtype=torch.bool)
+        reset[torch.from_numpy(begins[begins < len(given)])] = True
+        self.length = len(given) // lanes  # T: steps of a lane
+        self.left_out = len(given) - self.length * lanes
+        self.lanes = list(range(lanes)) if of is None else list(of)
+        if not self.length:
+            raise ValueError(f"{len(given)} steps are too few for {lanes} lanes")
+        self._flat = [
+            flat[: lanes * self.length].view(lanes, self.length)[self.lanes]
+            for flat in (given, wanted, reset)
+        ]
+
+    def piece(self, begin: int, end: int) -> Piece:
+        """Steps begin to end (not with it) of every lane: codes [T,B,1]."""
+        given, wanted, reset = (flat[:, begin:end].T for flat in self._flat)
+        return Piece(given.unsqueeze(-1), wanted.unsqueeze(-1), reset)
+
+
 def _copied(rows: Any) -> Tensor:
     return rows.clone() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))

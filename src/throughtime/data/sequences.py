@@ -66,9 +66,8 @@ class Sequences:
 
 def _taken(values: Tensor, rows: Tensor, inside: Tensor, fill: float) -> Tensor:
     found = values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])
-    if not inside.all():
-        found[~inside] = fill
-    return found
+    outside = (~inside).view(*inside.shape, *[1] * (found.ndim - 2))
+    return found.masked_fill_(outside, fill)
 
 
 @dataclass(frozen=True)

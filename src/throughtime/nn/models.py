@@ -234,14 +234,14 @@ class Network(Forecaster):
         return (forecast - scaled_target).square().mean()
 
 
-def _perceptron(inputs: int, config: ModelConfig) -> nn.Sequential:
-    width = config.hidden_size
+def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    """Two layers of so many units, and a linear one."""
     return nn.Sequential(
         nn.Linear(inputs, width),
         nn.ReLU(),
         nn.Linear(width, width),
         nn.ReLU(),
-        nn.Linear(width, config.horizon * config.targets),
+        nn.Linear(width, outputs),
     )
 
 
@@ -254,7 +254,9 @@ class Dense(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.body = _perceptron(self.width + self.ahead, config)
+        self.body = perceptron(
+            self.width + self.ahead, config.hidden_size, config.horizon * config.targets
+        )
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         now = self.past(window)[:, -1:, : self.config.numbers]
@@ -275,7 +277,11 @@ class WindowDense(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.body = _perceptron(config.context * self.width + self.ahead, config)
+        self.body = perceptron(
+            config.context * self.width + self.ahead,
+            config.hidden_size,
+            config.horizon * config.targets,
+        )
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
         return self.body(_beside(seen.flatten(1), ahead))

@@ -16,7 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.layers import GRU, LSTM, RNN
-from throughtime.nn.models import NETWORKS, elements_of_matrices, embedding_width
+from throughtime.nn.models import (
+    NETWORKS,
+    elements_of_matrices,
+    embedding_width,
+    perceptron,
+)
 
 CONSTANTS = ("majority", "average", "unigram")  # one answer for all, taken from the training part
 TABLES = ("bigram",)  # the next token by the present one
@@ -88,7 +93,6 @@ class SequenceNetwork(nn.Module, ABC):
             self.answer_center.copy_(answers.double().mean(dim=0))
             self.answer_spread.copy_(_no_zero(answers.double().std(dim=0, correction=0)))
 
-    @abstractmethod
     def forward(
         self,
         x: Tensor,
@@ -98,6 +102,13 @@ class SequenceNetwork(nn.Module, ABC):
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Outputs [T,B,O] in the network's own scale, and the state after the last step."""
+        return self.through(x, state, lengths, reset)
+
+    @abstractmethod
+    def through(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        """What `forward` gives."""
 
     def scaled_answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Outputs where the answer is asked: [T,B,O], or [B,O] at each last step."""
@@ -162,13 +173,8 @@ class Constant(SequenceNetwork):
         if self.config.binary:
             self.value.copy_(((targets.sum(dim=0) + 1) / (len(targets) + 2)).logit())
 
-    def forward(
-        self,
-        x: Tensor,
-        state: Any = None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
+    def through(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
         return self.value.expand(*x.shape[:2], -1), None
 
@@ -188,13 +194,8 @@ class Bigram(SequenceNetwork):
         counts = torch.bincount(pairs, minlength=self.table.numel()).view_as(self.table) + 1.0
         self.table.copy_((counts / counts.sum(dim=1, keepdim=True)).log())
 
-    def forward(
-        self,
-        x: Tensor,
-        state: Any = None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
+    def through(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
         return self.table[x[..., 0].long()], None
 
@@ -224,31 +225,15 @@ class Embedded(SequenceNetwork):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
-def _perceptron(inputs: int, config: SequenceConfig) -> nn.Sequential:
-    width = config.hidden_size
-    return nn.Sequential(
-        nn.Linear(inputs, width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.ReLU(),
-        nn.Linear(width, config.outputs),
-    )
-
-
 class StepDense(Embedded):
     """Sees each step alone."""
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
-        self.body = _perceptron(self.width, config)
+        self.body = perceptron(self.width, config.hidden_size, config.outputs)
 
-    def forward(
-        self,
-        x: Tensor,
-        state: Any = None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
+    def through(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
         return self.body(self.embed(x)), None
 
@@ -262,15 +247,10 @@ class StepWindowDense(Embedded):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
-        self.body = _perceptron(config.context * self.width, config)
+        self.body = perceptron(config.context * self.width, config.hidden_size, config.outputs)
 
-    def forward(
-        self,
-        x: Tensor,
-        state: Any = None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
+    def through(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
         seen, back = self.embed(x), self.config.context - 1
         steps, batch, width = seen.shape
@@ -297,13 +277,8 @@ class StepRecurrent(Embedded):
         self.body = _LAYERS[config.kind](self.width, config.hidden_size, config.num_layers)
         self.head = nn.Linear(config.hidden_size, config.outputs)
 
-    def forward(
-        self,
-        x: Tensor,
-        state: Any = None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
+    def through(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
         hidden, after = self.body(self.embed(x), state, lengths=lengths, reset=reset)
         return self.head(hidden), after

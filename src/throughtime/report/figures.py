@@ -147,8 +147,16 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
                 showlegend=False,
                 hovertemplate=f"{NAMES[kind]}, seed {trial.seed}: kept epoch %{{x}}<extra></extra>",
             )
-    axes(figure, "epoch", f"validation error ({record.unit})")
+    axes(figure, "epoch", f"validation {_decides(record)}")
     return figure
+
+
+def _decides(record: ComparisonRecord) -> str:
+    """What the best epoch was told by, in words."""
+    if record.data.kind == "forecasting":
+        return f"error ({record.unit})"
+    first = next((e for t in record.trials if t.training for e in t.training.epochs), None)
+    return next(iter(first.measures), "error") if first is not None else "error"
 
 
 def context_curves(record: ComparisonRecord) -> go.Figure:
@@ -273,5 +281,5 @@ def _trials(record: ComparisonRecord, kind: str) -> list[TrialRecord]:
 
 def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """The trial with the lowest validation error, if one finished."""
-    done = [t for t in trials if t.validation_error is not None and t.forecast]
+    done = [t for t in trials if t.validation_error is not None]
     return min(done, key=lambda t: t.validation_error or 0.0, default=None)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.buckets import Buckets, answered, prefetched
+from throughtime.data.buckets import Buckets, answered
 from throughtime.data.sequences import Answers, SequenceProblem
 from throughtime.nn.sequence_models import SequenceNetwork
 from throughtime.training.processes import Team
@@ -53,7 +53,9 @@ class Labelling(Task):
         self.steps = len(self.buckets)
 
     def batches(self) -> Iterator[Batch]:
-        for _, batch in prefetched(self._batch, self.buckets.rest()):
+        # not by another thread: torch's threads would be there twice (docs/data.md)
+        for drawn in self.buckets.rest():
+            batch = self._batch(drawn)
             self.buckets.took()
             yield batch
         self.buckets.end()

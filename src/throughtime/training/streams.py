@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.lanes import Piece, Streams
+from throughtime.data.lanes import CodeStreams, Piece, Streams
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task
 
@@ -38,8 +38,8 @@ class TruncatedBPTT(Task):
     def __init__(
         self,
         model: nn.Module,
-        training: Streams,
-        validation: Streams,
+        training: Streams | CodeStreams,
+        validation: Streams | CodeStreams,
         criterion: Criterion,
         *,
         k1: int,

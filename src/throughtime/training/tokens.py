@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.lanes import Streams
+from throughtime.data.lanes import CodeStreams
 from throughtime.data.text import TextProblem
 from throughtime.nn.sequence_models import SequenceNetwork
 from throughtime.training.processes import Team
@@ -56,12 +56,12 @@ class NextToken(TruncatedBPTT):
         return {self.decided_by: measures[self.decided_by], **measures}
 
 
-def lanes_of(documents: Sequence[np.ndarray], lanes: int, steps: int, team: Team) -> Streams:
+def lanes_of(documents: Sequence[np.ndarray], lanes: int, steps: int, team: Team) -> CodeStreams:
     """Documents in at most so many lanes, each of which is a few pieces long."""
     total = sum(len(d) - 1 for d in documents)
     most = max(team.size, min(lanes, total // (2 * steps)))
     own = team.share(torch.arange(most)).tolist()
-    return Streams([d[:, None] for d in documents], lanes=most, of=own)
+    return CodeStreams(documents, lanes=most, of=own)
 
 
 def token_loss(output: Tensor, target: Tensor) -> Tensor:
