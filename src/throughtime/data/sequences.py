@@ -43,31 +43,30 @@ class Sequences:
         return self.names[index] if self.names else str(index + 1)
 
     def padded(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Some sequences side by side: [T,B,C], lengths [B]; zeros behind the last step."""
-        rows, inside, lengths = self._rows(index)
-        return _taken(self.values, rows, inside, 0), lengths
+        """Some sequences side by side: [T,B,C], lengths [B]; behind its end each stands still."""
+        lengths = self.lengths[index]
+        rows = self._rows(index, lengths)
+        found = self.values.index_select(0, rows.flatten())
+        return found.view(*rows.shape, -1), lengths
 
     def aligned(self, of_steps: Tensor, index: Tensor, fill: float) -> Tensor:
         """Other values [R,...] of the same steps: [T,B,...], `fill` behind the last."""
-        rows, inside, _ = self._rows(index)
-        return _taken(of_steps, rows, inside, fill)
+        lengths = self.lengths[index]
+        rows = self._rows(index, lengths)
+        found = of_steps.index_select(0, rows.flatten()).view(*rows.shape, *of_steps.shape[1:])
+        outside = torch.arange(len(rows)).unsqueeze(1) >= lengths
+        return found.masked_fill_(outside.view(*rows.shape, *[1] * (found.ndim - 2)), fill)
 
     def steps_of(self, index: Tensor) -> Tensor:
         """The rows of some sequences, end to end."""
-        rows, inside, _ = self._rows(index)
-        return rows.T[inside.T]
-
-    def _rows(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         lengths = self.lengths[index]
+        rows = self._rows(index, lengths)
+        return rows.T[(torch.arange(len(rows)).unsqueeze(1) < lengths).T]
+
+    def _rows(self, index: Tensor, lengths: Tensor) -> Tensor:
+        """Rows [T,B], the last of each again and again behind its end."""
         at = torch.arange(int(lengths.max()) if len(lengths) else 0).unsqueeze(1)
-        inside = at < lengths  # [T,B]
-        return torch.where(inside, self.starts[index] + at, 0), inside, lengths
-
-
-def _taken(values: Tensor, rows: Tensor, inside: Tensor, fill: float) -> Tensor:
-    found = values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])
-    outside = (~inside).view(*inside.shape, *[1] * (found.ndim - 2))
-    return found.masked_fill_(outside, fill)
+        return torch.minimum(at, lengths - 1).add_(self.starts[index])
 
 
 @dataclass(frozen=True)
