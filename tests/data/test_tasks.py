@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from throughtime.data.tasks import task_by_name
+from throughtime.data.tasks import task_by_name, task_problem
 
 
 def batch(name, length, count=4000):
@@ -63,7 +63,73 @@ def test_temporal_order_hides_two_symbols_and_asks_for_their_order():
     assert task.score(right, y) == 1.0 and task.solved(0.99) and not task.solved(0.98)
 
 
-@pytest.mark.parametrize("name", ["adding", "copy", "temporal-order"])
+def test_an_echo_comes_so_many_steps_later():
+    task, x, y = batch("echo", 7)
+    heard = x.argmax(-1)
+    assert x.shape == (14, 4000, 8) and not y[:7].any()
+    assert torch.equal(y[7:], heard[:7] + 1)
+    guess = torch.full((14, 4000, 9), -1e9)
+    guess[:7, :, 0] = 0.0  # foreseen by one who knows the step
+    guess[7:, :, 1:] = 0.0
+    assert float(task.loss(guess, y)) == pytest.approx(task.chance, rel=1e-5)
+    assert task.chance == pytest.approx(math.log(8) / 2)
+    right = torch.nn.functional.one_hot(y, 9).float()
+    assert task.score(right, y) == 1.0 and task.solved(0.99) and not task.solved(0.98)
+
+
+def test_parity_is_of_all_bits_so_far():
+    task, x, y = batch("parity", 9)
+    assert torch.equal(x[..., 0].long().cumsum(0) % 2, y)
+    # the first bit is its own parity; from then on the bit says nothing of it
+    guess = torch.zeros(9, 4000, 2)
+    guess[0] = 1e9 * torch.nn.functional.one_hot(x[0, :, 0].long(), 2)
+    assert float(task.loss(guess, y)) == pytest.approx(task.chance, rel=1e-5)
+    together = (x[1:, :, 0] == y[1:]).double().mean()
+    assert abs(float(together) - 0.5) < 0.02
+    right = torch.nn.functional.one_hot(y, 2).float()
+    assert task.score(right, y) == 1.0 and task.solved(0.99)
+
+
+def test_sines_go_on_and_chance_is_the_best_that_one_value_tells():
+    task, x, y = batch("sines", 50)
+    assert torch.equal(x[1:], y[:-1]) and float(x.abs().max()) <= 2
+    # the best of all functions of the present value: the mean of what follows in narrow bins
+    present, following = x.flatten(), y.flatten()
+    of = ((present + 2) * 100).long()
+    counts = torch.bincount(of)
+    best = torch.bincount(of, weights=following.double()) / counts
+    left = (following - best[of]).square().mean()
+    assert float(left) == pytest.approx(task.chance, rel=0.03)
+    slope = (math.sin(1) - math.sin(0.1)) / 0.9
+    assert float(task.loss(slope * x, y)) == pytest.approx(task.chance, rel=0.03)
+    assert task.solved(task.chance / 101) and not task.solved(task.chance / 99)
+    assert task.score(y, y) == 0.0
+
+
+@pytest.mark.parametrize("name", ["adding", "copy", "temporal-order", "echo", "parity", "sines"])
+def test_a_task_is_a_problem_of_three_parts(name):
+    problem = task_problem(name, 20, seed=3)
+    assert problem.chance == task_by_name(name, 20).chance
+    assert problem.record.windows == (8000, 1000, 2000)
+    together = torch.cat([problem.training, problem.validation, problem.test])
+    assert torch.equal(together, torch.arange(11_000))
+    x, lengths, wanted = problem.batch(problem.test[:3])
+    task = task_by_name(name, 20)
+    assert x.shape == (int(lengths[0]), 3, task.inputs)
+    assert problem.answers.every_step == task.every_step
+    assert bool(problem.answers.classes) == (wanted.dtype == torch.int64)
+    again, other = task_problem(name, 20, seed=3), task_problem(name, 20, seed=4)
+    assert torch.equal(problem.sequences.values, again.sequences.values)
+    assert not torch.equal(problem.sequences.values, other.sequences.values)
+
+
+def test_a_problem_lies_as_its_task_drew_it():
+    problem = task_problem("parity", 6, seed=1)
+    x, _, wanted = problem.batch(torch.arange(50))
+    assert torch.equal(x[..., 0].long().cumsum(0) % 2, wanted)
+
+
+@pytest.mark.parametrize("name", ["adding", "copy", "temporal-order", "echo", "parity", "sines"])
 def test_the_seed_decides(name):
     one, again, other = (
         task_by_name(name, 20).batch(5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
