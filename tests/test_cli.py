@@ -357,7 +357,7 @@ def test_a_text_is_learned_gone_on_with_and_measured(tmp_path):
 
 def test_sequences_are_learned_compared_and_answered(tmp_path):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(120, 6, 1))
+    x = rng.normal(size=(300, 6, 1))
     np.savez(tmp_path / "x.npz", x=x, y=(x[:, 0, 0] > 0).astype(int))
     run = tmp_path / "run"
     done = throughtime(
@@ -367,7 +367,7 @@ def test_sequences_are_learned_compared_and_answered(tmp_path):
     assert "share of wrong answers, label" in done.stdout and "most frequent class" in done.stdout
     assert (run / "report.html").read_text().count("share of wrong answers")
     rows = json.loads(throughtime("predict", run / "model", tmp_path / "x.npz", "--json").stdout)
-    assert [r["sequence"] for r in rows] == [str(k + 1) for k in range(120)]
+    assert [r["sequence"] for r in rows] == [str(k + 1) for k in range(300)]
     refused = throughtime("fit", tmp_path / "x.npz", "--horizon", 3, "-o", tmp_path / "m", code=2)
     assert "--horizon: means nothing for an archive of sequences" in refused.stderr
     wrong = throughtime("fit", tmp_path / "x.npz", "--metric", "mae", "-o", tmp_path / "m", code=2)

@@ -112,6 +112,7 @@ def test_what_does_not_fit_is_told(tmp_path):
 
 
 def letters(tmp_path, kind="gru"):
+    tmp_path.mkdir(exist_ok=True)
     (tmp_path / "x.txt").write_text("abc " * 800)
     return saved(tmp_path / "x.txt", {}, tmp_path, kind)
 
@@ -167,3 +168,19 @@ def test_what_is_left_out_leaves_the_others_their_names(tmp_path):
     model, spec, _ = saved(tmp_path / "t.csv", asked, tmp_path / "two")
     rows = use(model, spec, tmp_path / "t.csv").rows["row"].to_list()
     assert rows == [str(k) for k in range(2, 42) if k != 3]
+
+
+@pytest.mark.parametrize("kind", ["majority", "dense", "window-dense", "rnn", "lstm"])
+def test_every_kind_is_saved_and_answers(tmp_path, kind):
+    path, _, _ = ragged(tmp_path)
+    model, spec, _ = saved(path, {}, tmp_path, kind)
+    assert len(use(model, spec, path).rows) == 50
+
+
+def test_a_mean_and_a_unigram_are_saved_too(tmp_path):
+    path, x, lengths = ragged(tmp_path)
+    np.savez(path, x=x, lengths=lengths, y=np.arange(50) + 0.5)
+    model, spec, _ = saved(path, {}, tmp_path, "average")
+    assert len(set(use(model, spec, path).rows["label"].to_list())) == 1
+    model, spec, _ = letters(tmp_path / "two", "unigram")
+    assert model.config.kind == "unigram"

@@ -19,7 +19,7 @@ from torch import nn
 
 from throughtime.errors import InputError
 from throughtime.files import write_folder_whole
-from throughtime.nn.models import Forecaster, ModelConfig, build
+from throughtime.nn.models import NETWORKS, Forecaster, ModelConfig, build
 from throughtime.nn.sequence_models import (
     SequenceConfig,
     SequenceNetwork,
@@ -160,6 +160,8 @@ def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
     sizes = {name: getattr(config, name, 1) for name in ("hidden_size", "columns", "outputs")}
     sizes |= {"horizon": getattr(config, "horizon", 1), "num_layers": config.num_layers}
     sizes |= {"categories": max((*getattr(config, "categories", ()), 1))}
+    if config.kind not in NETWORKS:
+        del sizes["hidden_size"], sizes["num_layers"]  # of which a trivial answer builds nothing
     if isinstance(config, SequenceConfig) and config.kind == "window-dense":
         sizes["context"] = config.context  # as wide as its first layer
     for name, size in sizes.items():
