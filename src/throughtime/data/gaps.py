@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from throughtime.data.grid import MISSING
 from throughtime.data.reading import Choice
 from throughtime.errors import InputError
-
-MISSING = ("error", "interpolate", "drop", "mask")
 
 
 class Filled(NamedTuple):

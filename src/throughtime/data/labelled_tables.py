@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from throughtime.data.codes import codes_of, in_sequences
+from throughtime.data.codes import codes_of
 from throughtime.data.collection import Read
 from throughtime.data.further import with_static
 from throughtime.data.numbers import numbers_of, refuse_extreme, words_of
@@ -17,6 +17,7 @@ from throughtime.data.tables import (
     Columns,
     find_time,
     numeric_share,
+    rows_by_group,
 )
 from throughtime.errors import InputError, nearest
 from throughtime.specs import SequenceSpec
@@ -72,7 +73,7 @@ def read_labelled(
         raise InputError(
             source.path, f"column {twice[0]!r} plays two parts", "name it for one of them"
         )
-    order, lengths, groups = _sequences(frame, columns.group, source)
+    order, lengths, groups = rows_by_group(frame, columns.group, source)
     time, times, choice = find_time(
         frame.select(n for n in frame.columns if n not in asked),
         Columns(time=columns.time),
@@ -135,22 +136,6 @@ def read_labelled(
         choices=tuple(choices),
         step_rows=rows,
     )
-
-
-def _sequences(
-    frame: pl.DataFrame, group: str | None, source: Source
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The rows, sequence by sequence; how many each has; their names. In the file's order."""
-    if group is None:
-        return np.arange(len(frame)), np.array([len(frame)]), ()
-    if frame[group].null_count():
-        index = int(frame[group].is_null().arg_max() or 0)
-        raise InputError(
-            f"{source.path}, row {source.row(index)}, column {group!r}",
-            "a row without a group",
-            "fill it in or remove the row",
-        )
-    return in_sequences(words_of(frame[group], source).to_numpy())
 
 
 def _gaps(

@@ -358,8 +358,16 @@ def _no_numbers(frame: pl.DataFrame, rest: list[str], source: Source) -> InputEr
 
 def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tuple[str, np.ndarray]]:
     """The rows of each series, in file order."""
+    order, lengths, names = rows_by_group(frame, group, source)
+    return list(zip(names or ("",), np.split(order, np.cumsum(lengths)[:-1]), strict=True))
+
+
+def rows_by_group(
+    frame: pl.DataFrame, group: str | None, source: Source
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The rows, group by group; how many each has; their names. In the file's order."""
     if group is None:
-        return [("", np.arange(len(frame)))]
+        return np.arange(len(frame)), np.array([len(frame)]), ()
     if frame[group].null_count():
         index = int(frame[group].is_null().arg_max() or 0)
         raise InputError(
@@ -367,8 +375,7 @@ def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tupl
             "a row without a group",
             "fill it in or remove the row",
         )
-    order, lengths, names = in_sequences(words_of(frame[group], source).to_numpy())
-    return list(zip(names, np.split(order, np.cumsum(lengths)[:-1]), strict=True))
+    return in_sequences(words_of(frame[group], source).to_numpy())
 
 
 def _counted(pieces: Sequence[tuple[str, np.ndarray]], source: Source) -> np.ndarray:
