@@ -151,3 +151,28 @@ def test_no_line_is_drawn_from_one_part_to_another(tmp_path):
     problem = sequence_problem(read, missing="interpolate", context=3)
     training = problem.sequences.values[problem.sequences.steps_of(problem.training), 0]
     assert not training.any()
+
+
+@pytest.mark.parametrize(
+    ("label", "asked", "classes"),
+    [
+        (lambda k: k + 0.5, "auto", 0),  # not whole
+        (lambda k: k, "auto", 0),  # whole, of more than 50 values
+        (lambda k: k % 3, "auto", 3),
+        (lambda k: k % 3, "numbers", 0),
+        (lambda k: "ab"[k % 2], "auto", 2),
+    ],
+)
+def test_labels_are_classes_or_numbers(tmp_path, label, asked, classes):
+    rows = "".join(f"g{k},{j},{label(k)}\n" for k in range(60) for j in range(2))
+    path = table(tmp_path, "who,x,y\n" + rows)
+    columns = LabelledColumns("y", "who", "none", ("x",))
+    answers = sequence_problem(read_labelled(path, columns), answer=asked).answers
+    assert len(answers.classes) == classes
+    if not classes:
+        assert answers.values[:, 0].tolist() == [float(label(k)) for k in range(60)]
+
+
+def test_words_are_no_numbers(tmp_path):
+    with pytest.raises(InputError, match="--answer: the answers are words"):
+        sequence_problem(read(tmp_path, _many()), answer="numbers")
