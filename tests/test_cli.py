@@ -117,7 +117,9 @@ def test_fit_then_predict_for_groups(tmp_path):
     ]
     told = throughtime(*command, "--network", "lstm", "-o", model)
     assert re.search(r"Test error [\d.]+ \(load, in its own unit\)", told.stdout)
-    result = json.loads(throughtime(*command, "-o", model, "--json").stdout)
+    refused = throughtime(*command, "-o", model, code=2).stderr
+    assert "holds a model already; name a new folder, or replace it by --force" in refused
+    result = json.loads(throughtime(*command, "-o", model, "--json", "--force").stdout)
     assert result["test_error"] > 0
     rows = pl.read_csv(throughtime("predict", model, data).stdout.encode())
     assert rows.columns == ["site", "day", "step", "load"]
@@ -202,7 +204,7 @@ def test_every_choice_of_fit_is_printed_and_can_be_set(tmp_path):
     ]
     data = tmp_path / "data.csv"
     data.write_text("".join(",".join(row) + "\n" for row in cells))
-    command = ["fit", data, "-o", tmp_path / "m"]
+    command = ["fit", data, "-o", tmp_path / "m", "--force"]
     few = ["--target", "y", "--missing", "interpolate", "--epochs", "1"]
     told = choices_of(throughtime(*command, *few).stderr)
     unset = {"time step", "windows"}  # found and counted, not decided

@@ -37,7 +37,7 @@ MISTAKES = {
     "precious folder": (["fit", "{co2}", "-o", "{mine}"], "holds other files"),
     "no place": (
         ["predict", "{model}", "{co2}", "-o", "{co2}/x.csv"],
-        "co2.csv: .*; name another place",
+        "co2.csv is no folder; name another place",
     ),
     "no place for forecasts": (
         ["predict", "{model}", "{co2}", "-o", "/proc/nowhere/x.csv"],
@@ -47,7 +47,7 @@ MISTAKES = {
         ["fit", "{co2}", "--missing", "drop", "--split", "70/30", "-o", "m"],
         "--split: '70/30'; give three parts of 100, such as 70/15/15",
     ),
-    "no run": (["report", "nowhere"], "comparison.json: cannot be read"),
+    "no run": (["report", "nowhere"], "comparison.json: no such file"),
     "another run": (
         ["compare", "{co2}", "--missing", "interpolate", "--out", "{taken}"],
         "holds another comparison",

@@ -4,8 +4,8 @@ Names are loaded when they are used, so that importing the package costs nothing
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` costs time, and type checkers know the name
 if TYPE_CHECKING:
     from throughtime.insight.callbacks import Monitor, lightning_callback
     from throughtime.insight.diagnosis import diagnose

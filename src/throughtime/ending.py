@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from throughtime import __version__
-from throughtime.errors import InputError, LostWorkerError, PausedError
+from throughtime.errors import (
+    InputError,
+    LostOutputError,
+    LostWorkerError,
+    PausedError,
+    is_memory_shortage,
+)
 
 try:
     import typer
@@ -28,19 +34,16 @@ def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
     Exit code 2 for the user's mistakes, 1 for ours, 130 and 143 for Ctrl-C and SIGTERM.
     ``keeps``: what the command has done by then is of use to the next run.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names may hold what the locale cannot show
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    _open_streams()
+    os.environ["PYTHONSAFEPATH"] = "1"  # no child process imports from the current folder
     signal.signal(signal.SIGTERM, _end)
     kept = "what is done is kept, the same command goes on from there"
     interrupted = f"interrupted; {kept if keeps else 'nothing was written'}"
     try:
-        try:
-            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-        except SystemExit as ended:
-            code = ended.code
+        code = _exit_code(app)
         if code in (_INTERRUPTED, _TERMINATED):  # the first is how typer says Ctrl-C
             _stop(interrupted, code)
+        sys.stdout.flush()
         sys.exit(code or 0)
     except InputError as error:
         _stop(str(error), 2)
@@ -51,15 +54,90 @@ def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
     except LostWorkerError as error:
         _stop(str(error), 1)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
+    except LostOutputError as error:
+        _drop_output()
+        _stop(str(error), 1)
     except OSError as error:
-        name = error.filename2 or error.filename or "output"
+        name = error.filename2 or error.filename or "a file"
         _stop(f"{name}: {error.strerror or error}; name another place, or make room", 2)
     except _UsageError as error:
         _stop(f"{error.format_message()} (throughtime --help)", 2)
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # panics of libraries written in Rust are no `Exception`
+        if is_memory_shortage(error):
+            _stop("memory ran out; give less data, or a machine with more memory", 1)
         _stop(_fault(error), 1)
+
+
+def _exit_code(app: Callable[..., Any]) -> Any:
+    try:
+        return app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except SystemExit as ended:
+        return ended.code
+
+
+class _Output(io.FileIO):
+    """Standard output, which says so where it cannot be written to."""
+
+    def write(self, data: Any, /) -> int | None:
+        """Write bytes. Raises LostOutputError where they are lost."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise LostOutputError(
+                f"standard output: {error.strerror}; what was to be printed is lost"
+            ) from None
+
+
+class _Aside(io.FileIO):
+    """Standard error: notes and progress, whose loss must not end the work."""
+
+    def write(self, data: Any, /) -> int | None:
+        """Write bytes, or lose them."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _open_streams() -> None:
+    """Make the standard streams safe to write to.
+
+    They take names that the locale cannot show. A stream that the caller closed is opened on
+    nothing: else the next file opened would get its number, and be written to in its place.
+    """
+    closed = [number for number in range(3) if not _is_open(number)]
+    for number in closed:
+        os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)  # takes the lowest number
+    sys.stdout = _text(_Output(1, "wb", closefd=False))
+    sys.stderr = _text(_Aside(2, "wb", closefd=False))
+
+
+def _text(raw: io.FileIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=raw.isatty() or isinstance(raw, _Aside),
+    )
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _drop_output() -> None:
+    """What is left in the buffer goes nowhere: at exit it would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _end(_signal: int, _frame: object) -> None:
@@ -71,7 +149,7 @@ def _stop(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _fault(error: Exception) -> str:
+def _fault(error: BaseException) -> str:
     """What to report, where neither the user nor the machine is to blame."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     found = " ".join(str(error).split()) or "no further word"

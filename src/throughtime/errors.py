@@ -1,6 +1,7 @@
 """The errors that end a command, worded for the user."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -15,7 +16,7 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         where, found, next_step = self.args
-        return " ".join(f"{where}: {found}; {next_step}".split())
+        return visible(" ".join(f"{where}: {found}; {next_step}".split()))
 
 
 class PausedError(RuntimeError):
@@ -30,6 +31,48 @@ class PausedError(RuntimeError):
 
 class LostWorkerError(RuntimeError):
     """A process that worked for this one was ended from outside; the input is not at fault."""
+
+
+class LostOutputError(RuntimeError):
+    """Standard output cannot be written to, so the result was not printed."""
+
+
+@contextmanager
+def library_errors(where: str, found: str, next_step: str) -> Generator[None]:
+    """Turn whatever a library raises inside the block into an InputError with one line of it.
+
+    Includes panics of libraries written in Rust, which are no `Exception`. Shortage of memory stays
+    a MemoryError, and the project's own errors stay what they are.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+        raise InputError(where, f"{found} ({line})", next_step) from None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up; PyO3 raises it as no `Exception`."""
+    return type(error).__name__ == "PanicException"
+
+
+def is_memory_shortage(error: BaseException) -> bool:
+    """Whether memory ran out; torch raises that as a RuntimeError."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def visible(text: str) -> str:
+    """Text whose control characters are written as escapes: a terminal would obey them."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "replace").decode()
+        for c in text
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

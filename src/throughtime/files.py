@@ -1,9 +1,13 @@
 """Files written whole or not at all."""
 
+import ctypes
+import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -36,32 +40,52 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def write_folder_whole(folder: Path, files: dict[str, bytes]) -> None:
-    """Write a folder of files so that it never holds a part of them; an old one is replaced."""
+    """Write a folder of files so that it never holds a part of them; an old one is replaced.
+
+    Where the system can exchange two names (Linux), one of the two folders is there at any moment.
+    """
+    folder = folder.resolve()  # what a link points to is replaced, not the link
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _naming(folder):
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
         try:
-            temporary.chmod(0o777 & ~_umask())
+            new.chmod(0o777 & ~_umask())
             for name, content in files.items():
-                write_whole(temporary / name, content)
-            if folder.exists():
-                # a folder that is not empty cannot be renamed over: it steps aside, then goes
-                aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-                try:
-                    folder.replace(aside)
-                    try:
-                        temporary.replace(folder)
-                    except BaseException:
-                        aside.replace(folder)
-                        raise
-                finally:
-                    shutil.rmtree(aside, ignore_errors=True)
-            else:
-                temporary.replace(folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+                write_whole(new / name, content)
+            _sync_folder(new)
+            if not (folder.is_dir() and _exchange(new, folder)):
+                _replace_folder(new, folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)  # the old folder, or what could not be used
         _sync_folder(folder.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders take each other's names at once; False where that cannot be done."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_working_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+    names = (at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other))
+    return rename(*names, exchange) == 0
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    """Rename a folder to a name that another may have: that one steps aside first, then goes."""
+    if not folder.exists():
+        new.replace(folder)
+        return
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+    try:
+        folder.replace(aside)
+        try:
+            new.replace(folder)
+        except BaseException:
+            aside.replace(folder)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
@@ -82,7 +106,7 @@ def alone_in(folder: Path) -> Generator[None]:
 def _locked(folder: Path) -> int | None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    lock = _opened_lock(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -101,9 +125,33 @@ def _locked(folder: Path) -> int | None:
     return lock
 
 
+def _opened_lock(path: Path) -> int:
+    """The lock file, opened; never what a link of that name points to: it will be overwritten."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(lock).st_mode) and re.fullmatch(rb"\d{0,10}", os.read(lock, 20)):
+            os.lseek(lock, 0, os.SEEK_SET)
+            return lock
+        os.close(lock)
+    raise InputError(str(path), "is no lock of throughtime's", "move it, or name another --out")
+
+
 def is_left_over(found: Path, path: Path) -> bool:
     """Whether a file is what a killed `write_whole` of `path` left behind."""
     return found.parent == path.parent and found.name.startswith(_prefix(path))
+
+
+def cache_home() -> Path | None:
+    """Where copies are kept that may be removed at any time; None where there is no home."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(home or Path.home() / ".cache") / "throughtime"
+    except RuntimeError:  # this user has none
+        return None
 
 
 def fingerprint(data: bytes) -> str:

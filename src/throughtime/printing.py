@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from throughtime.comparing.trials import Progress as Step
+from throughtime.errors import visible
 from throughtime.runs import (
     NAMES,
     PROBLEMS,
@@ -38,14 +39,20 @@ class Reporter:
 
     def show(self, text: str) -> None:
         """Something to know before the work begins."""
-        self._aside.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._aside.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
     def result(self, table: Table, verdict: Verdict) -> None:
         """The result of a comparison."""
         self._result.print(table)
-        self._result.print(verdict.headline, style="bold", highlight=False, soft_wrap=True)
-        for reason in verdict.reasons:
-            self._result.print(f"- {reason}", highlight=False, soft_wrap=True)
+        lines = [verdict.headline, *(f"- {reason}" for reason in verdict.reasons)]
+        for number, line in enumerate(lines):
+            self._result.print(
+                visible(line),
+                style=None if number else "bold",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
     @contextmanager
     def bar(self, epochs: int) -> Generator[Callable[[Step], None]]:
@@ -83,7 +90,7 @@ class Reporter:
     @contextmanager
     def waiting(self, note: str) -> Generator[None]:
         """A sign of life during seconds that cannot be counted."""
-        with self._aside.status(note):
+        with self._aside.status(escape(visible(note))):
             yield
 
     @contextmanager
@@ -218,9 +225,8 @@ def choices_text(head: str, choices: Sequence[ChoiceRecord]) -> str:
 def comparison_table(record: ComparisonRecord) -> Table:
     """One line a candidate, best first."""
     verdict = record.verdict
-    table = Table(
-        title=escape(f"Test error: {record.unit}"), title_justify="left", box=box.SIMPLE_HEAD
-    )
+    title = escape(visible(f"Test error: {record.unit}"))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     heads = (
         "error",

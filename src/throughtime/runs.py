@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from throughtime.bounded_reads import read_regular
 from throughtime.errors import InputError
 from throughtime.files import write_whole
 from throughtime.plain import from_plain, to_json
 
 T = TypeVar("T")
 
+_MOST_RECORD = 1_000_000_000  # bytes of a record that is read
 ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
 TRIVIAL = (
     *("mean", "persistence", "seasonal", "seasonal-drift"),  # of forecasts
@@ -334,12 +336,9 @@ def write_record(path: Path, record: object) -> None:
 
 def read_record(path: Path, kind: type[T]) -> T:
     """Read a record. Raises InputError for a file that is missing, cut, or no such record."""
+    raw = read_regular(path, _MOST_RECORD)
     try:
-        return from_plain(kind, json.loads(path.read_bytes()))
-    except OSError as error:
-        raise InputError(
-            str(path), f"cannot be read ({error.strerror})", "check the path"
-        ) from None
+        return from_plain(kind, json.loads(raw))
     except (ValueError, RecursionError) as error:
         raise InputError(
             str(path), f"not a whole {kind.__name__} ({error})", "run the comparison again"

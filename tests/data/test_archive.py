@@ -128,7 +128,7 @@ def test_damaged_npz_files_get_one_line(tmp_path):
     path = tmp_path / "x.npz"
     for cut in (0, 10, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:cut])
-        with pytest.raises(InputError, match=r"x.npz: (cannot be read|damaged)"):
+        with pytest.raises(InputError, match=r"x.npz: cannot be read as .npz"):
             read_archive(path)
 
 
@@ -139,5 +139,7 @@ def test_a_header_that_lies_takes_no_memory(tmp_path):
     np.lib.format.write_array_header_1_0(header, shape)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("x.npy", header.getvalue() + bytes(80))
-    with pytest.raises(InputError, match=r"x.npz: (cannot be read|damaged)"):
+    with pytest.raises(
+        InputError, match=r"x.npz, array x: 80 bytes of an array of 8,000,000,000,000"
+    ):
         read_archive(path)

@@ -63,34 +63,34 @@ GOOD = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 def test_a_file_is_fetched_once(url, tmp_path):
-    path = fetched(url, tmp_path, GOOD)
+    path = fetched(url, tmp_path, GOOD, len(CONTENT))
     assert path.read_bytes() == CONTENT and len(Server.asked) == 1
-    assert fetched(url, tmp_path, GOOD) == path and len(Server.asked) == 1
+    assert fetched(url, tmp_path, GOOD, len(CONTENT)) == path and len(Server.asked) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
 
 
 def test_a_broken_connection_is_gone_on_from(url, tmp_path):
     Server.hang_up_after = 300_000
     with pytest.raises(InputError, match=r"cannot be fetched .* it goes on where it was") as caught:
-        fetched(url, tmp_path, GOOD)
+        fetched(url, tmp_path, GOOD, len(CONTENT))
     assert "--from" in str(caught.value)
     part = tmp_path / "file.bin.part"
     there = part.stat().st_size
     assert 0 < there <= 300_000 and not (tmp_path / "file.bin").exists()
     Server.hang_up_after = None
-    assert fetched(url, tmp_path, GOOD).read_bytes() == CONTENT
+    assert fetched(url, tmp_path, GOOD, len(CONTENT)).read_bytes() == CONTENT
     assert Server.asked[-1] == f"bytes={there}-" and not part.exists()
 
 
 def test_another_file_is_refused_and_not_kept(url, tmp_path):
     with pytest.raises(InputError, match="not the file it should be"):
-        fetched(url, tmp_path, "sha256:" + "0" * 64)
+        fetched(url, tmp_path, "sha256:" + "0" * 64, len(CONTENT))
     assert not list(tmp_path.iterdir())
 
 
 def test_no_connection_is_told(tmp_path):
     with pytest.raises(InputError, match=r"http://127.0.0.1:9/x: cannot be fetched"):
-        fetched("http://127.0.0.1:9/x", tmp_path, GOOD)
+        fetched("http://127.0.0.1:9/x", tmp_path, GOOD, 9)
 
 
 def test_every_set_says_what_people_must_know():
@@ -99,6 +99,7 @@ def test_every_set_says_what_people_must_know():
         assert found.what and found.licence and found.source and found.files
         for file in found.files:
             kind, _, mark = file.checksum.partition(":")
+            assert file.size > 0
             assert file.url.startswith("https://")
             assert len(mark) == {"sha256": 64, "md5": 32, "inside": 64}[kind]
 
@@ -166,4 +167,7 @@ def test_images_become_sequences_of_pixels(tmp_path, monkeypatch):
 
 
 def test_what_a_file_may_be_called():
-    assert File("https://a/b/input.txt", "md5:0", "other.txt").names == ("input.txt", "other.txt")
+    assert File("https://a/b/input.txt", "md5:0", 1, "other.txt").names == (
+        "input.txt",
+        "other.txt",
+    )

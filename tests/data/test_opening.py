@@ -122,7 +122,7 @@ def test_no_permission_is_told_as_the_system_says_it(place, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InputError, match=r"x.csv: cannot be read \(Permission denied\)"):
         open_problem(place / "x.csv", Asked(target=("x",)))
 

@@ -66,7 +66,7 @@ def edit_tensors(folder, change):
 BAD = {
     "no folder": (shutil.rmtree, "no model here"),
     "no config": (lambda f: (f / "config.json").unlink(), "no model here"),
-    "no tensors": (lambda f: (f / "model.safetensors").unlink(), "cannot be read"),
+    "no tensors": (lambda f: (f / "model.safetensors").unlink(), "no such file"),
     "config cut": (
         lambda f: (f / "config.json").write_bytes((f / "config.json").read_bytes()[:-20]),
         "not JSON, or cut",
@@ -166,7 +166,11 @@ def test_only_a_model_is_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("x")
     (tmp_path / "file").write_text("x")
-    for name, text in (("mine", "holds other files"), ("file", "is a file"), ("file/m", "cannot")):
+    for name, text in (
+        ("mine", "holds other files"),
+        ("file", "is a file"),
+        ("file/m", "is no folder"),
+    ):
         with pytest.raises(InputError, match=text):
             save(model_of(), tmp_path / name, SPEC, "")
     with pytest.raises(InputError, match="not a name"):

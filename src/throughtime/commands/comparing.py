@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,6 +62,7 @@ def compare(
     from throughtime.comparing.contests import contest_of
     from throughtime.comparing.trials import compare as run
     from throughtime.comparing.trials import comparison_identity
+    from throughtime.data.opening import files_of
     from throughtime.printing import (
         Reporter,
         comparison_choices,
@@ -71,6 +73,9 @@ def compare(
 
     kinds = _networks(networks)
     reporter = Reporter(quiet=quiet or as_json)
+    reads = files_of(data, asked)
+    if out is not None:
+        _check_run(out, reads)
     problem = opened(data, replace(asked, folds=folds), reporter)
     contest = contest_of(problem)
     settings = SettingsRecord(
@@ -91,10 +96,12 @@ def compare(
         reporter.show(f"  note: {note}")
     mark = comparison_identity(problem, settings)[:8]
     folder = out or Path("throughtime-runs") / f"{run_name(data)}-{mark}"
+    _check_run(folder, reads)
+    page = folder / "report.html"
     command = shlex.join(["throughtime", *sys.argv[1:]])
     with reporter.bar(epochs) as watch:
         record = run(problem, settings, folder, jobs=jobs or _cores(), command=command, watch=watch)
-    page = _write_report(record, folder / "report.html")
+    _write_report(record, page)
     if as_json:
         print(json.dumps(_summary(record, folder, page), indent=2))
         return
@@ -115,11 +122,15 @@ def report(
 
     Example: throughtime report throughtime-runs/co2-1a2b3c4d -o co2.html
     """
+    from throughtime.output_guard import check_output_file
     from throughtime.printing import Reporter, comparison_table
     from throughtime.runs import ComparisonRecord, read_record
 
-    record = read_record(run / "comparison.json", ComparisonRecord)
-    page = _write_report(record, out or run / "report.html")
+    page = out or run / "report.html"
+    kept = run / "comparison.json"
+    check_output_file("--out", page, [kept], owned=run / "report.html")
+    record = read_record(kept, ComparisonRecord)
+    _write_report(record, page)
     if as_json:
         print(json.dumps(_summary(record, run, page), indent=2))
         return
@@ -154,12 +165,20 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _write_report(record: "ComparisonRecord", path: Path) -> Path:
+def _check_run(folder: Path, reads: Sequence[Path]) -> None:
+    """Raise InputError where a run's folder, or its report, would destroy what is read."""
+    from throughtime.output_guard import check_output_file, check_output_folder
+
+    page = folder / "report.html"
+    check_output_folder("--out", folder, reads)
+    check_output_file("--out", page, [*reads, folder / "comparison.json"], owned=page)
+
+
+def _write_report(record: "ComparisonRecord", path: Path) -> None:
     from throughtime.files import write_whole
     from throughtime.report.page import write_page
 
     write_whole(path, write_page(record))
-    return path
 
 
 def _summary(record: "ComparisonRecord", folder: Path, page: Path) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """throughtime fit: train one network, with all that a training may need, and save it."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,9 @@ def fit(
     data: Data,
     asked: "Asked",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the finished model that OUT holds.")
+    ] = False,
     network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "gru",
     normalize: Normalize = None,
     parameters: Parameters = 4000,
@@ -76,7 +80,8 @@ def fit(
     """Train one network and save it.
 
     Interrupted or killed, the same command goes on where it was: checkpoints lie beside the model,
-    in OUT.training, until it is done. Under torchrun several processes train one model.
+    in OUT.training, until it is done. A finished model in OUT is replaced with --force alone, and
+    stays until the new one is whole. Under torchrun several processes train one model.
 
     Example: throughtime fit co2.csv --target co2 --horizon 4 --missing interpolate -o model
     """
@@ -85,6 +90,7 @@ def fit(
     from throughtime.comparing.contests import contest_of
     from throughtime.comparing.fitting import fit as run
     from throughtime.comparing.fitting import fit_identity
+    from throughtime.data.opening import files_of
     from throughtime.nn.storage import check_free
     from throughtime.plain import to_json
     from throughtime.printing import Reporter, fit_choices, problem_text
@@ -92,7 +98,8 @@ def fit(
     from throughtime.training.loop import TrainingSettings
     from throughtime.training.processes import joined
 
-    check_free(out)
+    training = out.with_name(f"{out.name}.training")
+    _check_places(out, training, log, files_of(data, asked), force=force)
     kind = one_of("--network", network, KINDS)
     kept_weights = one_of("--keep", keep, ("best", "last"))
     settings = TrainingSettings(
@@ -121,15 +128,16 @@ def fit(
         given = fit_choices(config, settings, contest.parameters(config), seed)
         reporter.show(problem_text(problem.record, given))
         checkpoints = Checkpoints(
-            out.with_name(f"{out.name}.training"),
+            training,
             fit_identity(problem, config, settings, seed, decided_by),
             every=seconds("--checkpoint", checkpoint) or 60.0,
             tell=reporter.show,
         )
         kept = stack.enter_context(checkpoints) if team.leads else None
+        check_free(out, replace=force)  # another process may have finished one meanwhile
         torch.manual_seed(seed)
         with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
-            model, (training, last) = run(
+            model, (history, last) = run(
                 problem,
                 config,
                 settings,
@@ -143,8 +151,8 @@ def fit(
             )
         if kept is None:
             return
-        reporter.show_troubles(training)
-        _check_learned(data, training)
+        reporter.show_troubles(history)
+        _check_learned(data, history)
         if kept_weights == "last":
             model.load_state_dict(last)
         found = contest.measured(model.cpu())
@@ -153,11 +161,31 @@ def fit(
         kept.remove()
     if as_json:
         told = {"model": str(out), "test_error": found.test_error, "unit": contest.unit}
-        told |= {"measures": found.measures or {}, "stopped": training.stopped}
-        print(to_json({**told, "training": training}))
+        told |= {"measures": found.measures or {}, "stopped": history.stopped}
+        print(to_json({**told, "training": history}))
         return
-    epoch = training.best_epoch if kept_weights == "best" else len(training.epochs)
-    print(f"{words} Kept epoch {epoch}; {training.stopped}.\nmodel: {out}")
+    epoch = history.best_epoch if kept_weights == "best" else len(history.epochs)
+    print(f"{words} Kept epoch {epoch}; {history.stopped}.\nmodel: {out}")
+
+
+def _check_places(
+    out: Path, training: Path, log: Path | None, reads: Sequence[Path], *, force: bool
+) -> None:
+    """Raise InputError where an output would destroy an input, or what another command keeps."""
+    from throughtime.nn.storage import check_free
+    from throughtime.output_guard import check_output_folder, kind_of_folder
+
+    check_free(out, replace=force)
+    check_output_folder("--out", out, reads)
+    check_output_folder("--out", training, reads)
+    if log is None:
+        return
+    check_output_folder("--log", log, reads)
+    places = {out.resolve(), training.resolve()}
+    if kind_of_folder(log) or places & {log.resolve(), *log.resolve().parents}:
+        raise InputError(
+            f"--log {log}", "is a folder of a model, a run or a training", "name another folder"
+        )
 
 
 def _check(settings: "TrainingSettings", device: str, metric: str | None) -> None:

@@ -40,21 +40,30 @@ def get(
         Path | None, typer.Option("--from", help="Folder that holds its files: no connection.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to keep it in.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all of what is there, and check it again.")
+    ] = False,
     seed: NoSeed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a data set, check it, and say how to use it. What is there is not fetched again.
 
+    A file that was changed since it was checked is got anew, and the changed one kept beside it.
+
     Example: throughtime data get japanese-vowels
     """
     from throughtime.data.named import get as run
     from throughtime.data.named import named_set
+    from throughtime.output_guard import check_output_folder
     from throughtime.printing import Reporter
 
     found = named_set(name)
-    with Reporter(quiet=quiet or as_json).waiting(f"getting {name}"):
-        path = run(name, given=given, home=out)
+    if out is not None:
+        check_output_folder("--out", out / name)
+    reporter = Reporter(quiet=quiet or as_json)
+    with reporter.waiting(f"getting {name}"):
+        path = run(name, given=given, home=out, verify=verify, report=reporter.show)
     if as_json:
         print(json.dumps({"path": str(path), "licence": found.licence, "use": found.use}))
         return

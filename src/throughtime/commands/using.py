@@ -29,6 +29,13 @@ def predict(
     ] = None,
     missing: MissingAsTrained = None,
     delimiter: Delimiter = None,
+    escape_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--escape-formulas",
+            help="Put ' before text cells that a spreadsheet would run as a formula.",
+        ),
+    ] = False,
     seed: NoSeed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -38,24 +45,33 @@ def predict(
     A forecast of what follows the last whole row of every series, one row a step, with its time; an
     answer to every sequence, or to each of its steps; what each token of a text costs.
 
+    Names of groups and labels are written as the data have them. A spreadsheet takes a cell that
+    begins with = + - or @ for a formula: for data that you do not trust, add --escape-formulas.
+
     Example: throughtime predict model new.csv -o forecast.csv
     """
+    from throughtime.deploy.tables import escaped
+    from throughtime.deploy.using import files_read
     from throughtime.deploy.using import use as run
     from throughtime.files import write_whole
     from throughtime.nn.storage import load
+    from throughtime.output_guard import check_output_file
     from throughtime.printing import Reporter, choices_text
     from throughtime.runs import ChoiceRecord
 
     loaded, spec = load(model)
+    if out is not None:
+        check_output_file("--out", out, files_read(spec, model, data, delimiter))
     frame, found, choices = run(loaded, spec, data, missing=missing, delimiter=delimiter)
     told = [ChoiceRecord(c.name, c.value, c.reason, c.option) for c in choices]
     Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {found}", told))
+    text = (escaped(frame) if escape_formulas else frame).write_csv()
     if out is not None:
-        write_whole(out, frame.write_csv())
+        write_whole(out, text)
     if as_json:
         print(json.dumps(frame.to_dicts()))
     elif out is None:
-        print(frame.write_csv(), end="")
+        print(text, end="")
     elif not quiet:
         print(f"{len(frame)} rows: {out}")
 
@@ -126,9 +142,11 @@ def inspect(
     Example: throughtime inspect model co2.csv -o inspection.html
     """
     from throughtime.deploy.inspecting import inspect as run
+    from throughtime.deploy.using import files_read
     from throughtime.files import write_whole
     from throughtime.nn.models import Forecaster
     from throughtime.nn.storage import load
+    from throughtime.output_guard import check_output_file
     from throughtime.plain import to_json
     from throughtime.printing import Reporter
     from throughtime.report.inspection import headline, write_inspection
@@ -141,6 +159,7 @@ def inspect(
             "a model of sequences; inspect looks into forecasters",
             "see throughtime.diagnose and throughtime.observe, or the page of compare",
         )
+    check_output_file("--out", out, files_read(spec, model, data, delimiter))
     reporter = Reporter(quiet=quiet or as_json)
     with reporter.waiting(f"inspecting {model}"):
         record = run(

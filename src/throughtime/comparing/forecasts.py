@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
+from throughtime.comparing.cards import shown_file, shown_names
 from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.sizes import config_for
 from throughtime.data.problem import Problem
@@ -187,12 +188,12 @@ def data_spec(problem: Problem) -> DataSpec:
 def model_card(problem: Problem, headline: str, model: Forecaster) -> str:
     """A few lines for people who find the folder."""
     record, config = problem.record, model.config
-    return f"""# {config.kind}: {", ".join(record.targets)}, {config.horizon} steps ahead
+    return f"""# {config.kind}: {shown_names(record.targets)}, {config.horizon} steps ahead
 
-Forecasts {", ".join(record.targets)} {config.horizon} steps of {record.step} ahead from the last
-{config.context}; further inputs: {", ".join(record.inputs) or "none"}.
+Forecasts {shown_names(record.targets)} {config.horizon} steps of {record.step} ahead from the last
+{config.context}; further inputs: {shown_names(record.inputs)}.
 
-- Trained by throughtime {__version__} on {record.windows[0]} windows of `{Path(record.path).name}`
+- Trained by throughtime {__version__} on {record.windows[0]} windows of {shown_file(record.path)}
   (SHA-256 {record.fingerprint[:16]}...), before {record.borders[0]}.
 - {model.parameter_count()} parameters, normalization: {config.normalize}.
 - {headline or "One trial of a comparison."}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
+from throughtime.comparing.cards import shown, shown_file
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
 from throughtime.comparing.sizes import matched
 from throughtime.data.sequences import SequenceProblem
@@ -196,13 +197,14 @@ def sequence_card(contest: LabellingContest, headline: str, model: SequenceNetwo
     problem, record, config = contest.problem, contest.record, model.config
     answers = problem.answers
     what = f"one of {len(answers.classes)} classes" if answers.classes else "a number"
-    return f"""# {config.kind}: {answers.name}
+    of = "each step" if answers.every_step else "a whole sequence"
+    return f"""# {config.kind}: {shown(answers.name)}
 
-Tells {answers.name}, {what}, of {"each step" if answers.every_step else "a whole sequence"}, from
+Tells {shown(answers.name)}, {what}, of {of}, from
 {len(problem.columns)} columns.
 
-- Trained by throughtime {__version__} on {record.windows[0]} sequences of
-  `{Path(record.path).name}` (SHA-256 {record.fingerprint[:16]}...).
+- Trained by throughtime {__version__} on {record.windows[0]} sequences of {shown_file(record.path)}
+  (SHA-256 {record.fingerprint[:16]}...).
 - {model.parameter_count()} parameters.
 - {headline or "One trial of a comparison."}
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
+from throughtime.bounded_reads import read_regular
 from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.contests import contest_of
 from throughtime.comparing.verdict import judge
@@ -95,8 +96,10 @@ def compare(
     """
     began = time.perf_counter()
     identity = comparison_identity(problem, settings)
-    _claim(folder, identity)
+    check_claim(folder, identity)
     with alone_in(folder):
+        check_claim(folder, identity)  # another process may have been first
+        write_whole(folder / _MARK, identity)
         return _compared(problem, settings, folder, jobs, command, watch, began)
 
 
@@ -323,18 +326,19 @@ def _order(spec: Spec) -> tuple[int, int]:
     return list(NAMES).index(spec.kind), spec.seed
 
 
-def _claim(folder: Path, identity: str) -> None:
-    """Make the folder this comparison's, or make sure that it already is."""
-    mark = folder / "identity"
+_MARK = "identity"
+
+
+def check_claim(folder: Path, identity: str) -> None:
+    """Raise InputError unless the folder is empty, or this comparison's already."""
+    mark = folder / _MARK
     others = [p for p in folder.iterdir() if not is_left_over(p, mark)] if folder.is_dir() else []
-    if others and not mark.exists():
-        raise InputError(str(folder), "holds other files", "name a new folder with --out")
-    if mark.exists():
-        if mark.read_bytes() != identity.encode():
-            raise InputError(
-                str(folder),
-                "holds another comparison (other data, settings or version)",
-                "name another folder with --out, or remove this one",
-            )
-        return
-    write_whole(mark, identity)
+    if not mark.exists():
+        if [p for p in others if p.name != "lock"]:
+            raise InputError(str(folder), "holds other files", "name a new folder with --out")
+    elif read_regular(mark, most=1000) != identity.encode():
+        raise InputError(
+            str(folder),
+            "holds another comparison (other data, settings or version)",
+            "name another folder with --out, or remove this one",
+        )

@@ -44,14 +44,15 @@ def run_side_by_side(
         return
 
     context = multiprocessing.get_context("spawn")
-    messages: Any = context.Queue()
+    with safe_path():
+        messages: Any = context.Queue()
     listener = threading.Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
     shared = {"run": run, "arguments": (problem, settings, folder), "messages": messages}
     pool = ProcessPoolExecutor(jobs, context, _begin, (shared,))
     try:
         futures: dict[Future[Any], Any] = {}
-        with deaf_to_interrupts():
+        with deaf_to_interrupts(), safe_path():
             for spec in specs:
                 futures[pool.submit(_work, spec)] = spec
         for future in as_completed(futures):
@@ -72,6 +73,24 @@ def run_side_by_side(
         messages.put(None)
         listener.join()
         messages.close()
+
+
+@contextmanager
+def safe_path() -> Generator[None]:
+    """Python processes started here do not look for modules in the current folder.
+
+    They are started by `python -c`, which would: a file `struct.py` among the user's data would be
+    run. What the path of this process holds they are given after their start.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager

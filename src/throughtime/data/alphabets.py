@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from throughtime.bounded_reads import read_given
 from throughtime.data.codes import UNKNOWN
-from throughtime.data.reading import read_bytes
-from throughtime.errors import InputError
+from throughtime.errors import InputError, library_errors
 from throughtime.specs import TokenSpec
 
 UNITS = ("bytes", "characters", "words", "tokenizer")
@@ -50,7 +50,7 @@ class Alphabet:
         Raises InputError for a unit that is none, or a tokenizer that cannot be read.
         """
         if tokenizer is not None:
-            content = read_bytes(tokenizer).decode("utf-8", "replace")
+            content = read_given(tokenizer).decode("utf-8", "replace")
             _tokenizer(content, str(tokenizer))
             return Alphabet(TokenSpec("tokenizer", (), content))
         if unit not in UNITS[:3]:
@@ -73,14 +73,9 @@ class Alphabet:
         if self.unit == "bytes":
             return np.frombuffer(text.encode(), dtype=np.uint8)
         if self.unit == "tokenizer":
-            try:
+            advice = "give one that knows a token for what is unknown"
+            with library_errors("--tokens", "the tokenizer cannot read the text", advice):
                 return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
-            except Exception as error:
-                raise InputError(
-                    "--tokens",
-                    f"the tokenizer cannot read the text ({str(error)[:80]})",
-                    "give one that knows a token for what is unknown",
-                ) from None
         if self.unit == "words":
             return np.array([self._codes.get(w, 0) for w in _WORD.findall(text)], dtype=np.int32)
         letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
@@ -132,14 +127,9 @@ def _tokenizer(content: str, where: str) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         raise InputError(where, "tokenizers is not installed", "pip install tokenizers") from None
-    try:
+    advice = "give the tokenizer.json that its save() writes"
+    with library_errors(where, "no tokenizer of Hugging Face tokenizers", advice):
         tokenizer = Tokenizer.from_str(content)
-    except Exception as error:
-        raise InputError(
-            where,
-            f"no tokenizer of Hugging Face tokenizers ({str(error)[:80]})",
-            "give the tokenizer.json that its save() writes",
-        ) from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

@@ -1,19 +1,21 @@
 """Files of whole sequences: `.ts` of the UCR and UEA archive, and numpy's `.npz`."""
 
 import io
+import math
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from throughtime.bounded_reads import printable, read_given, read_regular
 from throughtime.data.collection import Read
-from throughtime.data.reading import read_bytes
+from throughtime.data.reading import most_unpacked
 from throughtime.errors import InputError
 from throughtime.files import fingerprint
 
 _PARTNERS = {"_TRAIN": "_TEST", "_train": "_test"}
 _MARK = b"@data"
-_MOST_BYTES = 8_000_000_000  # of the arrays of a .npz, which are all read
 
 
 def read_archive(path: Path, *, alone: bool = False) -> Read:
@@ -29,12 +31,19 @@ def read_archive(path: Path, *, alone: bool = False) -> Read:
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     read = _read_ts(path)
+    for other in [] if alone else partners(path):
+        return _joined(read, _read_ts(other, read_regular))
+    return read
+
+
+def partners(path: Path) -> list[Path]:
+    """The test part that is read with a training part, where it lies beside it."""
     for train, test in _PARTNERS.items():
-        if path.stem.endswith(train) and not alone:
+        if path.stem.endswith(train):
             other = path.with_name(path.stem.removesuffix(train) + test + path.suffix)
             if other.exists():
-                return _joined(read, _read_ts(other))
-    return read
+                return [other]
+    return []
 
 
 def _joined(train: Read, test: Read) -> Read:
@@ -63,9 +72,9 @@ def _joined(train: Read, test: Read) -> Read:
 # ------------------------------------------------------------------------------------- .ts
 
 
-def _read_ts(path: Path) -> Read:
-    where = str(path)
-    raw = read_bytes(path)
+def _read_ts(path: Path, read: Callable[[Path], bytes] = read_given) -> Read:
+    where = printable(path)
+    raw = read(path)
     lines = raw.removeprefix(b"\xef\xbb\xbf").splitlines()
     header: dict[str, list[str]] = {}
     begin = None
@@ -193,8 +202,8 @@ def _short(text: bytes) -> str:
 
 
 def _read_npz(path: Path) -> Read:
-    where = str(path)
-    raw = read_bytes(path)
+    where = printable(path)
+    raw = read_given(path)
     arrays = _arrays(raw, where)
     x = arrays.get("x", arrays.get("X"))
     y = arrays.get("y", arrays.get("Y"))
@@ -254,24 +263,44 @@ def _read_npz(path: Path) -> Read:
 
 
 def _arrays(raw: bytes, where: str) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    most = most_unpacked(len(raw))
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as file:
             size = sum(entry.file_size for entry in file.infolist())
-        if size > _MOST_BYTES:
-            raise InputError(
-                where, f"{size / 1e9:.0f} GB of arrays", "save a folder of Parquet files instead"
-            )
-        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            if size > most:
+                raise InputError(
+                    where,
+                    f"{len(raw):,} bytes that unpack to {size:,}; at most {most:,} are read",
+                    "save it without compression, or give less",
+                )
+            for entry in file.infolist():
+                name = entry.filename.removesuffix(".npy")
+                found[name] = _array(file.read(entry), f"{where}, array {name}")
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-        why = "it holds Python objects" if "pickle" in str(error).lower() else str(error)[:80]
+    except Exception as error:  # zlib's and zipfile's own among them, of a damaged file
         raise InputError(
-            where, f"cannot be read as .npz ({why})", "save plain arrays with numpy.savez"
+            where,
+            f"cannot be read as .npz ({str(error)[:80] or type(error).__name__})",
+            "save plain arrays with numpy.savez",
         ) from None
-    except Exception as error:  # zlib's and zipfile's own, of a damaged file
-        raise InputError(where, f"damaged ({error})"[:120], "save it again") from None
+    return found
+
+
+def _array(content: bytes, where: str) -> np.ndarray:
+    """One array of a .npz. Raises InputError where its header promises more than is there."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise InputError(where, "it holds Python objects", "save plain arrays with numpy.savez")
+    told, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+    if told != there:
+        raise InputError(where, f"{there:,} bytes of an array of {told:,}", "save it again")
+    return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def _numeric(array: np.ndarray, where: str) -> np.ndarray:

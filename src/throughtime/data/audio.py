@@ -5,18 +5,20 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from throughtime.bounded_reads import printable, read_given, read_regular
 from throughtime.data.collection import Read
 from throughtime.data.folders import SOUNDS, files_in
 from throughtime.data.numbers import numbers_of, words_of
-from throughtime.data.reading import Choice, Source, read_bytes, read_frame
+from throughtime.data.reading import Choice, Source, read_frame
 from throughtime.errors import InputError, nearest
-from throughtime.files import write_whole
+from throughtime.files import cache_home, write_whole
 
 FEATURES = ("logmel", "mfcc")
 FRAME = 0.01  # seconds from one frame to the next
@@ -158,14 +160,15 @@ def features_of(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
 
 def kept_features(
-    path: Path, settings: AudioSettings, store: Path | None
+    path: Path, settings: AudioSettings, store: Path | None, *, inside: bool = True
 ) -> tuple[np.ndarray, str]:
     """Features of a file, from `store` if they were computed before; and the file's SHA-256.
 
     What is kept is named by the file's content and the settings, so a changed file is computed
-    anew; a damaged entry is, too.
+    anew; a damaged entry is, too. Where the store cannot be written to, nothing is kept.
+    ``inside``: the file lies in a folder or is named by a table, and must be a regular one.
     """
-    raw = read_bytes(path)
+    raw = read_regular(path) if inside else read_given(path)
     content = hashlib.sha256(raw).hexdigest()
     entry = None
     if store is not None:
@@ -178,24 +181,25 @@ def kept_features(
     if entry is not None:
         buffer = io.BytesIO()
         np.save(buffer, found)
-        write_whole(entry, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+        with suppress(OSError):  # no home, no room: computed anew each time
+            write_whole(entry, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
     return found, content
 
 
 def _kept(entry: Path) -> np.ndarray | None:
     try:
-        whole = entry.read_bytes()
-    except OSError:
+        whole = read_regular(entry)
+    except InputError:
         return None
     if hashlib.sha256(whole[32:]).digest() != whole[:32]:
         return None
     return np.load(io.BytesIO(whole[32:]), allow_pickle=False)
 
 
-def feature_store() -> Path:
-    """Where features are kept: a folder that may be removed at any time."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "throughtime" / "features"
+def feature_store() -> Path | None:
+    """Where features are kept: a folder that may be removed at any time; None without a home."""
+    home = cache_home()
+    return home / "features" if home else None
 
 
 def read_audio(
@@ -231,7 +235,7 @@ def read_audio(
 
     def one(name: Path) -> tuple[np.ndarray, str]:
         nonlocal done
-        found = kept_features(name, settings, store)
+        found = kept_features(name, settings, store, inside=name != path)
         done += 1
         if watch is not None:
             watch(done, len(names))
@@ -266,10 +270,10 @@ def read_audio(
         numbers=None,
         every_step=stretches is not None,
         part=parts,
-        where=str(path),
+        where=printable(path),
         fingerprint=digest.hexdigest(),
         rows=rows,
-        names=[str(name) for name in names],
+        names=[printable(name) for name in names],
         label=label,
         source="audio",
         how={
@@ -313,8 +317,15 @@ def _folder(path: Path, labelled: bool) -> _Found:
                 "put each recording into its class's folder, or name a table's column of files "
                 "with --file",
             )
-        words.append(inside[0] if len(inside) > 1 else None)
-    return files, [(str(name), 1) for name in files], words if labelled else None, None, None, ""
+        words.append(printable(inside[0]) if len(inside) > 1 else None)
+    return (
+        files,
+        [(printable(name), 1) for name in files],
+        words if labelled else None,
+        None,
+        None,
+        "",
+    )
 
 
 def _table(

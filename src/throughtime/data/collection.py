@@ -307,10 +307,12 @@ def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Re
             + (f"; {lacking[0]!r} is not there" if lacking else ""),
             "give sequences of the same columns",
         )
-    order = [read.columns.index(name) for name in plain]
+    place = {name: number for number, name in enumerate(read.columns)}
+    order = [place[name] for name in plain]
     ordered = read._replace(values=read.values[:, order], columns=tuple(plain))
     marked = len(plain) < len(spec.numbers)
     read, filled = complete(ordered, "mask" if marked else missing or spec.missing, spec)
     read = read._replace(choices=(*read.choices, *filled))
-    order = [read.columns.index(name) for name in spec.numbers]
+    place = {name: number for number, name in enumerate(read.columns)}
+    order = [place[name] for name in spec.numbers]
     return read._replace(values=read.values[:, order], columns=spec.numbers)

@@ -3,9 +3,12 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from throughtime.bounded_reads import MOST_BYTES, check_regular, read_regular
 from throughtime.errors import InputError
+from throughtime.output_guard import kind_of_folder as kept_in
 
 TEXTS = (".txt", ".md", ".text")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
@@ -17,8 +20,10 @@ def files_in(folder: Path, endings: Sequence[str]) -> list[Path]:
 
     >>> files_in(Path("recordings"), SOUNDS)
 
-    Links to folders are not followed, so none can lead in a circle. Raises InputError for a folder
-    that cannot be read, and where there is no such file.
+    Links to folders are not followed, so none can lead in a circle. Folders of models, runs and
+    trainings are left out: they hold texts that are no data. Raises InputError for a folder that
+    cannot be read, for a file that is not regular (a pipe, a device), and where there is no such
+    file.
     """
 
     def refuse(error: OSError) -> None:
@@ -28,17 +33,44 @@ def files_in(folder: Path, endings: Sequence[str]) -> list[Path]:
 
     found: list[Path] = []
     for top, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not kept_in(Path(top, name))
+        )
         found += [
             Path(top, name)
             for name in sorted(names)
             if not name.startswith(".") and name.lower().endswith(tuple(endings))
         ]
+    for path in found:
+        check_regular(path)
     if not found:
         raise InputError(
             str(folder), f"no file with {' or '.join(endings)} in it", "name another folder"
         )
     return found
+
+
+def known_files(folder: Path) -> list[Path]:
+    """All files below a folder that some reader takes; none where none is there."""
+    found: list[Path] = []
+    for endings in (TEXTS, SOUNDS, PARQUETS):
+        with suppress(InputError):
+            found += files_in(folder, endings)
+    return found
+
+
+def read_files(files: Sequence[Path]) -> list[bytes]:
+    """All bytes of several files inside a folder.
+
+    Raises InputError for one that is not regular, and where together they are larger than
+    MOST_BYTES.
+    """
+    left = MOST_BYTES
+    contents: list[bytes] = []
+    for file in files:
+        contents.append(read_regular(file, left))
+        left -= len(contents[-1])
+    return contents
 
 
 def kind_of_folder(folder: Path) -> str:
@@ -70,7 +102,8 @@ def fingerprint_of(parts: Sequence[tuple[str, bytes]]) -> str:
     """SHA-256 over names and contents of several files."""
     digest = hashlib.sha256()
     for name, content in parts:
-        digest.update(f"{len(name.encode())} {len(content)}\n".encode())
-        digest.update(name.encode())
+        mark = os.fsencode(name)  # as the disk has it, UTF-8 or not
+        digest.update(f"{len(mark)} {len(content)}\n".encode())
+        digest.update(mark)
         digest.update(content)
     return digest.hexdigest()

@@ -85,7 +85,7 @@ def read_labelled(
     numeric = columns.inputs
     if numeric is None:
         numeric = tuple(name for name in rest if numeric_share(frame[name]) == 1)
-        left = [name for name in rest if name not in numeric]
+        left = sorted({*rest} - {*numeric}, key=rest.index)
         reason = "the numeric columns" + (f"; not {', '.join(left)}" if left else "")
         choices.append(Choice("inputs", listed(numeric) or "none", reason, "--inputs"))
     numeric = tuple(name for name in numeric if name not in columns.categorical)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from throughtime.data.archive import read_archive
+from throughtime.data.archive import partners, read_archive
 from throughtime.data.audio import AudioSettings, feature_store, read_audio
 from throughtime.data.batches import Split
 from throughtime.data.collection import Read, sequence_problem
-from throughtime.data.folders import SOUNDS, TEXTS, kind_of_folder
+from throughtime.data.folders import SOUNDS, TEXTS, kind_of_folder, known_files
 from throughtime.data.labelled_tables import LabelledColumns, read_labelled
 from throughtime.data.problem import Problem, read_problem
+from throughtime.data.reading import read_frame
 from throughtime.data.sequences import SequenceProblem
 from throughtime.data.shards import shard_problem
 from throughtime.data.tables import Columns
@@ -201,6 +202,28 @@ def _read(kind: str, path: Path, asked: Asked, watch: Callable[[int, int], None]
         asked.label or "", asked.group, asked.time, asked.inputs, asked.categorical, asked.part
     )
     return read_labelled(path, columns, delimiter=asked.delimiter, static=asked.static)
+
+
+def files_of(path: Path, asked: Asked) -> list[Path]:
+    """Every file that opening such data reads: none of them may become an output.
+
+    >>> files_of(Path("JapaneseVowels_TRAIN.ts"), Asked())
+    [PosixPath('JapaneseVowels_TRAIN.ts'), PosixPath('JapaneseVowels_TEST.ts')]
+    """
+    if str(path).startswith(PREFIX):
+        return []
+    found = [path]
+    if path.is_dir():
+        found += known_files(path)
+    elif path.suffix.lower() == ".ts":
+        found += partners(path)
+    elif asked.file is not None and path.is_file():
+        frame, _ = read_frame(path, asked.delimiter, labels=(asked.file,))
+        if asked.file in frame.columns:
+            names = frame[asked.file].cast(str).drop_nulls().unique().to_list()
+            found += [path.parent / name for name in names]
+    tokens = [Path(asked.tokens)] if asked.tokens.endswith(".json") else []
+    return [*found, *([asked.static] if asked.static else []), *tokens]
 
 
 def audio_settings(features: str, rate: int, bands: int, channels: str) -> AudioSettings:

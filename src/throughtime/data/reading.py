@@ -9,23 +9,26 @@ import gzip
 import io
 import os
 import re
-import stat
 import subprocess
 import sys
 import zlib
+from ast import literal_eval
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from throughtime.errors import InputError, nearest
+from throughtime.bounded_reads import MOST_BYTES, printable, read_given
+from throughtime.errors import InputError, library_errors
 from throughtime.files import fingerprint
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", ".", "?", "-")
 _MOST_PACKED, _LEAST_UNPACKED = 200, 50_000_000  # times smaller; bytes, whatever the ratio
+_MOST_COLUMNS = 20_000
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -71,8 +74,8 @@ def read_frame(
 
     Raises InputError for a missing, empty, damaged, foreign or ragged file.
     """
-    where = str(path)
-    raw = read_bytes(path)
+    where = printable(path)
+    raw = read_given(path)
     mark = fingerprint(raw)
     for first_bytes, (kind, reader) in _BINARY.items():
         if raw.startswith(first_bytes):
@@ -101,37 +104,62 @@ _BINARY = {
 }
 # read in another process first: some damaged files end the process that reads them
 _TRIAL = """import io, sys, polars
-for file in sys.argv[2:]:
-    sys.stdout.write(file + chr(10)); sys.stdout.flush()
-    with open(file, "rb") as opened:
-        source = file if sys.argv[1] == "scan_parquet" else io.BytesIO(opened.read())
-    frame = getattr(polars, sys.argv[1])(source)
-    if sys.argv[1] == "scan_parquet":
-        frame.select(polars.all().max()).collect(engine="streaming")
+reader, *files = sys.argv[1:]
+for file in files:
+    print(ascii(file), flush=True)
+    if not file.isascii():
+        opened = open(file, "rb")
+        file = f"/dev/fd/{opened.fileno()}"
+    frame = polars.scan_parquet(file, glob=False)
+    frame.select(polars.all().max()).collect(engine="streaming")
+if not files:
+    getattr(polars, reader)(io.BytesIO(sys.stdin.buffer.read()))
 """
 
 
-def survive(reader: str, files: Sequence[Path], kind: str) -> None:
-    """Raise InputError for the first file that polars cannot read, or that ends its process."""
+def survive(
+    where: str, kind: str, reader: str, raw: bytes = b"", files: Sequence[Path] = ()
+) -> None:
+    """Raise InputError for bytes, or for the first file, that polars cannot read.
+
+    Reading happens in another process, which some damaged files end. That process never imports
+    from the current folder (-P).
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _TRIAL, reader, *map(str, files)],
+        [sys.executable, "-P", "-c", _TRIAL, reader, *map(str, files)],
+        input=raw,
         capture_output=True,
-        text=True,
-        env={**os.environ, "RUST_BACKTRACE": "0"},
+        env={**os.environ, "RUST_BACKTRACE": "0", "PYTHONSAFEPATH": "1"},
         check=False,
     )
     if done.returncode:
-        at = (done.stdout.split("\n")[:-1] or [str(files[0])])[-1]
-        lines = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")]
+        told = done.stdout.decode(errors="replace").splitlines()
+        at = literal_eval(told[-1]) if told else where
+        lines = done.stderr.decode(errors="replace").splitlines()
+        lines = [line for line in lines if line and not line.startswith(" ")]
         said = [line for line in lines if "Error: " in line or "allocation of" in line]
         why = (said or ["it ends its reader"])[-1].removeprefix("polars.exceptions.")[:100]
         raise InputError(at, f"this {kind} file cannot be read ({why})", "write it again")
 
 
+@contextmanager
+def polars_name(file: Path) -> Generator[str]:
+    """A name under which polars can open a file: it takes none that is not UTF-8."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        with file.open("rb") as opened:
+            yield f"/dev/fd/{opened.fileno()}"
+    else:
+        yield str(file)
+
+
 def _read_binary(raw: bytes, path: Path, kind: str, reader: str) -> pl.DataFrame:
-    where = str(path)
-    survive(reader, [path], kind)
-    frame: pl.DataFrame = getattr(pl, reader)(io.BytesIO(raw))
+    where = printable(path)
+    survive(where, kind, reader, raw)
+    with library_errors(where, f"this {kind} file cannot be read", "write it again"):
+        frame: pl.DataFrame = getattr(pl, reader)(io.BytesIO(raw))
+    _refuse_wide(frame.width, where)
     if frame.is_empty():
         raise InputError(where, f"this {kind} file has no rows", "give one that has")
     for column in frame.iter_columns():
@@ -155,9 +183,14 @@ def _refuse_far(column: pl.Series, where: str) -> None:
         )
 
 
+def most_unpacked(packed: int) -> int:
+    """How many bytes so many compressed ones may become, so that a small file takes no memory."""
+    return min(MOST_BYTES, _LEAST_UNPACKED + _MOST_PACKED * packed)
+
+
 def _unpacked(raw: bytes, where: str) -> bytes:
     """What a gzip holds. Raises InputError for one that is damaged, or far larger than it looks."""
-    most = _LEAST_UNPACKED + _MOST_PACKED * len(raw)
+    most = most_unpacked(len(raw))
     try:
         with gzip.open(io.BytesIO(raw)) as file:
             content = file.read(most + 1)
@@ -168,28 +201,6 @@ def _unpacked(raw: bytes, where: str) -> bytes:
             where, f"{len(raw):,} bytes that unpack to more than {most:,}", "unpack it yourself"
         )
     return content
-
-
-def read_bytes(path: Path) -> bytes:
-    """All of a file. Raises InputError where there is none, or it changes while it is read."""
-    try:
-        with path.open("rb") as file:
-            before = os.fstat(file.fileno())
-            raw = file.read()
-            after = os.fstat(file.fileno())
-    except FileNotFoundError:
-        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(str(path), "no such file", nearest(path.name, sorted(there))) from None
-    except IsADirectoryError:
-        raise InputError(str(path), "this is a folder", "name one file in it") from None
-    except OSError as error:
-        raise InputError(str(path), f"cannot be read ({error.strerror})", "check it") from None
-    except ValueError as error:  # a zero byte in its name
-        raise InputError(repr(str(path)), f"no path ({error})", "check it") from None
-    regular = stat.S_ISREG(before.st_mode)
-    if regular and (before.st_size, before.st_mtime_ns) != (len(raw), after.st_mtime_ns):
-        raise InputError(str(path), "changed while it was read", "wait until it is written whole")
-    return raw
 
 
 def _read_csv(
@@ -266,7 +277,15 @@ def _delimiter(header: str, where: str, given: str | None) -> tuple[str, tuple[C
     return best, (Choice("delimiter", DELIMITERS[best], reason, "--delimiter"),)
 
 
+def _refuse_wide(count: int, where: str) -> None:
+    if count > _MOST_COLUMNS:
+        raise InputError(
+            where, f"{count:,} columns; at most {_MOST_COLUMNS:,} are read", "keep those you need"
+        )
+
+
 def _names(cells: list[str], where: str, first: int) -> list[str]:
+    _refuse_wide(len(cells), where)
     cells = [cell.strip() for cell in cells]
     names = [cell or f"column_{i}" for i, cell in enumerate(cells, start=1)]
     values = [cell for cell in cells if _is_value(cell)]

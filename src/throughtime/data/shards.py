@@ -6,6 +6,7 @@ read again in every epoch.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from throughtime.bounded_reads import printable
 from throughtime.data.batches import Parts, Split, WindowPlan, Windows, plan_windows
 from throughtime.data.folders import PARQUETS, files_in
 from throughtime.data.grid import Series
 from throughtime.data.numbers import LARGEST
 from throughtime.data.problem import Problem
-from throughtime.data.reading import Choice, Source, survive
+from throughtime.data.reading import Choice, Source, polars_name, survive
 from throughtime.data.tables import Columns, Table
 from throughtime.data.timeline import ROWS
-from throughtime.errors import InputError, nearest
+from throughtime.errors import InputError, library_errors, nearest
 from throughtime.runs import ChoiceRecord, DataRecord
 
 _BLOCK_BYTES = 16 << 20  # of a block in memory; three are there at once
@@ -69,15 +71,12 @@ class Shards:
 
     def _read(self, number: int, skip: int, count: int) -> np.ndarray:
         file = self.files[number]
-        try:
-            lazy = pl.scan_parquet(file, glob=False).select(
-                pl.col(name).cast(pl.Float64) for name in self.columns
+        errors = library_errors(str(file), "cannot be read", "write it again")
+        with errors, polars_name(file) as name:
+            lazy = pl.scan_parquet(name, glob=False).select(
+                pl.col(column).cast(pl.Float64) for column in self.columns
             )
             frame = lazy.slice(skip, count).collect()
-        except Exception as error:
-            raise InputError(
-                str(file), f"cannot be read ({str(error).splitlines()[0][:80]})", "write it again"
-            ) from None
         if len(frame) != count:
             raise InputError(str(file), "changed while it was read", "wait until it is written")
         values = frame.to_numpy()
@@ -103,24 +102,21 @@ def open_shards(
     """
     files = files_in(folder, PARQUETS)
     if tested:
-        survive("scan_parquet", files, "Parquet")
+        survive(str(folder), "Parquet", "scan_parquet", files=files)
     digest = hashlib.sha256()
     ends: list[int] = []
     schema: dict[str, Any] = {}
     for file in files:
-        try:
-            here = dict(pl.read_parquet_schema(file))
-            count = int(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item())
+        advice = "write it again, or remove it"
+        with library_errors(str(file), "no Parquet that can be read", advice):
+            with polars_name(file) as name:
+                here = dict(pl.read_parquet_schema(name))
+                count = int(pl.scan_parquet(name, glob=False).select(pl.len()).collect().item())
             with file.open("rb") as opened:
                 size = opened.seek(0, 2)
                 opened.seek(max(0, size - _FOOTER))
-                digest.update(f"{file.relative_to(folder)} {size}\n".encode() + opened.read())
-        except Exception as error:
-            raise InputError(
-                str(file),
-                f"no Parquet that can be read ({str(error).splitlines()[0][:80]})",
-                "write it again, or remove it",
-            ) from None
+                digest.update(os.fsencode(file.relative_to(folder)))
+                digest.update(f" {size}\n".encode() + opened.read())
         schema = schema or here
         if here != schema:
             name = sorted(set(here.items()) ^ set(schema.items()), key=str)[0][0]
@@ -136,10 +132,11 @@ def open_shards(
     inputs = columns.inputs
     if inputs is None:
         inputs = tuple(name for name in numeric if name not in targets)
+    known = set(numeric)
     for name in (*targets, *inputs):
-        if name not in numeric:
+        if name not in known:
             raise InputError(str(folder), f"no numeric column {name!r}", nearest(name, numeric))
-    used = (*targets, *(name for name in inputs if name not in targets))
+    used = tuple(dict.fromkeys((*targets, *inputs)))
     shards = Shards(folder, tuple(files), np.array(ends), used, digest.hexdigest())
     choices = (
         Choice("files", str(len(files)), "in the order of their names"),
@@ -189,7 +186,7 @@ def shard_problem(
     Raises InputError for rows too few, and for what `Shards.read` refuses.
     """
     shards, targets, choices = open_shards(folder, columns)
-    source = Source(str(folder), shards.fingerprint, 1, choices)
+    source = Source(printable(folder), shards.fingerprint, 1, choices)
     edges = [0, round(shards.rows * split.training), round(shards.rows * (1 - split.test))]
     edges.append(shards.rows)
     whole = _table(source, shards, targets, [(0, shards.rows)], columns, lazy=True)
@@ -235,7 +232,7 @@ def shard_problem(
         Choice("measured on", sampled, "of validation and of test, spread evenly, or all"),
     )
     record = DataRecord(
-        path=str(folder),
+        path=printable(folder),
         fingerprint=shards.fingerprint,
         rows=shards.rows,
         targets=table.targets,
@@ -315,7 +312,7 @@ def _table(
 def tail_table(folder: Path, columns: Columns, steps: int) -> Table:
     """The last rows of a folder as a table. Raises InputError for rows too few."""
     shards, targets, choices = open_shards(folder, columns)
-    source = Source(str(folder), shards.fingerprint, 1, choices)
+    source = Source(printable(folder), shards.fingerprint, 1, choices)
     begin = max(0, shards.rows - steps)
     return _table(source, shards, targets, [(begin, shards.rows)], columns)
 

@@ -325,7 +325,7 @@ def _find_columns(
     inputs = columns.inputs
     if inputs is None:
         inputs = tuple(name for name in numeric if name not in targets)
-        left = [name for name in rest if name not in (*targets, *inputs)]
+        left = sorted({*rest} - {*targets, *inputs}, key=rest.index)
         reason = "the further numeric columns" if inputs else "no further numeric column"
         reason += f"; not {', '.join(left)}" if left else ""
         choices.append(Choice("inputs", ", ".join(inputs) or "none", reason, "--inputs"))

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from throughtime.bounded_reads import printable, read_given
 from throughtime.data.alphabets import Alphabet
 from throughtime.data.batches import Split
 from throughtime.data.collection import Read
-from throughtime.data.folders import TEXTS, files_in, fingerprint_of
+from throughtime.data.folders import TEXTS, files_in, fingerprint_of, read_files
 from throughtime.data.numbers import words_of
-from throughtime.data.reading import Choice, listed, read_bytes, read_frame
+from throughtime.data.reading import Choice, listed, read_frame
 from throughtime.errors import InputError, nearest
 from throughtime.runs import ChoiceRecord, DataRecord
 from throughtime.specs import TokenSpec
@@ -47,21 +48,22 @@ def read_documents(path: Path) -> tuple[list[Document], str, tuple[Choice, ...]]
 
     Raises InputError for what is not UTF-8, with its line, and where no document has a letter.
     """
-    files = files_in(path, TEXTS) if path.is_dir() else [path]
-    contents = [read_bytes(file) for file in files]
+    whole = path.is_dir()
+    files = files_in(path, TEXTS) if whole else [path]
+    contents = read_files(files) if whole else [read_given(path)]
     documents = [
-        Document(str(file.relative_to(path)) if path.is_dir() else file.name, _decoded(raw, file))
+        Document(printable(file.relative_to(path) if whole else file.name), _decoded(raw, file))
         for file, raw in zip(files, contents, strict=True)
     ]
-    whole = [d for d in documents if d.text.strip()]
-    if not whole:
+    filled = [d for d in documents if d.text.strip()]
+    if not filled:
         raise InputError(str(path), "no letter in it", "give text to learn from")
     choices: tuple[Choice, ...] = ()
-    if len(whole) < len(documents):
+    if len(filled) < len(documents):
         empty = [d.name for d in documents if not d.text.strip()]
         choices = (Choice("left out", listed(empty), "empty documents"),)
     mark = fingerprint_of([(d.name, c) for d, c in zip(documents, contents, strict=True)])
-    return whole, mark, choices
+    return filled, mark, choices
 
 
 def _decoded(raw: bytes, file: Path) -> str:
@@ -127,7 +129,7 @@ def text_problem(
             Choice("unknown", f"{unknown} tokens", "of validation and test are not in training")
         )
     record = DataRecord(
-        path=str(path),
+        path=printable(path),
         fingerprint=mark,
         rows=sum(len(d.text) for d in documents),
         targets=("next token",),
@@ -226,7 +228,7 @@ def read_labelled_texts(
                     repr(str(parts[strange.argmax()])),
                     "write train, validation or test",
                 )
-        rows = [(str(path), row) for row in at]
+        rows = [(printable(path), row) for row in at]
     if learned is None:
         file = Path(tokens) if tokens.endswith(".json") else None
         alphabet = Alphabet.learned(tokens, (d.text for d in documents), file)
@@ -243,7 +245,7 @@ def read_labelled_texts(
         numbers=None,
         every_step=False,
         part=parts,
-        where=str(path),
+        where=printable(path),
         fingerprint=mark,
         rows=rows,
         names=[d.name for d in documents],

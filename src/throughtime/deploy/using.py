@@ -1,14 +1,25 @@
 """A saved model of any kind, and new data of its kind."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from throughtime.data.opening import Asked, files_of
 from throughtime.deploy.answering import answer
 from throughtime.deploy.predicting import Forecasts, predict
 from throughtime.deploy.sampling import costs
 from throughtime.nn.models import Forecaster
 from throughtime.nn.sequence_models import SequenceNetwork
 from throughtime.nn.storage import Model, Spec
+from throughtime.output_guard import MODEL_FILES
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
+
+
+def files_read(spec: Spec, folder: Path, data: Path, delimiter: str | None = None) -> list[Path]:
+    """Every file that using a model's folder on new data reads."""
+    asked = Asked(delimiter=delimiter)
+    if isinstance(spec, SequenceSpec) and spec.source == "audio":
+        asked = replace(asked, file=spec.how["file"] or "file")
+    return [*(folder / name for name in MODEL_FILES), *files_of(data, asked)]
 
 
 def use(

@@ -6,7 +6,6 @@ against the network it describes before any memory is taken for it.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from throughtime.bounded_reads import read_regular
 from throughtime.errors import InputError
 from throughtime.files import write_folder_whole
 from throughtime.nn.models import NETWORKS, Forecaster, ModelConfig, build
@@ -25,12 +25,14 @@ from throughtime.nn.sequence_models import (
     SequenceNetwork,
     build_sequence_network,
 )
+from throughtime.output_guard import MODEL_FILES, check_writable, foreign_files
 from throughtime.plain import from_plain, to_json
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
 FORMAT = 2
 TOKEN_UNITS = ("bytes", "characters", "words", "tokenizer")
-_TENSORS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+_TENSORS, _CONFIG, _CARD = MODEL_FILES
+_MOST_CONFIG = 64_000_000  # bytes; a tokenizer is the largest thing in it
 
 
 # what a folder may hold: the network's configuration, what it knows of its data, and its builder
@@ -43,21 +45,26 @@ Spec = DataSpec | SequenceSpec | TokenSpec
 Model = Forecaster | SequenceNetwork
 
 
-def check_free(folder: Path) -> None:
-    """Raise InputError unless a model may be written here: nothing there, or an older model."""
+def check_free(folder: Path, *, replace: bool = True) -> None:
+    """Raise InputError unless a model may be written here.
+
+    That is so where nothing is there and, with ``replace``, where only an older model is.
+    """
     if not folder.name:
         raise InputError(f"{folder}", "not a name for a model's folder", "name a new folder")
     if folder.is_dir():
-        others = sorted({p.name for p in folder.iterdir()} - {_TENSORS, _CONFIG, _CARD})
+        others = foreign_files(folder, "model")
         if others:
             raise InputError(
                 str(folder), f"holds other files ({others[0]})", "name a new folder or an old model"
             )
+        if not replace and any(folder.iterdir()):
+            raise InputError(
+                str(folder), "holds a model already", "name a new folder, or replace it by --force"
+            )
     elif folder.exists():
         raise InputError(str(folder), "is a file", "name a new folder")
-    first = next(p for p in folder.absolute().parents if p.exists())
-    if not (first.is_dir() and os.access(first, os.W_OK | os.X_OK)):
-        raise InputError(str(folder), f"{first} cannot be written to", "name another folder")
+    check_writable("", folder)
 
 
 def save(model: Model, folder: Path, data: Spec, card: str) -> None:
@@ -175,8 +182,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise InputError(
             str(path.parent), f"no model here (no {path.name})", "name a folder that fit wrote"
         )
+    raw = read_regular(path, _MOST_CONFIG)
     try:
-        described = json.loads(path.read_bytes())
+        described = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise InputError(str(path), f"not JSON, or cut ({error})", "save it again") from None
     found = described.get("format") if isinstance(described, dict) else None
@@ -188,12 +196,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    raw = read_regular(path)
     try:
-        return load_tensors(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            str(path), f"cannot be read ({error.strerror})", "save the model again"
-        ) from None
+        return load_tensors(raw)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(
             str(path), f"not a safetensors file, or cut ({error})", "save the model again"

@@ -15,6 +15,7 @@ from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any, Self
 
+from throughtime.bounded_reads import read_regular
 from throughtime.errors import InputError, PausedError
 from throughtime.files import alone_in, is_left_over, write_whole
 from throughtime.training.packing import DamagedError, pack, unpack
@@ -74,13 +75,13 @@ class Checkpoints:
         damaged: list[Path] = []
         for path in found:
             try:
-                kept = unpack(path.read_bytes())
+                kept = unpack(read_regular(path))
             except DamagedError as error:
                 damaged.append(path)
                 self._tell(f"{path}: damaged ({error}); the one before it is taken")
                 continue
-            except OSError as error:
-                self._tell(f"{path}: cannot be read ({error.strerror}); the one before is taken")
+            except InputError as error:
+                self._tell(f"{error}; the one before it is taken")
                 continue
             if kept["identity"] != self.identity:
                 raise InputError(

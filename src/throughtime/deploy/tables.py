@@ -1,0 +1,33 @@
+"""Predicted tables, made safe to open in a spreadsheet."""
+
+import polars as pl
+
+# what spreadsheets take for the beginning of a formula (OWASP, CSV injection)
+_FORMULA = r"^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+def escaped(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table with a ' before every text cell, and column name, that begins like a formula.
+
+    >>> escaped(pl.DataFrame({"label": ["=1+1", "-3", "a"]}))["label"].to_list()
+    ["'=1+1", '-3', 'a']
+
+    Numbers stay numbers, in columns of numbers and as text.
+    """
+    text = pl.selectors.string()
+    risky = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
+    frame = frame.with_columns(pl.when(risky).then(pl.lit("'") + text).otherwise(text).name.keep())
+    names = pl.Series(frame.columns, dtype=pl.String)
+    return frame.rename(
+        {
+            name: f"'{name}"
+            for name, begins, number in zip(
+                frame.columns,
+                names.str.contains(_FORMULA),
+                names.str.contains(_NUMBER),
+                strict=True,
+            )
+            if begins and not number
+        }
+    )

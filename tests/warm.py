@@ -1,0 +1,117 @@
+"""The command line, many times in a row: each run is a fork of a process that has loaded everything.
+
+    with Warm() as warm:
+        done = warm.run("info", "--json", cwd=tmp_path)
+
+A process of its own takes two seconds to load torch; a fork of one that has takes none. What a run
+prints, returns and writes is the same, except that modules are loaded before it begins.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+LIMIT = 100  # seconds of a run; a longer one is killed, and its return code is -9
+
+
+class Done(NamedTuple):
+    """How a run ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Warm:
+    """A process that forks for every run."""
+
+    def __init__(self, **environment: str) -> None:
+        self._folder = TemporaryDirectory()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "COLUMNS": "120", **environment},
+        )
+
+    def __enter__(self) -> "Warm":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+        self._folder.cleanup()
+
+    def run(self, *arguments: object, cwd: Path) -> Done:
+        """One command, to its end."""
+        streams = [os.path.join(self._folder.name, name) for name in ("out", "err")]
+        order = {"arguments": list(map(str, arguments)), "cwd": str(cwd), "streams": streams}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        code = int(self._process.stdout.readline())
+        texts = [Path(stream).read_text(errors="surrogateescape") for stream in streams]
+        return Done(code, *texts)
+
+
+def _serve() -> None:
+    import multiprocessing.resource_tracker
+
+    import librosa
+    import plotly.graph_objects
+    import polars
+    import rich.progress
+    import soundfile
+    import soxr
+    import tokenizers
+    import torch
+
+    import throughtime.commands.fitting
+    import throughtime.comparing.contests
+    import throughtime.comparing.trials
+    import throughtime.deploy.inspecting
+    import throughtime.deploy.using
+    import throughtime.report.inspection
+    import throughtime.report.page
+    from throughtime.cli import main
+
+    librosa.feature.mfcc  # noqa: B018 - loads what it loads late
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if not child:
+            os.setsid()  # a late one is ended with all its workers
+            os.chdir(order["cwd"])
+            for number, stream in enumerate(order["streams"], start=1):
+                os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            sys.argv = ["throughtime", *order["arguments"]]
+            code = 70
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code or 0
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        deadline = time.monotonic() + LIMIT
+        while True:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                break
+            if time.monotonic() > deadline:
+                os.killpg(child, signal.SIGKILL)
+            time.sleep(0.005)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
