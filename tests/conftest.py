@@ -15,6 +15,15 @@ settings.load_profile("throughtime")
 
 
 @pytest.fixture(scope="session")
+def warm():
+    """The command line, many times in a row."""
+    from warm import Warm
+
+    with Warm() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def co2_cut(tmp_path_factory):
     """Nine years of the demo's own data, five missing weeks among them."""
     source = files("statsmodels.datasets.co2") / "co2.csv"

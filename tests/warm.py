@@ -1,4 +1,4 @@
-"""The command line, many times in a row: each run is a fork of a process that has loaded everything.
+"""Many commands in a row, each in a fork of a process that has loaded everything already.
 
     with Warm() as warm:
         done = warm.run("info", "--json", cwd=tmp_path)
@@ -13,10 +13,17 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+LOADED = (
+    *("librosa.feature", "plotly.graph_objects", "polars", "rich.progress", "soundfile", "soxr"),
+    *("tokenizers", "torch._dynamo", "throughtime.commands.fitting", "throughtime.deploy.using"),
+    *("throughtime.comparing.contests", "throughtime.comparing.trials"),
+    *("throughtime.deploy.inspecting", "throughtime.report.inspection", "throughtime.report.page"),
+)
 LIMIT = 100  # seconds of a run; a longer one is killed, and its return code is -9
 
 
@@ -52,7 +59,7 @@ class Warm:
 
     def run(self, *arguments: object, cwd: Path) -> Done:
         """One command, to its end."""
-        streams = [os.path.join(self._folder.name, name) for name in ("out", "err")]
+        streams = [f"{self._folder.name}/{name}" for name in ("out", "err")]
         order = {"arguments": list(map(str, arguments)), "cwd": str(cwd), "streams": streams}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -62,27 +69,10 @@ class Warm:
 
 
 def _serve() -> None:
-    import multiprocessing.resource_tracker
-
-    import librosa
-    import plotly.graph_objects
-    import polars
-    import rich.progress
-    import soundfile
-    import soxr
-    import tokenizers
-    import torch
-
-    import throughtime.commands.fitting
-    import throughtime.comparing.contests
-    import throughtime.comparing.trials
-    import throughtime.deploy.inspecting
-    import throughtime.deploy.using
-    import throughtime.report.inspection
-    import throughtime.report.page
+    for module in LOADED:
+        import_module(module)
     from throughtime.cli import main
 
-    librosa.feature.mfcc  # noqa: B018 - loads what it loads late
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()

@@ -1,0 +1,295 @@
+"""No output destroys an input, a model, a run or a training, however it is named."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinds import KINDS, SMALL
+from throughtime.errors import InputError
+from throughtime.output_guard import check_output_file, check_output_folder, kind_of_folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, warm):
+    """A table, its model, a finished run, and a training that was not finished."""
+    folder = tmp_path_factory.mktemp("guard")
+    kind = KINDS["csv"]
+    data = kind.make(folder)
+    small = (*kind.options, *SMALL)
+    assert not warm.run("fit", data, *small, "-o", "model", cwd=folder).returncode
+    networks = ("--networks", "gru", "--seeds", 1, "--jobs", 1, "--out", "run")
+    assert not warm.run("compare", data, *small, *networks, cwd=folder).returncode
+    (folder / "half.training").mkdir()
+    (folder / "half.training" / "checkpoint-000000000001").write_text("x")
+    (folder / "static.csv").write_text("t,z\n1,2\n")
+    (folder / "link.csv").symlink_to(data)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "linked").symlink_to(folder / "model")
+    os.link(data, folder / "hard.csv")
+    return folder
+
+
+def contents(folder):
+    """Every file below a folder with its hash; links by where they lead."""
+    return {
+        str(path.relative_to(folder)): str(path.readlink())
+        if path.is_symlink()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+INPUTS = ["a.csv", "./a.csv", "deep/../a.csv", "link.csv", "hard.csv"]
+KEPT = [
+    *("model/config.json", "model/model.safetensors", "model/README.md", "deep/linked/config.json"),
+    *("run/comparison.json", "run/identity", "run/lock", "run/model/config.json"),
+    *("run/trials/gru-seed0-lr0.01/record.json", "run/trials/new", "run/model"),
+    *("half.training/checkpoint-000000000001", "half.training/checkpoint-000000000002"),
+    *("half.training/lock", "model", "run", ".", "a.csv/x"),
+]
+FILE_COMMANDS = {
+    "predict": ("predict", "model", "a.csv"),
+    "predict with the run's model": ("predict", "run/model", "a.csv"),
+    "inspect": ("inspect", "model", "a.csv"),
+    "report": ("report", "run"),
+}
+
+
+REFUSED = [
+    (command, out)
+    for command in FILE_COMMANDS.values()
+    for out in (
+        KEPT if command[0] == "report" else [*INPUTS, *KEPT, "{here}/a.csv", "run/report.html"]
+    )
+]
+
+
+@pytest.mark.parametrize(("command", "out"), REFUSED)
+def test_files_that_are_read_or_kept_are_refused_as_outputs(place, warm, command, out):
+    before = contents(place)
+    given = out.format(here=place)
+    done = warm.run(*command, "-o", given, cwd=place)
+    assert done.returncode == 2, done
+    assert done.stderr.startswith(f"throughtime: --out {Path(given)}: ")
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
+    assert contents(place) == before
+
+
+FOLDERS = [
+    "a.csv",
+    "link.csv",
+    "model",
+    "model/new",
+    "run/model",
+    "run/new",
+    "run",
+    "half.training",
+]
+
+
+@pytest.mark.parametrize("out", FOLDERS)
+@pytest.mark.parametrize("command", ["fit", "fit --log", "compare"])
+def test_folders_that_are_kept_are_refused_as_outputs(place, warm, command, out):
+    before = contents(place)
+    options = (*KINDS["csv"].options, "--parameters", 61, "--epochs", 1)
+    name, *log = command.split()
+    outs = ("-o", "fresh", "--log", out) if log else ("--out", out)
+    done = warm.run(name, "a.csv", *options, *outs, cwd=place)
+    assert done.returncode == 2, done
+    assert done.stderr.splitlines()[-1].startswith("throughtime: ")
+    assert not done.stdout
+    assert contents(place) == before
+
+
+def test_a_new_file_beside_what_is_kept_is_written(place, warm):
+    for out in ("forecast.csv", "run/forecast.csv", "deep/new/forecast.csv"):
+        assert not warm.run("predict", "model", "a.csv", "-o", out, cwd=place).returncode
+        again = warm.run("predict", "model", "a.csv", "-o", out, cwd=place)
+        assert again.returncode == (2 if out.startswith("run/") else 0)  # it could be anybody's
+        assert (place / out).read_text().startswith("t,step,y\n")
+        (place / out).unlink()
+    for page in ("page.html", "run/report.html", "run/report.html"):  # the last is its own
+        assert not warm.run("report", "run", "-o", page, cwd=place).returncode
+    (place / "page.html").unlink()
+
+
+@pytest.mark.parametrize("kind", ["ts", "texts", "shards", "listed recordings"])
+def test_every_file_that_is_read_is_guarded(tmp_path, warm, kind):
+    """Files of a folder, the test part beside a training part, recordings that a table names."""
+    if KINDS[kind].needs:
+        pytest.importorskip(KINDS[kind].needs)
+    data = KINDS[kind].make(tmp_path)
+    small = (*KINDS[kind].options, *SMALL, "-o", "m")
+    assert not warm.run("fit", data, *small, cwd=tmp_path).returncode
+    before = contents(tmp_path)
+    read = [p for p in tmp_path.rglob("*") if p.is_file() and "m" not in p.parts[-2:-1]]
+    if kind == "ts":
+        read = [data]  # a model answers to the file it is given, alone
+    assert read
+    for path in read[:3]:
+        done = warm.run("predict", "m", data, "-o", path, cwd=tmp_path)
+        assert done.returncode == 2 and "is the same file as the input" in done.stderr, done
+    partner = tmp_path / "s_TEST.ts"
+    if kind == "ts":
+        done = warm.run("fit", data, *SMALL, "-o", partner, cwd=tmp_path)
+        assert done.returncode == 2
+    assert contents(tmp_path) == before
+
+
+def test_a_static_table_and_a_tokenizer_are_inputs_too(tmp_path, warm):
+    KINDS["csv"].make(tmp_path)
+    for option, name in (("--static", "s.csv"), ("--tokens", "t.json")):
+        (tmp_path / name).write_text("{}")
+        done = warm.run("fit", "a.csv", option, name, "-o", name, cwd=tmp_path)
+        assert done.returncode == 2, done
+        done = warm.run("compare", "a.csv", option, name, "--out", name, cwd=tmp_path)
+        assert done.returncode == 2 and (tmp_path / name).read_text() == "{}", done
+
+
+def test_a_report_through_a_link_does_not_replace_what_was_read(place, warm):
+    page = place / "run" / "report.html"
+    page.unlink(missing_ok=True)
+    page.symlink_to(place / "run" / "comparison.json")
+    before = contents(place)
+    assert warm.run("report", "run", cwd=place).returncode == 2
+    assert contents(place) == before
+    page.unlink()
+    assert not warm.run("report", "run", cwd=place).returncode
+
+
+def test_a_finished_model_is_replaced_by_force_alone(tmp_path, warm):
+    data = KINDS["csv"].make(tmp_path)
+    command = ("fit", data, *KINDS["csv"].options, *SMALL, "-o", "m", "-q")
+    assert not warm.run(*command, cwd=tmp_path).returncode
+    before = contents(tmp_path)
+    done = warm.run(*command, "--seed", 1, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds a model already; name a new folder, or replace it by --force" in done.stderr
+    assert contents(tmp_path) == before
+    assert not warm.run(*command, "--seed", 1, "--force", cwd=tmp_path).returncode
+    assert contents(tmp_path)["m/model.safetensors"] != before["m/model.safetensors"]
+    (tmp_path / "m" / "mine.txt").write_text("x")
+    done = warm.run(*command, "--force", cwd=tmp_path)
+    assert done.returncode == 2 and "holds other files (mine.txt)" in done.stderr
+
+
+def test_what_force_replaces_is_there_at_every_moment(tmp_path):
+    """A reader that looks all the time finds the old model or the new one, whole."""
+    script = (
+        "import sys; from pathlib import Path; from throughtime.files import write_folder_whole\n"
+        "for k in range(400):\n"
+        "    write_folder_whole(Path(sys.argv[1]), dict.fromkeys('ab', str(k).encode()))"
+    )
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_text("old")
+    writer = subprocess.Popen([sys.executable, "-c", script, str(folder)])
+    looks = 0
+    while writer.poll() is None:
+        handle = os.open(folder, os.O_RDONLY)  # one of the two folders, whatever its name becomes
+        found = sorted(os.listdir(handle))  # noqa: PTH208 - a handle, not a path
+        os.close(handle)
+        assert found in (["a", "b"], [])  # emptied once it is no longer the model
+        assert folder.is_dir()
+        looks += 1
+    assert writer.returncode == 0 and looks > 20
+    assert (folder / "a").read_text() == (folder / "b").read_text() == "399"
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_two_fits_of_one_model_at_once_are_one_too_many(tmp_path):
+    data = KINDS["csv"].make(tmp_path)
+    command = [sys.executable, "-m", "throughtime", "fit", str(data), *KINDS["csv"].options]
+    command += ["--epochs", "3000", "--patience", "3000", "--budget", "4s", "-o", "m", "-q"]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1, text=True) for _ in range(2)
+    ]
+    told = [process.communicate(timeout=100)[1] for process in both]
+    codes = sorted(process.returncode for process in both)
+    assert codes == [0, 2], told
+    assert any("is at work here" in text or "holds a model already" in text for text in told)
+    assert kind_of_folder(tmp_path / "m") == "model"
+
+
+def test_two_predictions_into_one_file_leave_one_of_them_whole(place, warm):
+    many = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "throughtime",
+                "predict",
+                model,
+                "a.csv",
+                "-q",
+                "-o",
+                "both.csv",
+            ],
+            cwd=place,
+        )
+        for model in ("model", "run/model")
+    ]
+    assert [process.wait(timeout=60) for process in many] == [0, 0]
+    each = [
+        warm.run("predict", model, "a.csv", "-q", cwd=place).stdout
+        for model in ("model", "run/model")
+    ]
+    assert (place / "both.csv").read_text() in each
+    (place / "both.csv").unlink()
+
+
+def test_other_programs_folders_are_no_models(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')
+    (tmp_path / "model.safetensors").write_text("x")
+    assert kind_of_folder(tmp_path) == ""
+    (tmp_path / "out.csv").write_text("x")
+    check_output_file("--out", tmp_path / "out.csv")
+    (tmp_path / "config.json").write_text('{\n "format": 2, "family": "tokens"}')
+    assert kind_of_folder(tmp_path) == "model"
+
+
+@settings(max_examples=150)
+@given(
+    data=st.data(),
+    hops=st.lists(st.sampled_from(["link", "up", "hard", "dot"]), max_size=4),
+)
+def test_no_detour_hides_an_input(tmp_path_factory, data, hops):
+    folder = tmp_path_factory.mktemp("detour")
+    (folder / "sub").mkdir()
+    target = folder / "in.csv"
+    target.write_text("x")
+    path = target
+    for number, hop in enumerate(hops):
+        if hop == "link":
+            new = folder / f"l{number}"
+            new.symlink_to(path)
+            path = new
+        elif hop == "up":
+            path = folder / "sub" / ".." / path.name
+        elif hop == "hard":
+            new = folder / f"h{number}"
+            os.link(os.path.realpath(path), new)
+            path = new
+        else:
+            path = Path(f"{path.parent}/./{path.name}")
+    one, other = data.draw(st.permutations([path, target]))
+    with pytest.raises(InputError, match="is the same file as the input"):
+        check_output_file("--out", one, [other])
+    with pytest.raises(InputError, match="is a file; name a new folder"):
+        check_output_folder("--out", one, [other])
+    check_output_file("--out", folder / "new.csv", [other])
+
+
+def test_a_circle_of_links_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match=r"--out .*a: cannot be used"):
+        check_output_file("--out", tmp_path / "a")

@@ -1,0 +1,104 @@
+"""No command, and no process that it starts, runs a module that lies in the current folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kinds import KINDS, SMALL
+from throughtime.comparing.workers import safe_path
+
+# what the command line, its workers and its trial readers import, as a hostile folder would name it
+POISON = (
+    *("multiprocessing", "struct", "socket", "pickle", "json", "random", "logging", "tempfile"),
+    *("csv", "gzip", "zipfile", "subprocess", "threading", "queue", "typing", "dataclasses"),
+    *("ctypes", "signal", "inspect", "platform", "hashlib", "string", "secrets", "selectors"),
+    *("numpy", "polars", "torch", "rich", "typer", "plotly", "safetensors", "soundfile", "soxr"),
+    *("librosa", "scipy", "tokenizers", "pooch", "requests", "numba", "pandas", "tensorboard"),
+)
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory):
+    """A folder of such modules, each of which leaves a mark when it is run."""
+    folder = tmp_path_factory.mktemp("poisoned")
+    mark = folder / "mark"
+    for name in POISON:
+        text = f"open({str(mark)!r}, 'a').write('{name} ')\nraise SystemExit('poisoned')\n"
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def check(poisoned, done):
+    mark = poisoned / "mark"
+    told = mark.read_text() if mark.exists() else ""
+    mark.unlink(missing_ok=True)
+    assert not told, f"ran {told}"
+    assert done.returncode == 0, done
+
+
+def test_the_poison_works(poisoned):
+    """What a child process did before it was given a safe path."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import struct, polars"],
+        cwd=poisoned,
+        capture_output=True,
+        check=False,
+    )
+    with pytest.raises(AssertionError, match="ran struct"):
+        check(poisoned, done)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_command_on_every_kind_of_data(poisoned, warm, kind):
+    if KINDS[kind].needs:
+        pytest.importorskip(KINDS[kind].needs)
+    folder = poisoned / kind.replace(" ", "-")
+    folder.mkdir()
+    data = KINDS[kind].make(folder)
+    run, model = folder / "run", folder / "m"
+    small = (*KINDS[kind].options, *SMALL)
+    two = ("--networks", "dense,rnn", "--seeds", "1", "--jobs", "2", "--out", run)
+    check(poisoned, warm.run("fit", data, *small, "-o", model, cwd=poisoned))
+    if kind in ("csv", "shards", "text", "recordings"):  # whose workers are given unlike problems
+        check(poisoned, warm.run("compare", data, *small, *two, cwd=poisoned))
+        check(poisoned, warm.run("report", run, cwd=poisoned))
+    if kind != "task":
+        check(poisoned, warm.run("predict", model, data, "-q", cwd=poisoned))
+    if "y" in KINDS[kind].options:  # a forecast
+        check(poisoned, warm.run("inspect", model, data, "-o", folder / "i.html", cwd=poisoned))
+    if kind in ("text", "texts"):
+        check(poisoned, warm.run("sample", model, "--length", 3, cwd=poisoned))
+
+
+SCRIPT = Path(sys.executable).with_name("throughtime")
+
+
+@pytest.mark.parametrize("program", [[SCRIPT], [sys.executable, "-m", "throughtime"]])
+def test_the_command_itself(poisoned, tmp_path, program):
+    """As a process of its own: by its script, and by `python -m`."""
+    data, table = KINDS["csv"].make(tmp_path), KINDS["parquet"].make(tmp_path)
+    model = tmp_path / "m"
+    for command in (
+        ("info", "-q"),
+        ("data", "list"),
+        ("fit", table, *KINDS["csv"].options, *SMALL, "-o", model),
+        ("predict", model, data),
+    ):
+        done = subprocess.run(
+            [*program, *command], cwd=poisoned, capture_output=True, text=True, check=False
+        )
+        check(poisoned, done)
+
+
+def test_the_environment_is_as_before(monkeypatch):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with safe_path():
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+    assert "PYTHONSAFEPATH" not in os.environ
+    monkeypatch.setenv("PYTHONSAFEPATH", "x")
+    with safe_path():
+        pass
+    assert os.environ["PYTHONSAFEPATH"] == "x"
