@@ -14,13 +14,30 @@ settings.register_profile("throughtime", deadline=None, derandomize=True)
 settings.load_profile("throughtime")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="all of what `make fuzz` runs")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without --thorough what takes minutes is left out."""
+    if not config.getoption("--thorough"):
+        slow = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture(scope="session")
+def thorough(request):
+    """Whether there are minutes to spend."""
+    return request.config.getoption("--thorough")
+
+
 @pytest.fixture(scope="session")
 def warm():
     """The command line, many times in a row."""
-    from warm import Warm
+    from helpers import shared
 
-    with Warm() as running:
-        yield running
+    return shared()
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,16 @@
 test_helpers.py shows that both fail on wrong answers.
 """
 
-import os
-import subprocess
-import sys
+import atexit
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from warm import Done, Warm
 
 # Largest error allowed, relative to the largest expected value: the one table of tolerances.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -87,18 +89,17 @@ def flat(tree: Any) -> list[Tensor]:
     return [tensor for part in tree for tensor in flat(part)]
 
 
-def throughtime(
-    *arguments: Any, code: int = 0, cwd: Any = None, **options: str
-) -> subprocess.CompletedProcess[str]:
+def throughtime(*arguments: Any, code: int = 0, cwd: Any = None) -> Done:
     """Run the command line as a process; it must end with this exit code and no traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "throughtime", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "120", **options},
-        check=False,
-    )
+    done = shared().run(*arguments, cwd=cwd or Path.cwd())
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+@cache
+def shared() -> Warm:
+    """The process that the whole test run shares."""
+    running = Warm()
+    atexit.register(running.close)
+    return running

@@ -52,7 +52,7 @@ def test_the_poison_works(poisoned):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_command_on_every_kind_of_data(poisoned, warm, kind):
+def test_every_command_on_every_kind_of_data(poisoned, warm, thorough, kind):
     if KINDS[kind].needs:
         pytest.importorskip(KINDS[kind].needs)
     folder = poisoned / kind.replace(" ", "-")
@@ -60,11 +60,11 @@ def test_every_command_on_every_kind_of_data(poisoned, warm, kind):
     data = KINDS[kind].make(folder)
     run, model = folder / "run", folder / "m"
     small = (*KINDS[kind].options, *SMALL)
-    two = ("--networks", "dense,rnn", "--seeds", "1", "--jobs", "2", "--out", run)
+    jobs = 2 if thorough or kind in ("csv", "shards") else 1  # two: with processes of their own
+    two = ("--networks", "dense,rnn", "--seeds", "1", "--jobs", jobs, "--out", run)
     check(poisoned, warm.run("fit", data, *small, "-o", model, cwd=poisoned))
-    if kind in ("csv", "shards", "text", "recordings"):  # whose workers are given unlike problems
-        check(poisoned, warm.run("compare", data, *small, *two, cwd=poisoned))
-        check(poisoned, warm.run("report", run, cwd=poisoned))
+    check(poisoned, warm.run("compare", data, *small, *two, cwd=poisoned))
+    check(poisoned, warm.run("report", run, cwd=poisoned))
     if kind != "task":
         check(poisoned, warm.run("predict", model, data, "-q", cwd=poisoned))
     if "y" in KINDS[kind].options:  # a forecast
@@ -83,7 +83,6 @@ def test_the_command_itself(poisoned, tmp_path, program):
     model = tmp_path / "m"
     for command in (
         ("info", "-q"),
-        ("data", "list"),
         ("fit", table, *KINDS["csv"].options, *SMALL, "-o", model),
         ("predict", model, data),
     ):

@@ -4,8 +4,10 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +39,7 @@ def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
     _open_streams()
     os.environ["PYTHONSAFEPATH"] = "1"  # no child process imports from the current folder
     signal.signal(signal.SIGTERM, _end)
+    threading.excepthook = _thread_ended
     kept = "what is done is kept, the same command goes on from there"
     interrupted = f"interrupted; {kept if keeps else 'nothing was written'}"
     try:
@@ -79,30 +82,45 @@ def _exit_code(app: Callable[..., Any]) -> Any:
         return ended.code
 
 
-class _Output(io.FileIO):
+class _Output(io.TextIOWrapper):
     """Standard output, which says so where it cannot be written to."""
 
-    def write(self, data: Any, /) -> int | None:
-        """Write bytes. Raises LostOutputError where they are lost."""
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise LostOutputError(
-                f"standard output: {error.strerror}; what was to be printed is lost"
-            ) from None
+    def write(self, text: str, /) -> int:
+        """Write text. Raises LostOutputError where it is lost."""
+        with _reported_loss():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what is in the buffer. Raises LostOutputError where it is lost."""
+        with _reported_loss():
+            super().flush()
 
 
-class _Aside(io.FileIO):
+class _Aside(io.TextIOWrapper):
     """Standard error: notes and progress, whose loss must not end the work."""
 
-    def write(self, data: Any, /) -> int | None:
-        """Write bytes, or lose them."""
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
+    def write(self, text: str, /) -> int:
+        """Write text, or lose it."""
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is in the buffer, or lose it."""
+        with suppress(OSError):
+            super().flush()
+
+
+@contextmanager
+def _reported_loss() -> Generator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LostOutputError(
+            f"standard output: {error.strerror}; what was to be printed is lost"
+        ) from None
 
 
 def _open_streams() -> None:
@@ -111,20 +129,14 @@ def _open_streams() -> None:
     They take names that the locale cannot show. A stream that the caller closed is opened on
     nothing: else the next file opened would get its number, and be written to in its place.
     """
-    closed = [number for number in range(3) if not _is_open(number)]
-    for number in closed:
-        os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)  # takes the lowest number
-    sys.stdout = _text(_Output(1, "wb", closefd=False))
-    sys.stderr = _text(_Aside(2, "wb", closefd=False))
-
-
-def _text(raw: io.FileIO) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding="utf-8",
-        errors="backslashreplace",
-        line_buffering=raw.isatty() or isinstance(raw, _Aside),
-    )
+    for number in range(3):
+        if not _is_open(number):  # what is opened next takes the lowest free number: this one
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+    how: Any = {"encoding": "utf-8", "errors": "backslashreplace"}
+    output = io.FileIO(1, "wb", closefd=False)
+    aside = io.FileIO(2, "wb", closefd=False)
+    sys.stdout = _Output(io.BufferedWriter(output), line_buffering=output.isatty(), **how)
+    sys.stderr = _Aside(io.BufferedWriter(aside), line_buffering=True, **how)
 
 
 def _is_open(number: int) -> bool:
@@ -142,6 +154,12 @@ def _drop_output() -> None:
 
 def _end(_signal: int, _frame: object) -> None:
     sys.exit(_TERMINATED)
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    """An error in a thread; one of the system (a full disk) is raised in the main thread too."""
+    if ended.exc_value is not None and not isinstance(ended.exc_value, OSError):
+        print(f"throughtime: {_fault(ended.exc_value)}", file=sys.stderr)
 
 
 def _stop(message: str, code: int) -> NoReturn:

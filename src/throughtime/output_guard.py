@@ -73,6 +73,15 @@ def check_writable(option: str, path: Path) -> None:
             raise InputError(f"{option} {path}".strip(), found, "name another place")
 
 
+def can_be_written(path: Path) -> bool:
+    """Whether a file or folder could be made here."""
+    try:
+        check_writable("", path)
+    except InputError:
+        return False
+    return True
+
+
 def kind_of_folder(folder: Path) -> str:
     """What throughtime keeps in a folder: "model", "run", "training", or "" for neither."""
     if _is_file(folder / "model.safetensors") and _starts_as_model(folder / "config.json"):
