@@ -1,5 +1,6 @@
 """How commands end: one line and an exit code for whatever goes wrong."""
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from helpers import throughtime
+from kinds import KINDS, SMALL
 
 MISTAKES = {
     "missing file": (["compare", "nowhere.csv"], r"nowhere.csv: no such file"),
@@ -137,6 +139,76 @@ def test_a_fault_of_ours_gets_one_line_and_exit_code_1():
     )
     assert re.match(expected, done.stderr)
     assert done.stderr.count("\n") == 1
+
+
+RAISED = {
+    "MemoryError()": "memory ran out; give less data, or a machine with more memory",
+    'RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can\'t allocate memory")': (
+        "memory ran out; give less data"
+    ),
+    "type('PanicException', (BaseException,), {})('index out of bounds')": (
+        r"a fault in throughtime \S+: PanicException in \S+, line 3: index out of bounds; please"
+    ),
+    "LostWorkerError('a worker died')": "a worker died",
+    "RecursionError('too deep')": "a fault in throughtime .*: too deep; please report this line",
+}
+
+
+@pytest.mark.parametrize(("error", "told"), RAISED.items())
+def test_what_is_no_mistake_of_the_users_gets_one_line_and_exit_code_1(error, told):
+    code = "from throughtime.ending import run_to_the_end, LostWorkerError\n"
+    code += f"def app(*_, **__):\n    raise {error}\nrun_to_the_end(app, keeps=False)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.match(f"throughtime: {told}", done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_tokenizer_that_backtracks_without_end_gets_one_line(tmp_path):
+    """It panics: no `Exception`, and a page of its own on standard error."""
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="?"))
+    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex("(?:(?:a|aa|aaa)+)+b"), "isolated")
+    tokenizer.pre_tokenizer = split
+    tokenizer.save(str(tmp_path / "t.json"))
+    (tmp_path / "x.txt").write_text("a" * 40_000 + "c")
+    command = ("fit", "x.txt", "--tokens", "t.json", "-o", "m", "-q")
+    done = throughtime(*command, code=2, cwd=tmp_path)
+    told = "throughtime: --tokens: the tokenizer cannot read the text (Onig: Regex search error"
+    assert done.stderr.startswith(told) and done.stderr.count("\n") == 1
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "task"])
+def test_names_that_are_not_utf8_are_names(tmp_path, kind):
+    """A path that no text can hold: learned from, saved, compared, answered."""
+    if KINDS[kind].needs:
+        pytest.importorskip(KINDS[kind].needs)
+    made, folder = tmp_path / "made", tmp_path / NOT_UTF8
+    made.mkdir()
+    data = folder / KINDS[kind].make(made).relative_to(made)
+    made.rename(folder)
+    named = data.with_name(NOT_UTF8 + "".join(data.suffixes))
+    data.rename(named)
+    if named.is_dir():
+        for path in [*named.rglob("*.*")]:
+            path.rename(path.with_name(NOT_UTF8 + path.name))
+        for path in [p for p in named.iterdir() if p.is_dir()]:
+            path.rename(path.with_name(NOT_UTF8 + path.name))
+    small = (*KINDS[kind].options, *SMALL)
+    model = tmp_path / f"m{NOT_UTF8}"
+    throughtime("fit", named, *small, "-o", model)
+    (model / "README.md").read_text(encoding="utf-8")
+    throughtime("predict", model, named, "-o", tmp_path / NOT_UTF8 / "out.csv")
+    (tmp_path / NOT_UTF8 / "out.csv").read_text(encoding="utf-8")
+    json.loads(throughtime("predict", model, named, "--json").stdout)
+    run = tmp_path / f"r{NOT_UTF8}"
+    one = ("--networks", "gru", "--seeds", 1, "--jobs", 1, "--out", run)
+    throughtime("compare", named, *small, *one)
+    throughtime("report", run)
+    (run / "report.html").read_text(encoding="utf-8")
 
 
 def interrupted(command, cwd, ready):

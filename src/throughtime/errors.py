@@ -1,7 +1,9 @@
 """The errors that end a command, worded for the user."""
 
+import os
+import threading
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 
 
@@ -41,11 +43,13 @@ class LostOutputError(RuntimeError):
 def library_errors(where: str, found: str, next_step: str) -> Generator[None]:
     """Turn whatever a library raises inside the block into an InputError with one line of it.
 
-    Includes panics of libraries written in Rust, which are no `Exception`. Shortage of memory stays
-    a MemoryError, and the project's own errors stay what they are.
+    Includes panics of libraries written in Rust, which are no `Exception` and print many lines by
+    themselves: these are dropped. Shortage of memory stays a MemoryError, and the project's own
+    errors stay what they are.
     """
     try:
-        yield
+        with _panics_unprinted():
+            yield
     except (InputError, MemoryError):
         raise
     except BaseException as error:
@@ -53,6 +57,39 @@ def library_errors(where: str, found: str, next_step: str) -> Generator[None]:
             raise
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
         raise InputError(where, f"{found} ({line})", next_step) from None
+
+
+@contextmanager
+def _panics_unprinted() -> Generator[None]:
+    """Hold back what is written to standard error; drop it after a panic, else write it then.
+
+    In the main thread alone: the stream is the whole process's.
+    """
+    import tempfile  # slow to load, and seldom needed
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        standard = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        panicked = False
+        try:
+            yield
+        except BaseException as error:
+            panicked = is_panic(error)
+            raise
+        finally:
+            os.dup2(standard, 2)
+            os.close(standard)
+            held.seek(0)
+            if not panicked and (text := held.read()):
+                with suppress(OSError):
+                    os.write(2, text)
 
 
 def is_panic(error: BaseException) -> bool:

@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import http.server
+import json
+import os
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -10,11 +12,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from throughtime.data import named
+from throughtime.data import layout, named
 from throughtime.data.archive import read_archive
 from throughtime.data.fetching import fetched
+from throughtime.data.layout import put
 from throughtime.data.named import NAMED, File, get, named_set
 from throughtime.errors import InputError
+from throughtime.files import alone_in
 
 pytest.importorskip("pooch")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -24,6 +28,7 @@ CONTENT = bytes(range(256)) * 4000
 class Server(http.server.SimpleHTTPRequestHandler):
     """A server that knows ranges, and may hang up in the middle."""
 
+    endless: ClassVar[bool] = False
     hang_up_after: ClassVar[int | None] = None
     asked: ClassVar[list[str | None]] = []
 
@@ -35,8 +40,14 @@ class Server(http.server.SimpleHTTPRequestHandler):
             begin = int(given.removeprefix("bytes=").rstrip("-"))
         content = CONTENT[begin:]
         self.send_response(206 if given else 200)
-        self.send_header("Content-Length", str(len(content)))
+        if not Server.endless:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        while Server.endless:
+            try:
+                self.wfile.write(bytes(1 << 16))
+            except OSError:  # the reader has had enough
+                return
         self.wfile.write(content[: self.hang_up_after])
         if self.hang_up_after is not None:
             self.wfile.flush()
@@ -145,6 +156,148 @@ def test_a_file_that_is_another_is_refused(tmp_path):
         get("gunpoint", given=tmp_path, home=tmp_path / "home")
     with pytest.raises(InputError, match=r"no JSB_Chorales.mat in it"):
         get("jsb-chorales", given=tmp_path, home=tmp_path / "home")
+
+
+TABLE = b"year,trappings\n" + b"".join(b"%d,%d\n" % (1821 + k, k * 7 % 90) for k in range(114))
+
+
+@pytest.fixture
+def lynx(tmp_path, monkeypatch):
+    """A set of one file, and one that is laid out from it; their files; where they are kept."""
+    mark = f"sha256:{hashlib.sha256(TABLE).hexdigest()}"
+    files = (File("https://x/Lynx.csv", mark, len(TABLE)),)
+
+    def lay(found, folder):
+        for name in ("one", "two"):
+            put(folder / "parts" / name, name.encode() * 9)
+        put(folder / "list.csv", found[0].read_bytes()[:99])
+        return folder / "list.csv"
+
+    monkeypatch.setitem(NAMED, "lynx", named.NamedSet("w", "l", "s", files, ""))
+    monkeypatch.setitem(NAMED, "laid", named.NamedSet("w", "l", "s", files, "", lay))
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "Lynx.csv").write_bytes(TABLE)
+    return functools.partial(get, given=tmp_path / "given", home=tmp_path / "home")
+
+
+def flipped(path, keep_times=False):
+    """Change one byte of a file; its size stays, and its times if asked."""
+    before = path.stat()
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+@pytest.mark.parametrize(
+    ("name", "file"), [("lynx", "Lynx.csv"), ("laid", "parts/two"), ("laid", "list.csv")]
+)
+def test_a_file_that_was_changed_is_not_handed_out(lynx, tmp_path, name, file, keep_times):
+    path = lynx(name)
+    changed = tmp_path / "home" / name / file
+    right = changed.read_bytes()
+    flipped(changed, keep_times)
+    wrong = changed.read_bytes()
+    told = []
+    assert lynx(name, report=told.append) == path
+    assert changed.read_bytes() == right
+    aside = changed.with_name(f"{changed.name}.changed")
+    assert aside.read_bytes() == wrong  # somebody may have meant it
+    assert told == [f"{aside}: what was there had been changed, and is kept under this name"]
+    assert lynx(name) == path and changed.read_bytes() == right
+
+
+def test_what_is_unchanged_is_not_read_again_unless_asked(lynx, tmp_path, monkeypatch):
+    path = lynx("laid")
+    read = []
+    real = layout.read_regular
+
+    def watched(path, *most):
+        read.append(path.name)
+        return real(path, *most)
+
+    monkeypatch.setattr(layout, "read_regular", watched)
+    assert lynx("laid", given=tmp_path / "nowhere") == path  # nothing is needed from outside
+    assert read == ["checked.json"]
+    assert lynx("laid", verify=True) == path
+    assert set(read) == {"checked.json", "Lynx.csv", "list.csv", "one", "two"}
+    read.clear()
+    os.utime(path)  # touched, and the same: read once, and known again
+    assert lynx("laid", given=tmp_path / "nowhere") == path and "list.csv" in read
+    read.clear()
+    assert lynx("laid", given=tmp_path / "nowhere") == path and read == ["checked.json"]
+
+
+def test_verify_sees_what_status_does_not(lynx, tmp_path):
+    """A record of a check that never was, made to fit the changed file."""
+    path = lynx("lynx")
+    flipped(path)
+    record = json.loads((path.parent / "checked.json").read_text())
+    status = path.stat()
+    record["files"][0]["status"] = [
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+    ]
+    (path.parent / "checked.json").write_text(json.dumps(record))
+    assert lynx("lynx").read_bytes() != TABLE
+    assert lynx("lynx", verify=True).read_bytes() == TABLE
+
+
+@pytest.mark.parametrize("harm", ["missing", "a folder", "a pipe", "no record", "a damaged record"])
+def test_whatever_is_amiss_is_laid_out_anew(lynx, tmp_path, harm):
+    path = lynx("laid")
+    part, record = path.parent / "parts" / "one", path.parent / "checked.json"
+    if harm in ("missing", "a folder", "a pipe"):
+        part.unlink()
+    if harm == "a folder":
+        part.mkdir()
+    if harm == "a pipe":
+        os.mkfifo(part)
+    if harm == "no record":
+        record.unlink()
+    if harm == "a damaged record":
+        record.write_text(record.read_text()[:-30])
+    assert lynx("laid") == path
+    assert part.read_bytes() == b"one" * 9
+
+
+def test_a_changed_file_that_cannot_be_had_again_is_told(lynx, tmp_path):
+    path = lynx("lynx")
+    flipped(path)
+    with pytest.raises(InputError, match=r"no Lynx.csv in it"):
+        lynx("lynx", given=tmp_path / "home" / "nowhere")
+    assert path.read_bytes() != TABLE  # as it was: nothing was lost
+
+
+def test_a_file_of_ones_own_at_that_place_is_kept(lynx, tmp_path):
+    place = tmp_path / "home" / "lynx" / "Lynx.csv"
+    place.parent.mkdir(parents=True)
+    place.write_text("mine")
+    assert lynx("lynx") == place and place.read_bytes() == TABLE
+    assert place.with_name("Lynx.csv.changed").read_text() == "mine"
+
+
+def test_two_at_once_are_one_too_many(lynx, tmp_path):
+    with alone_in(tmp_path / "home" / "lynx"), pytest.raises(InputError, match="is at work here"):
+        lynx("lynx")
+
+
+def test_an_endless_answer_is_cut_where_the_file_ends(url, tmp_path):
+    for size in (len(CONTENT) - 1, 1000):
+        with pytest.raises(InputError, match=f"more than the {size:,} bytes that it should be"):
+            fetched(url, tmp_path, GOOD, size)
+        assert not list(tmp_path.iterdir())
+    Server.endless = True
+    try:
+        with pytest.raises(InputError, match="more than the 300,000 bytes"):
+            fetched(url, tmp_path, GOOD, 300_000)
+    finally:
+        Server.endless = False
+    assert not list(tmp_path.iterdir())
 
 
 def test_images_become_sequences_of_pixels(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.comparing.cards import shown_file, shown_names
+from throughtime.comparing.cards import shown, shown_file, shown_names
 from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.sizes import config_for
 from throughtime.data.problem import Problem
@@ -196,7 +196,7 @@ Forecasts {shown_names(record.targets)} {config.horizon} steps of {record.step} 
 - Trained by throughtime {__version__} on {record.windows[0]} windows of {shown_file(record.path)}
   (SHA-256 {record.fingerprint[:16]}...), before {record.borders[0]}.
 - {model.parameter_count()} parameters, normalization: {config.normalize}.
-- {headline or "One trial of a comparison."}
+- {shown(headline) or "One trial of a comparison."}
 
 `throughtime predict FOLDER new.csv -o out.csv` uses it. It knows nothing of what is not in its
 columns, and its error was measured on one stretch of time alone.

@@ -206,7 +206,7 @@ Tells {shown(answers.name)}, {what}, of {of}, from
 - Trained by throughtime {__version__} on {record.windows[0]} sequences of {shown_file(record.path)}
   (SHA-256 {record.fingerprint[:16]}...).
 - {model.parameter_count()} parameters.
-- {headline or "One trial of a comparison."}
+- {shown(headline) or "One trial of a comparison."}
 
 `throughtime predict FOLDER NEW -o out.csv` uses it. Its error was measured on sequences like those
 it was trained on, and tells nothing of others.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
-from throughtime.comparing.cards import shown_file
+from throughtime.comparing.cards import shown, shown_file
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
 from throughtime.comparing.labels import parameters_of
 from throughtime.comparing.sizes import matched
@@ -157,7 +157,7 @@ Tells the next token of a text ({spec.unit}, {self.size} different ones).
 - Trained by throughtime {__version__} on {record.windows[0]} tokens of {shown_file(record.path)}
   (SHA-256 {record.fingerprint[:16]}...).
 - {model.parameter_count()} parameters.
-- {headline or "One trial of a comparison."}
+- {shown(headline) or "One trial of a comparison."}
 
 `throughtime sample FOLDER --prompt ...` goes on writing; `throughtime predict FOLDER new.txt` tells
 what each token of a text costs it. It learned the style and the faults of its text, nothing else.

@@ -73,7 +73,7 @@ class Alphabet:
         if self.unit == "bytes":
             return np.frombuffer(text.encode(), dtype=np.uint8)
         if self.unit == "tokenizer":
-            advice = "give one that knows a token for what is unknown"
+            advice = "give one whose rules end, with a token for what is unknown"
             with library_errors("--tokens", "the tokenizer cannot read the text", advice):
                 return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
         if self.unit == "words":
