@@ -16,6 +16,7 @@ settings.load_profile("throughtime")
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true", help="all of what `make fuzz` runs")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="the first case of the fuzzers")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(config, items):
 def thorough(request):
     """Whether there are minutes to spend."""
     return request.config.getoption("--thorough")
+
+
+@pytest.fixture(scope="session")
+def fuzz_seed(request):
+    """The first case of a fuzzer."""
+    return request.config.getoption("--fuzz-seed")
 
 
 @pytest.fixture(scope="session")

@@ -64,4 +64,12 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if type(value) is not kind:
         raise ValueError(f"{where} is {value!r}, expected {kind.__name__}")
+    return _text(value, where) if isinstance(value, str) else value
+
+
+def _text(value: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a character
+        raise ValueError(f"{where} is {value!r}, which is no text") from None
     return value

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from throughtime.data.alphabets import UNITS, Alphabet
+from throughtime.data.alphabets import Alphabet
 from throughtime.data.batches import USUAL_SPLIT
 from throughtime.data.collection import sequence_problem
 from throughtime.data.text import read_documents, read_labelled_texts, text_problem
 from throughtime.errors import InputError
+from throughtime.specs import TOKEN_UNITS
 
 SAID = "Ein Hund, zwei Katzen; und 3 Mäuse?\n"
 
@@ -35,7 +36,7 @@ def tokenizer(tmp_path):
     return tmp_path / "tokenizer.json"
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", TOKEN_UNITS)
 def test_what_is_encoded_comes_back(unit, tokenizer):
     file = tokenizer if unit == "tokenizer" else None
     alphabet = Alphabet.learned(unit, [SAID], file)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from throughtime.bounded_reads import printable
 from throughtime.errors import InputError
 from throughtime.options import (
     KINDS,
@@ -98,7 +99,7 @@ def compare(
     folder = out or Path("throughtime-runs") / f"{run_name(data)}-{mark}"
     _check_run(folder, reads)
     page = folder / "report.html"
-    command = shlex.join(["throughtime", *sys.argv[1:]])
+    command = printable(shlex.join(["throughtime", *sys.argv[1:]]))
     with reporter.bar(epochs) as watch:
         record = run(problem, settings, folder, jobs=jobs or _cores(), command=command, watch=watch)
     _write_report(record, page)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from throughtime.bounded_reads import printable
 from throughtime.errors import InputError
 from throughtime.options import (
     AsJson,
@@ -166,8 +167,8 @@ def inspect(
             loaded,
             spec,
             data,
-            name=str(model),
-            command=shlex.join(["throughtime", *sys.argv[1:]]),
+            name=printable(model),
+            command=printable(shlex.join(["throughtime", *sys.argv[1:]])),
             missing=missing,
             delimiter=delimiter,
             seed=seed,

@@ -12,9 +12,8 @@ import numpy as np
 from throughtime.bounded_reads import read_given
 from throughtime.data.codes import UNKNOWN
 from throughtime.errors import InputError, library_errors
-from throughtime.specs import TokenSpec
+from throughtime.specs import TOKEN_UNITS, TokenSpec
 
-UNITS = ("bytes", "characters", "words", "tokenizer")
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 _MOST_WORDS = 20_000
 
@@ -53,7 +52,7 @@ class Alphabet:
             content = read_given(tokenizer).decode("utf-8", "replace")
             _tokenizer(content, str(tokenizer))
             return Alphabet(TokenSpec("tokenizer", (), content))
-        if unit not in UNITS[:3]:
+        if unit not in TOKEN_UNITS[:3]:
             raise InputError(
                 "--tokens", repr(unit), "take bytes, characters, words or a tokenizer.json"
             )

@@ -9,6 +9,7 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.data.batches import WindowPlan, Windows, every_window
 from throughtime.deploy.predicting import read_as_learned
+from throughtime.errors import InputError
 from throughtime.insight.forecasters import context_of, diagnosis_of, loss_of
 from throughtime.insight.memory import lyapunov_spectrum, time_scales
 from throughtime.insight.observation import observe
@@ -47,6 +48,13 @@ def inspect(
     table = read_as_learned(spec, path, missing=missing, delimiter=delimiter, steps=_FOLDER_ROWS)
     windows = every_window(table, WindowPlan(config.context, config.horizon, config.season))
     window, target = windows.spread(_CURVE)
+    with torch.no_grad():
+        if not model(window).isfinite().all():
+            raise InputError(
+                table.source.path,
+                "forecasts that are not finite: values far beyond those the model learned",
+                "check them",
+            )
     first = table.targets[0]
     scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {first}"
     if len(table.targets) > 1:

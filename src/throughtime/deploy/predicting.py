@@ -65,6 +65,14 @@ def predict(
     windows = np.stack([_window(table, series, model.config) for series in ready])
     with torch.no_grad():
         forecasts = model(torch.from_numpy(windows)).numpy()
+    for series, forecast in zip(ready, forecasts, strict=True):
+        if not np.isfinite(forecast).all():
+            name = f", {table.group} {series.name!r}" if table.group else ""
+            raise InputError(
+                f"{table.source.path}{name}",
+                "a forecast that is not finite: its values are far beyond those the model learned",
+                "check them",
+            )
     rows = [_rows(table, series, f) for series, f in zip(ready, forecasts, strict=True)]
     choices = [*table.choices]
     if left:

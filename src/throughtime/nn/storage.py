@@ -30,7 +30,6 @@ from throughtime.plain import from_plain, to_json
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
 FORMAT = 2
-TOKEN_UNITS = ("bytes", "characters", "words", "tokenizer")
 _TENSORS, _CONFIG, _CARD = MODEL_FILES
 _MOST_CONFIG = 64_000_000  # bytes; a tokenizer is the largest thing in it
 
@@ -137,8 +136,6 @@ def _check_columns(config: Any, data: Any) -> None:
     if isinstance(data, TokenSpec):
         if config.categories != (config.outputs,) or config.columns != 1:
             raise ValueError("a model of tokens has one column, whose codes it also tells")
-        if data.unit not in TOKEN_UNITS or not (data.tokenizer or data.vocabulary):
-            raise ValueError(f"data has unit {data.unit!r} and no vocabulary for it")
         if data.vocabulary and len(data.vocabulary) != config.outputs:
             raise ValueError(f"{len(data.vocabulary)} words for {config.outputs} codes")
         return
