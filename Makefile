@@ -9,7 +9,7 @@ OTHERS_STAMP := $(OTHERS)/.up-to-date
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sanitize valgrind arm bench bench-third-party clean
+.PHONY: help setup demo test fuzz lint sanitize valgrind arm bench bench-third-party clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ lint: $(STAMP) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+fuzz: $(STAMP) ## layers, model folders, records, options and places: thousands of cases, some minutes
+	$(BIN)/python -m pytest --thorough tests/fuzz tests/test_places.py tests/test_safe_path.py
 
 sanitize: build/fuzz-address build/fuzz-thread ## fuzz the kernels under sanitizers
 	build/fuzz-address 400

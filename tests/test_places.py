@@ -229,18 +229,18 @@ def test_without_a_home_every_kind_is_learned_and_answered(tmp_path, stranger, k
 
 def test_numba_is_given_a_place_where_it_has_none(tmp_path, monkeypatch):
     """By the name that numba knows, in a folder that is its user's alone, and gone at the end."""
-    from throughtime.data import audio
+    from throughtime.data import feature_library
 
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(audio, "can_be_written", lambda path: False)
-    audio._give_numba_a_place(tmp_path)
+    monkeypatch.setattr(feature_library, "can_be_written", lambda path: False)
+    feature_library.give_numba_a_place(tmp_path)
     place = Path(os.environ["NUMBA_CACHE_DIR"])
     assert place.stat().st_mode & 0o777 == 0o700 and place.is_dir()
-    audio._give_numba_a_place(tmp_path)
+    feature_library.give_numba_a_place(tmp_path)
     assert os.environ["NUMBA_CACHE_DIR"] == str(place)
     monkeypatch.delenv("NUMBA_CACHE_DIR")
-    monkeypatch.setattr(audio, "can_be_written", lambda path: True)
-    audio._give_numba_a_place(tmp_path)
+    monkeypatch.setattr(feature_library, "can_be_written", lambda path: True)
+    feature_library.give_numba_a_place(tmp_path)
     assert "NUMBA_CACHE_DIR" not in os.environ
 
 

@@ -92,6 +92,34 @@ def test_the_command_itself(poisoned, tmp_path, program):
         check(poisoned, done)
 
 
+def test_numba_takes_no_settings_from_the_current_folder(poisoned, tmp_path):
+    """They may name a folder of compiled code, which it would run."""
+    pytest.importorskip("soundfile")
+    evil = tmp_path / "evil"
+    (poisoned / ".numba_config.yaml").write_text(f"cache_dir: {evil}\nopt: 0\n")
+    data = KINDS["recordings"].make(tmp_path)
+    script = (
+        "import sys; sys.path.pop(0)\n"  # the current folder, which `-c` puts there
+        "from pathlib import Path\n"
+        "from throughtime.data.audio import AudioSettings, read_audio\n"
+        "read_audio(Path(sys.argv[1]), AudioSettings(), label='folder')\n"
+        "from numba.core import config\n"
+        "config.reload_config()\n"
+        "print(config.CACHE_DIR, config.OPT)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(data)],
+        cwd=poisoned,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (poisoned / ".numba_config.yaml").unlink()
+    check(poisoned, done)
+    assert str(evil) not in done.stdout and "(3)" in done.stdout, done
+    assert not evil.exists() and not done.stderr
+
+
 def test_the_environment_is_as_before(monkeypatch):
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     with safe_path():

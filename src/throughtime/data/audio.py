@@ -1,11 +1,8 @@
 """Recordings to features: log-mel spectra or MFCC, computed once and kept."""
 
-import atexit
 import hashlib
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,12 +14,12 @@ import polars as pl
 
 from throughtime.bounded_reads import printable, read_given, read_regular
 from throughtime.data.collection import Read
+from throughtime.data.feature_library import load_librosa
 from throughtime.data.folders import SOUNDS, files_in
 from throughtime.data.numbers import numbers_of, words_of
 from throughtime.data.reading import Choice, Source, read_frame
 from throughtime.errors import InputError, nearest
 from throughtime.files import cache_home, write_whole
-from throughtime.output_guard import can_be_written
 
 FEATURES = ("logmel", "mfcc")
 FRAME = 0.01  # seconds from one frame to the next
@@ -142,9 +139,7 @@ def _cut_wav(raw: bytes) -> bool:
 
 def features_of(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     """Features [T, channels * bands] of samples [channels,N], float32; a frame every 10 ms."""
-    import librosa
-
-    _give_numba_a_place(Path(librosa.__file__).parent)
+    librosa = load_librosa()
     found: list[np.ndarray] = []
     size = 1 << (settings.window - 1).bit_length()
     for channel in signal:
@@ -162,20 +157,6 @@ def features_of(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
             logarithm = librosa.feature.mfcc(S=logarithm, n_mfcc=settings.bands)
         found.append(logarithm.T)
     return np.concatenate(found, axis=1).astype(np.float32)
-
-
-def _give_numba_a_place(package: Path) -> None:
-    """Let numba, which librosa compiles with, keep its code in a folder of this process's alone.
-
-    Only where it could keep it nowhere else, and would fail: no home, a package that is not ours.
-    Never a folder that others may write to, as what numba keeps there is run.
-    """
-    home = cache_home()
-    usual = [package / "core" / "__pycache__"] + ([home] if home is not None else [])
-    if "NUMBA_CACHE_DIR" not in os.environ and not any(map(can_be_written, usual)):
-        place = tempfile.mkdtemp(prefix="throughtime-")
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
-        os.environ["NUMBA_CACHE_DIR"] = place
 
 
 def kept_features(
