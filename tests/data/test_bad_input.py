@@ -5,6 +5,7 @@ python tests/data/test_bad_input.py    # prints that table
 
 import gzip
 import io
+import os
 import re
 import sys
 import tempfile
@@ -104,6 +105,17 @@ def linked(folder):
     return path
 
 
+def piped(folder):
+    path = texts(a="x " * 999)(folder)
+    os.mkfifo(path / "b.txt")
+    return path
+
+
+def far_larger_unpacked(folder):
+    np.savez_compressed(folder / "x.npz", x=np.zeros((10**8, 1), dtype=np.uint8))
+    return folder / "x.npz"
+
+
 def classes(*words, per=20, name="label"):
     lines = [f"g{k},{j},{word}" for k, word in enumerate(words * per) for j in range(3)]
     return csv("g,x,y\n" + "\n".join(lines) + "\n")
@@ -122,6 +134,11 @@ CASES = {
     "a header and no rows": (csv("t,y\n"), Y, "a header and no rows"),
     "no header": (csv("2024-01-01,1\n2024-01-02,2\n"), Y, "'2024-01-01' where the names of col"),
     "another delimiter": (csv(ROWS.replace(",", ";")), Y, OK),
+    "a table of too many columns": (
+        csv(",".join(f"c{k}" for k in range(10_001)) + "\n"),
+        Y,
+        "10,001 columns; at most 10,000 are read; keep those you need",
+    ),
     "a column twice": (csv(ROWS.replace("t,y", "y,y")), Y, "column 'y' stands there twice"),
     "a ragged row": (rows(row_7="2024-01-06,5,9"), Y, "row 7: 3 fields where the header has 2"),
     "a quote that does not end": (rows(row_7='"2024-01-06,5'), Y, "a quoted field that does not"),
@@ -217,6 +234,7 @@ CASES = {
     "labels that are all missing": (classes(""), GROUPS, "(one class alone|no answer is known)"),
     "too few sequences": (classes("a", "b", per=1), GROUPS, "leave none for"),
     # archives
+    "an .npz that unpacks without end": (far_larger_unpacked, Asked(), "unpack to 100,000,"),
     "a .ts file without data": (csv("@problemName x\n", "x.ts"), Asked(), "no line @data"),
     "a sequence with a dimension too few": (
         csv("@classLabel true a b\n@data\n1,2:3,4:a\n1,2:b\n", "x.ts"),
@@ -244,6 +262,7 @@ CASES = {
         Asked(label="folder"),
         "y.txt: in no folder of a class",
     ),
+    "a pipe among texts": (piped, Asked(), "b.txt: this is a pipe; only regular files are read"),
     "a link that leads to itself": (linked, Asked(), "loop.txt: cannot be read"),
     "an empty folder": (lambda folder: folder, Asked(), "no file that is known"),
     "no such path": (lambda folder: folder / "nothing.csv", Y, "no such file"),
