@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kinds import KINDS, SMALL
 from throughtime.errors import InputError
-from throughtime.output_guard import check_output_file, check_output_folder, kind_of_folder
+from throughtime.output_guard import check_output_file, check_output_folder, kept_kind
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_two_fits_of_one_model_at_once_are_one_too_many(tmp_path):
     codes = sorted(process.returncode for process in both)
     assert codes == [0, 2], told
     assert any("is at work here" in text or "holds a model already" in text for text in told)
-    assert kind_of_folder(tmp_path / "m") == "model"
+    assert kept_kind(tmp_path / "m") == "model"
 
 
 def test_two_predictions_into_one_file_leave_one_of_them_whole(place, warm):
@@ -249,11 +249,11 @@ def test_two_predictions_into_one_file_leave_one_of_them_whole(place, warm):
 def test_other_programs_folders_are_no_models(tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')
     (tmp_path / "model.safetensors").write_text("x")
-    assert kind_of_folder(tmp_path) == ""
+    assert kept_kind(tmp_path) == ""
     (tmp_path / "out.csv").write_text("x")
     check_output_file("--out", tmp_path / "out.csv")
     (tmp_path / "config.json").write_text('{\n "format": 2, "family": "tokens"}')
-    assert kind_of_folder(tmp_path) == "model"
+    assert kept_kind(tmp_path) == "model"
 
 
 @settings(max_examples=150)

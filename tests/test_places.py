@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kinds import KINDS, SMALL
-from throughtime.output_guard import kind_of_folder
+from throughtime.output_guard import kept_kind
 from warm import Warm
 
 ROOT = os.geteuid() == 0
@@ -81,7 +81,7 @@ def check_whole(out):
     for path in out.rglob("*"):
         assert not path.name.startswith("."), path
         if path.name == "config.json":
-            assert kind_of_folder(path.parent) == "model"
+            assert kept_kind(path.parent) == "model"
         if path.suffix == ".html":
             assert path.read_text().endswith("</html>\n")
         if path.suffix == ".csv":
@@ -167,7 +167,7 @@ def test_a_full_disk(made, small_disk, tmp_path, name):
         assert "No space left on device; name another place, or make room" in done.stderr
     check_whole(warm.seen(out))
     if name == "fit" and done.returncode:
-        assert kind_of_folder(warm.seen(out / "f.training")) in ("training", "")
+        assert kept_kind(warm.seen(out / "f.training")) in ("training", "")
 
 
 # ------------------------------------------------------------------- folders of somebody else

@@ -33,7 +33,7 @@ def check_output_file(
     _refuse_inputs(option, path, reads)
     if owned is None or _real(path) != _real(owned):
         for folder in _above(path):
-            kind = kind_of_folder(folder)
+            kind = kept_kind(folder)
             inside = _real(path).relative_to(folder).parts
             if kind and (status is not None or _is_kept(kind, inside)):
                 raise InputError(
@@ -53,7 +53,7 @@ def check_output_folder(option: str, path: Path, reads: Iterable[Path] = ()) -> 
         raise InputError(f"{option} {path}", "is a file", "name a new folder")
     _refuse_inputs(option, path, reads)
     for folder in _above(path):
-        if kind := kind_of_folder(folder):
+        if kind := kept_kind(folder):
             raise InputError(
                 f"{option} {path}", f"lies in the {kind} {folder}", "name a folder outside it"
             )
@@ -82,7 +82,7 @@ def can_be_written(path: Path) -> bool:
     return True
 
 
-def kind_of_folder(folder: Path) -> str:
+def kept_kind(folder: Path) -> str:
     """What throughtime keeps in a folder: "model", "run", "training", or "" for neither."""
     if _is_file(folder / "model.safetensors") and _starts_as_model(folder / "config.json"):
         return "model"

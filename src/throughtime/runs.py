@@ -6,6 +6,7 @@ Errors are mean absolute errors in the unit that `ComparisonRecord.unit` names.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +46,13 @@ NAMES = {  # of every kind of model, for people
     "lstm": "LSTM",
     "gru": "GRU",
 }
+
+
+def _check_known(field: str, values: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ValueError for a name that no table or page could show."""
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{field} {value!r} is none of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,9 @@ class TrialRecord:
         default_factory=dict[str, float]
     )  # further, of the test part
 
+    def __post_init__(self) -> None:
+        _check_known("kind", [self.kind], NAMES)
+
 
 @dataclass(frozen=True)
 class ChoiceRecord:
@@ -212,6 +223,9 @@ class DataRecord:
     choices: tuple[ChoiceRecord, ...]
     kind: str = "forecasting"  # of PROBLEMS
 
+    def __post_init__(self) -> None:
+        _check_known("kind", [self.kind], PROBLEMS)
+
 
 @dataclass(frozen=True)
 class SettingsRecord:
@@ -226,6 +240,9 @@ class SettingsRecord:
     batch_size: int
     clip_norm: float
     patience: int
+
+    def __post_init__(self) -> None:
+        _check_known("networks", self.networks, NAMES)
 
 
 @dataclass(frozen=True)
@@ -251,6 +268,9 @@ class Candidate:
     training_seconds: float  # median of one training
     prediction_us: float
 
+    def __post_init__(self) -> None:
+        _check_known("kind", [self.kind], NAMES)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -263,6 +283,9 @@ class Verdict:
     reference: str  # the trivial forecast that errors are relative to
     tied: tuple[str, ...]  # the network that validation chose, and those as good on the test part
     candidates: tuple[Candidate, ...]  # best first; those that diverged last
+
+    def __post_init__(self) -> None:
+        _check_known("kind", [self.recommended, self.reference, *self.tied], NAMES)
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def _check_places(
 ) -> None:
     """Raise InputError where an output would destroy an input, or what another command keeps."""
     from throughtime.nn.storage import check_free
-    from throughtime.output_guard import check_output_folder, kind_of_folder
+    from throughtime.output_guard import check_output_folder, kept_kind
 
     check_free(out, replace=force)
     check_output_folder("--out", out, reads)
@@ -182,7 +182,7 @@ def _check_places(
         return
     check_output_folder("--log", log, reads)
     places = {out.resolve(), training.resolve()}
-    if kind_of_folder(log) or places & {log.resolve(), *log.resolve().parents}:
+    if kept_kind(log) or places & {log.resolve(), *log.resolve().parents}:
         raise InputError(
             f"--log {log}", "is a folder of a model, a run or a training", "name another folder"
         )

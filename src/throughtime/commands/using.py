@@ -51,7 +51,7 @@ def predict(
 
     Example: throughtime predict model new.csv -o forecast.csv
     """
-    from throughtime.deploy.tables import escaped
+    from throughtime.deploy.formulas import escaped
     from throughtime.deploy.using import files_read
     from throughtime.deploy.using import use as run
     from throughtime.files import write_whole

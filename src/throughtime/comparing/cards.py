@@ -7,8 +7,8 @@ from pathlib import Path
 
 from throughtime.bounded_reads import printable
 
-# what CommonMark and GitHub's dialect give a meaning to inside a line
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#!|~:@$^]|(?<=www)\.)", re.IGNORECASE)
+# what CommonMark and GitHub's dialect give a meaning to inside a line, and what makes an address
+_MARKUP = re.compile(r"([\\`*_\[\]#|~@$]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 
 
 def shown(text: str) -> str:

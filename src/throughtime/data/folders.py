@@ -8,7 +8,7 @@ from pathlib import Path
 
 from throughtime.bounded_reads import MOST_BYTES, check_regular, read_regular
 from throughtime.errors import InputError
-from throughtime.output_guard import kind_of_folder as kept_in
+from throughtime.output_guard import kept_kind
 
 TEXTS = (".txt", ".md", ".text")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
@@ -34,7 +34,7 @@ def files_in(folder: Path, endings: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for top, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not kept_in(Path(top, name))
+            name for name in folders if not name.startswith(".") and not kept_kind(Path(top, name))
         )
         found += [
             Path(top, name)

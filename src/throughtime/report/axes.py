@@ -17,7 +17,7 @@ def logarithmic(values: Sequence[float]) -> dict[str, object]:
 
     Ticks are at 1, 2 and 5 in every decade; at whole decades, ten at most, beyond three of them.
     """
-    positive = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
+    positive = [value for value in values if 1e-300 < value < 1e300] or [1.0]  # ticks lie beyond
     low, high = min(positive), max(positive)
     decades = math.log10(high) - math.log10(low)
     digits, apart = ((1, 2, 5), 1) if decades < 3 else ((1,), math.ceil(decades / 8))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import throughtime
-from throughtime.deploy.tables import escaped
+from throughtime.deploy.formulas import escaped
 
 FORMULAS = [
     "=1+1",

@@ -1,4 +1,4 @@
-"""Predicted tables, made safe to open in a spreadsheet."""
+"""Predicted tables whose text a spreadsheet takes for text."""
 
 import polars as pl
 
