@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import polars as pl
 import pytest
 
 from helpers import throughtime
@@ -176,6 +177,80 @@ def test_a_tokenizer_that_backtracks_without_end_gets_one_line(tmp_path):
     done = throughtime(*command, code=2, cwd=tmp_path)
     told = "throughtime: --tokens: the tokenizer cannot read the text (Onig: Regex search error"
     assert done.stderr.startswith(told) and done.stderr.count("\n") == 1
+
+
+def test_whatever_is_named_a_message_is_one_line_and_no_terminal_obeys_it(tmp_path):
+    data = KINDS["csv"].make(tmp_path)
+    small = (*KINDS["csv"].options, *SMALL)
+    for evil in ("a\nthroughtime: fake", "\x1b[31mred", "[red]x[*y]", "\u202egpj"):
+        told = throughtime("fit", data, *small, "-o", evil, cwd=tmp_path)
+        assert "\x1b" not in told.stdout and "\u202e" not in told.stdout
+        assert told.stdout.count("\n") == 2  # the error, and where the model is
+        for command in (("predict", evil), ("inspect", evil)):
+            throughtime(*command, data, "-o", tmp_path / f"{evil}.out", cwd=tmp_path)
+        for command in (
+            ("predict", evil, f"{evil}.csv"),
+            ("predict", evil, data, "-o", f"{data}/{evil}"),
+            ("fit", data, "--target", evil, "-o", "m"),
+            ("report", evil),
+        ):
+            told = throughtime(*command, code=2, cwd=tmp_path).stderr
+            assert told.count("\n") == 1 and "\x1b" not in told and "\u202e" not in told
+
+
+def strange_tables(folder):
+    """Tables whose column of file names holds what no file can be called."""
+    for name, files in (
+        ("nul", ["a\0b", "c"]),
+        ("lists", [[1], [2]]),
+        ("bytes", [b"\xff\xfe", b"a"]),
+    ):
+        path = folder / f"{name}.parquet"
+        pl.DataFrame({"file": files, "word": ["a", "b"]}).write_parquet(path)
+    (folder / "nul.csv").write_text("file,word\n" + "a,b\n" * 2000 + "a\0b,c\n")
+    return ["nul.parquet", "lists.parquet", "bytes.parquet", "nul.csv"]
+
+
+def test_names_of_files_that_are_none(tmp_path):
+    for name in strange_tables(tmp_path):
+        command = ("fit", name, "--file", "file", "--label", "word", "-o", "m")
+        told = throughtime(*command, code=2, cwd=tmp_path).stderr
+        assert told.count("\n") == 1, told
+
+
+def test_a_text_goes_on_from_any_prompt_at_any_temperature(tmp_path):
+    data = KINDS["text"].make(tmp_path)
+    for tokens in ("bytes", "characters"):
+        small = (*KINDS["text"].options, *SMALL, "--tokens", tokens, "-o", tokens)
+        throughtime("fit", data, *small, cwd=tmp_path)
+        for temperature in ("1e-320", "1e-300", "1e300", "0"):
+            told = throughtime(
+                *("sample", tokens, "--temperature", temperature, "--length", 3),
+                *("--prompt", "abc" if tokens == "characters" else os.fsdecode(b"a\xff")),
+                cwd=tmp_path,
+            )
+            assert told.stdout
+    told = throughtime("sample", "bytes", "--length", "9" * 25, code=2, cwd=tmp_path)
+    assert "Invalid value for '--length'" in told.stderr
+
+
+def test_ctrl_c_while_everything_loads_gets_a_line_too():
+    """Sent as soon as a library is asked for."""
+    script = (
+        "import os, signal, sys\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Loading())\n"
+        "from throughtime.start import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr == "throughtime: interrupted; nothing was written\n"
 
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "throughtime"
 BASE = {
     "bounded_reads",
+    "cores",
     "errors",
     "files",
     "output_guard",
@@ -19,6 +20,7 @@ BASE = {
 ALLOWED = {
     "errors": set(),
     "bounded_reads": {"errors"},
+    "cores": set(),
     "files": {"errors"},
     "output_guard": {"errors"},
     "plain": set(),
@@ -50,7 +52,8 @@ ALLOWED = {
         "training",
         "__version__",
     },
-    "__main__": {"cli"},
+    "__main__": {"start"},
+    "start": {"cli"},
 }
 STANDARD_LIBRARY_ONLY = {*BASE, "runs"}
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from kinds import KINDS, SMALL
 from throughtime.errors import InputError
+from throughtime.files import alone_in
 from throughtime.output_guard import check_output_file, check_output_folder, kept_kind
 
 
@@ -159,6 +162,7 @@ def test_a_report_through_a_link_does_not_replace_what_was_read(place, warm):
     page.symlink_to(place / "run" / "comparison.json")
     before = contents(place)
     assert warm.run("report", "run", cwd=place).returncode == 2
+    assert warm.run("report", "run", "-o", page, cwd=place).returncode == 2
     assert contents(place) == before
     page.unlink()
     assert not warm.run("report", "run", cwd=place).returncode
@@ -178,6 +182,94 @@ def test_a_finished_model_is_replaced_by_force_alone(tmp_path, warm):
     (tmp_path / "m" / "mine.txt").write_text("x")
     done = warm.run(*command, "--force", cwd=tmp_path)
     assert done.returncode == 2 and "holds other files (mine.txt)" in done.stderr
+
+
+def test_force_replaces_models_and_nothing_else(tmp_path, warm):
+    data = KINDS["csv"].make(tmp_path)
+    command = ("fit", data, *KINDS["csv"].options, *SMALL, "--force")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text('{"architectures": ["Bert"]}')
+    (tmp_path / "theirs" / "model.safetensors").write_text("weights")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("mine")
+    before = contents(tmp_path)
+    for out in ("theirs", "notes"):
+        done = warm.run(*command, "-o", out, cwd=tmp_path)
+        assert done.returncode == 2 and "holds other files" in done.stderr, done
+    assert not warm.run(*command[:-1], "-o", "m", cwd=tmp_path).returncode
+    (tmp_path / "m" / "README.md").write_text("a text to learn. " * 200)
+    for out in ("m", "./m", "m/."):  # whose card is the input
+        done = warm.run("fit", "m/README.md", *SMALL, "--force", "-o", out, cwd=tmp_path)
+        assert done.returncode == 2 and "holds the input m/README.md" in done.stderr, done
+    for out in ("", ".", "/", "m" * 300):
+        done = warm.run(*command, "-o", out, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+    assert {k: v for k, v in contents(tmp_path).items() if not k.startswith("m/")} == before
+
+
+def test_a_model_that_appears_while_another_is_trained_stays(tmp_path, warm):
+    """And what was trained is not lost: it is saved beside it."""
+    data = KINDS["csv"].make(tmp_path)
+    options = (*KINDS["csv"].options, "--parameters", "60")
+    first = ("fit", data, *options, "--epochs", 1, "-o", "first")
+    assert not warm.run(*first, cwd=tmp_path).returncode
+    slow = [sys.executable, "-m", "throughtime", "fit", str(data), *options, "-o", "m", "-q"]
+    slow += ["--epochs", "100000", "--patience", "100000", "--budget", "4s"]
+    process = subprocess.Popen(slow, cwd=tmp_path, stdout=-1, text=True)
+    while not (tmp_path / "m.training" / "lock").exists():
+        assert process.poll() is None
+    time.sleep(1.5)  # it trains by now
+    (tmp_path / "first").rename(tmp_path / "m")
+    before = contents(tmp_path / "m")
+    told = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and told.endswith("model: m-2\n"), told
+    assert contents(tmp_path / "m") == before
+    assert kept_kind(tmp_path / "m-2") == "model" and not (tmp_path / "m.training").exists()
+
+
+def test_two_names_of_one_place_are_one_place(tmp_path, warm):
+    data = KINDS["csv"].make(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "m")
+    command = ("fit", data, *KINDS["csv"].options, *SMALL)
+    with alone_in(tmp_path / "real" / "m.training"):
+        done = warm.run(*command, "-o", "link", cwd=tmp_path)
+    assert done.returncode == 2 and "is at work here" in done.stderr, done
+    assert not warm.run(*command, "-o", "link", cwd=tmp_path).returncode
+    assert (tmp_path / "link").is_symlink() and kept_kind(tmp_path / "real" / "m") == "model"
+
+
+@pytest.mark.parametrize("target", ["a.csv", "model/config.json", "home"])
+def test_a_link_that_lies_in_a_run_leads_nowhere(place, warm, tmp_path, target):
+    """A run may come from somebody else."""
+    here = tmp_path / "here"
+    shutil.copytree(place, here, symlinks=True)
+    (here / "home").write_text("alias ls=ls")
+    page = here / "run" / "report.html"
+    page.unlink(missing_ok=True)
+    page.symlink_to(here / target)
+    before = contents(here)
+    assert not warm.run("report", "run", cwd=here).returncode
+    assert not page.is_symlink() and page.read_text().endswith("</html>\n")
+    after = contents(here)
+    assert {k: v for k, v in after.items() if k != "run/report.html"} == {
+        k: v for k, v in before.items() if k != "run/report.html"
+    }
+
+
+@pytest.mark.parametrize("inside", ["model", "trials", "trials/gru-seed0-lr0.01", "report.html"])
+def test_a_comparison_does_not_go_on_through_links(place, warm, tmp_path, inside):
+    here = tmp_path / "here"
+    shutil.copytree(place, here, symlinks=True)
+    (here / "run" / "comparison.json").unlink()
+    moved = here / "run" / inside
+    moved.rename(here / "elsewhere")
+    moved.symlink_to(here / "elsewhere")
+    before = contents(here)
+    two = ("--networks", "gru", "--seeds", 1, "--jobs", 1, "--out", "run")
+    done = warm.run("compare", "a.csv", *KINDS["csv"].options, *SMALL, *two, cwd=here)
+    assert done.returncode == 2 and "is a link inside a run; remove it" in done.stderr, done
+    assert contents(here) == before
 
 
 def test_what_force_replaces_is_there_at_every_moment(tmp_path):

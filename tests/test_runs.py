@@ -46,3 +46,29 @@ def test_anything_else_is_refused(tmp_path, content, text):
 def test_records_are_plain_json(comparison):
     _, folder = comparison
     assert json.loads((folder / "comparison.json").read_text())["verdict"]["candidates"]
+
+
+HARM = {
+    "an unknown network": (("settings", "networks", 0), "transformer"),
+    "an unknown candidate": (("verdict", "candidates", 0, "kind"), "x"),
+    "an unknown reference": (("verdict", "reference"), "x"),
+    "a recommendation of nobody": (("verdict", "candidates"), []),
+    "an unknown trial": (("trials", 0, "kind"), "x"),
+    "an unknown problem": (("data", "kind"), "x"),
+    "an epoch too many": (("trials", -1, "training", "best_epoch"), 10**6),
+    "an epoch too few": (("trials", -1, "training", "best_epoch"), -1),
+    "an endless number": (("seconds",), 10**400),
+    "half a character": (("command",), "\ud800"),
+}
+
+
+@pytest.mark.parametrize(("place", "value"), HARM.values(), ids=HARM)
+def test_a_record_that_no_page_could_show_is_refused(comparison, tmp_path, place, value):
+    record = json.loads((comparison[1] / "comparison.json").read_text())
+    part = record
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="not a whole ComparisonRecord"):
+        read_record(tmp_path / "r.json", ComparisonRecord)

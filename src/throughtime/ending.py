@@ -18,6 +18,7 @@ from throughtime.errors import (
     LostWorkerError,
     PausedError,
     is_memory_shortage,
+    one_line,
 )
 
 try:
@@ -38,6 +39,7 @@ def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
     """
     _open_streams()
     os.environ["PYTHONSAFEPATH"] = "1"  # no child process imports from the current folder
+    os.environ["RUST_BACKTRACE"] = "0"  # a panic is told in one line
     signal.signal(signal.SIGTERM, _end)
     threading.excepthook = _thread_ended
     kept = "what is done is kept, the same command goes on from there"
@@ -80,6 +82,10 @@ def _exit_code(app: Callable[..., Any]) -> Any:
         return app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except SystemExit as ended:
         return ended.code
+    except typer.Abort as error:
+        if isinstance(error.__cause__ or error.__context__, EOFError):  # typer's word for that, too
+            raise RuntimeError("a file ended too early") from error
+        raise
 
 
 class _Output(io.TextIOWrapper):
@@ -159,11 +165,11 @@ def _end(_signal: int, _frame: object) -> None:
 def _thread_ended(ended: threading.ExceptHookArgs) -> None:
     """An error in a thread; one of the system (a full disk) is raised in the main thread too."""
     if ended.exc_value is not None and not isinstance(ended.exc_value, OSError):
-        print(f"throughtime: {_fault(ended.exc_value)}", file=sys.stderr)
+        print(f"throughtime: {one_line(_fault(ended.exc_value))}", file=sys.stderr)
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    print(f"throughtime: {message}", file=sys.stderr)
+    print(f"throughtime: {one_line(message)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -1,10 +1,14 @@
 """The errors that end a command, worded for the user."""
 
+import errno
 import os
+import re
 import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+
+_LONGEST = 1000  # characters of each part of a message
 
 
 class InputError(ValueError):
@@ -18,7 +22,9 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         where, found, next_step = self.args
-        return visible(" ".join(f"{where}: {found}; {next_step}".split()))
+        parts = (where, found, next_step)
+        cut = [p if len(p) <= _LONGEST else f"{p[:_LONGEST]}..." for p in map(str, parts)]
+        return one_line("{}: {}; {}".format(*cut))
 
 
 class PausedError(RuntimeError):
@@ -75,7 +81,13 @@ def _panics_unprinted() -> Generator[None]:
     except OSError:  # it is closed
         yield
         return
-    with tempfile.TemporaryFile() as held:
+    try:
+        held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below; an error here is no panic
+    except OSError:  # no room: what a panic prints is seen
+        os.close(standard)
+        yield
+        return
+    with held:
         os.dup2(held.fileno(), 2)
         panicked = False
         try:
@@ -87,7 +99,10 @@ def _panics_unprinted() -> Generator[None]:
             os.dup2(standard, 2)
             os.close(standard)
             held.seek(0)
-            if not panicked and (text := held.read()):
+            text = held.read()
+            if panicked:
+                text = re.split(rb"\n?thread '.*' .*panicked at ", text, maxsplit=1)[0]
+            if text:
                 with suppress(OSError):
                     os.write(2, text)
 
@@ -98,10 +113,25 @@ def is_panic(error: BaseException) -> bool:
 
 
 def is_memory_shortage(error: BaseException) -> bool:
-    """Whether memory ran out; torch raises that as a RuntimeError."""
+    """Whether memory ran out; libraries raise that as other errors, too."""
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    signs = ("can't allocate memory", "failed to map segment", "cannot allocate memory")
+    signs += ("can't start new thread",)
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError | ImportError)
+        and any(sign in str(error).lower() for sign in signs)
     )
+
+
+def one_line(text: str) -> str:
+    """Text in one line, whose control characters are written as escapes."""
+    return visible(" ".join(text.split()))
+
+
+def shown_path(path: object) -> str:
+    """A path to print, in one line."""
+    return visible(str(path)).replace("\n", "\\n")
 
 
 def visible(text: str) -> str:

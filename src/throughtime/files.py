@@ -6,58 +6,80 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from throughtime.errors import InputError
 
+_LONGEST = 60  # characters of a name that its temporary file's name begins with
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a power cut, finds the old one or the new one."""
+
+def write_whole(path: Path, content: bytes | str, *, named: bool = False) -> None:
+    """Write a file so that a reader, or a power cut, finds the old one or the new one.
+
+    ``named``: the user named this very path. What a link points to is then replaced, not the link,
+    and a pipe or a device is written to. A file that throughtime keeps for itself takes the place
+    of whatever is there: a link that somebody put there must not lead out of its folder.
+    """
     data = content.encode(errors="replace") if isinstance(content, str) else content
-    path = path.resolve()  # what a link points to is replaced, not the link
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        path.write_bytes(data)  # a pipe or a device takes bytes; it cannot be replaced
+    path = path.resolve() if named else path.parent.resolve() / path.name
+    if named and path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with _naming(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
+        temporary = _beside(path)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
 
 
-def write_folder_whole(folder: Path, files: dict[str, bytes]) -> None:
+def write_folder_whole(folder: Path, files: dict[str, bytes], *, replace: bool = True) -> None:
     """Write a folder of files so that it never holds a part of them; an old one is replaced.
 
     Where the system can exchange two names (Linux), one of the two folders is there at any moment.
+    Raises OSError where something is there and ``replace`` is False.
     """
-    folder = folder.resolve()  # what a link points to is replaced, not the link
+    folder = folder.parent.resolve() / folder.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _naming(folder):
-        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
+        new = _beside(folder)
+        new.mkdir()
         try:
-            new.chmod(0o777 & ~_umask())
             for name, content in files.items():
                 write_whole(new / name, content)
             _sync_folder(new)
-            if not (folder.is_dir() and _exchange(new, folder)):
+            if not replace:
+                new.rename(folder)
+            elif not (os.path.lexists(folder) and _exchange(new, folder)):
                 _replace_folder(new, folder)
         finally:
-            shutil.rmtree(new, ignore_errors=True)  # the old folder, or what could not be used
+            _discard(new)  # the old folder, or what could not be used
         _sync_folder(folder.parent)
+
+
+def _beside(path: Path) -> Path:
+    """A new name in the same folder, hidden."""
+    return path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}")
+
+
+def _discard(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -73,19 +95,17 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def _replace_folder(new: Path, folder: Path) -> None:
     """Rename a folder to a name that another may have: that one steps aside first, then goes."""
-    if not folder.exists():
+    if not os.path.lexists(folder):
         new.replace(folder)
         return
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+    aside = _beside(folder)
+    folder.replace(aside)
     try:
-        folder.replace(aside)
-        try:
-            new.replace(folder)
-        except BaseException:
-            aside.replace(folder)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        new.replace(folder)
+    except BaseException:
+        aside.replace(folder)
+        raise
+    _discard(aside)
 
 
 @contextmanager
@@ -160,7 +180,7 @@ def fingerprint(data: bytes) -> str:
 
 
 def _prefix(path: Path) -> str:
-    return f".{path.name}."
+    return f".{path.name[:_LONGEST]}."
 
 
 @contextmanager
@@ -170,12 +190,6 @@ def _naming(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

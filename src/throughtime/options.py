@@ -49,7 +49,11 @@ def names(text: str | None) -> tuple[str, ...] | None:
     """Names with commas between; as in a CSV, a name with a comma stands in quotes."""
     if text is None:
         return None
-    cells = next(csv.reader([text], skipinitialspace=True), [])
+    try:
+        cells = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error:
+        advice = "put a name with a comma or a line end in double quotes"
+        raise InputError("a list of names", repr(text), advice) from None
     return tuple(name.strip() for name in cells if name.strip())
 
 

@@ -31,7 +31,7 @@ def check_output_file(
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise InputError(f"{option} {path}", "is a folder", "name a file")
     _refuse_inputs(option, path, reads)
-    if owned is None or _real(path) != _real(owned):
+    if owned is None or _place(path) != _place(owned):
         for folder in _above(path):
             kind = kept_kind(folder)
             inside = _real(path).relative_to(folder).parts
@@ -43,15 +43,24 @@ def check_output_file(
         check_writable(option, path)
 
 
-def check_output_folder(option: str, path: Path, reads: Iterable[Path] = ()) -> None:
+def check_output_folder(
+    option: str, path: Path, reads: Iterable[Path] = (), *, added_to: bool = False
+) -> None:
     """Raise InputError unless ``path`` may become a folder of output, or is one already.
 
-    The folder's own contents are the caller's to check.
+    What else the folder holds is the caller's to check. ``added_to``: files are added to what is
+    there, so that an input may lie in it too.
     """
+    reads = list(reads)
     status = _status(option, path)
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise InputError(f"{option} {path}", "is a file", "name a new folder")
     _refuse_inputs(option, path, reads)
+    for read in [] if added_to else reads:
+        if _real(path) in _real(read).parents:
+            raise InputError(
+                f"{option} {path}", f"holds the input {read}", "name a folder of its own"
+            )
     for folder in _above(path):
         if kind := kept_kind(folder):
             raise InputError(
@@ -123,10 +132,20 @@ def _same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return _real(one) == _real(other)
+    except ValueError:  # a name that no file can have
+        return False
 
 
 def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # unlike `resolve`, never raises for a circle of links
+    try:
+        return Path(os.path.realpath(path))  # unlike `resolve`, no error for a circle of links
+    except ValueError:  # a name that no file can have
+        return path.absolute()
+
+
+def _place(path: Path) -> Path:
+    """Where a path itself lies, be it a link or not."""
+    return _real(path.parent) / path.name
 
 
 def _above(path: Path) -> list[Path]:

@@ -59,12 +59,20 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ValueError(f"{where} is not finite")
-        return float(value)
+        return _number(value, where)
     if type(value) is not kind:
         raise ValueError(f"{where} is {value!r}, expected {kind.__name__}")
     return _text(value, where) if isinstance(value, str) else value
+
+
+def _number(value: float, where: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all others
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{where} is not finite")
+    return number
 
 
 def _text(value: str, where: str) -> str:

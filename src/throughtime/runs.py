@@ -92,6 +92,10 @@ class TrainingRecord:
     retreats: int = 0  # to the last good weights, each with half the rate
     incidents: tuple[IncidentRecord, ...] = ()  # the first ten skipped steps
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.best_epoch <= len(self.epochs):
+            raise ValueError(f"best_epoch is {self.best_epoch} of {len(self.epochs)}")
+
     def troubles(self) -> tuple[str, ...]:
         """What went wrong, a line each; nothing where all went well."""
         if not self.skipped_steps:
@@ -286,6 +290,9 @@ class Verdict:
 
     def __post_init__(self) -> None:
         _check_known("kind", [self.recommended, self.reference, *self.tied], NAMES)
+        for kind in (self.recommended, self.reference):
+            if kind not in [candidate.kind for candidate in self.candidates]:
+                raise ValueError(f"{kind!r} is none of the candidates")
 
 
 @dataclass(frozen=True)

@@ -143,3 +143,12 @@ def test_a_header_that_lies_takes_no_memory(tmp_path):
         InputError, match=r"x.npz, array x: 80 bytes of an array of 8,000,000,000,000"
     ):
         read_archive(path)
+
+
+@pytest.mark.parametrize("point", [0xD800, 0xDCFF, 0x7FFFFFFF])
+def test_words_that_are_no_text_are_refused(tmp_path, point):
+    """numpy keeps any number where a character belongs; a model could not be saved with it."""
+    words = np.array([point, ord("a")] * 20, dtype=np.uint32).view("<U1")
+    np.savez(tmp_path / "x.npz", x=np.zeros((40, 3, 1)), y=words)
+    with pytest.raises(InputError, match="array y: words that are no text; save others"):
+        read_archive(tmp_path / "x.npz")

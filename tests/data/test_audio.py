@@ -1,5 +1,8 @@
 """Recordings: read whole or refused, features as their definition says, computed once."""
 
+import hashlib
+import io
+
 import numpy as np
 import pytest
 
@@ -220,3 +223,35 @@ def test_mixed_channels_and_lone_files_are_told(tmp_path):
 def test_settings_that_cannot_be_are_told(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         AudioSettings(**options)
+
+
+def npy(array, **options):
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+STRANGE_ENTRIES = {
+    "nothing": b"",
+    "garbage": b"garbage",
+    "objects": npy(np.array([{1: 2}], dtype=object), allow_pickle=True),
+    "a number": npy(np.float32(3)),
+    "a row": npy(np.zeros(40, np.float32)),
+    "no frame": npy(np.zeros((0, 40), np.float32)),
+    "no bands": npy(np.zeros((3, 0), np.float32)),
+    "other bands": npy(np.zeros((3, 7), np.float32)),
+    "words": npy(np.array([["a"]])),
+    "float64": npy(np.zeros((3, 40))),
+    "a header that lies": npy(np.zeros((3, 40), np.float32)).replace(b"(3, 40)", b"(9, 40)"),
+}
+
+
+@pytest.mark.parametrize("content", STRANGE_ENTRIES.values(), ids=STRANGE_ENTRIES)
+def test_an_entry_that_is_none_is_computed_anew(tmp_path, content):
+    """Whole by its checksum, and made by somebody else."""
+    path, store = record(tmp_path / "x.wav"), tmp_path / "store"
+    first, _ = kept_features(path, HERE, store)
+    (entry,) = store.iterdir()
+    entry.write_bytes(hashlib.sha256(content).digest() + content)
+    again, _ = kept_features(path, HERE, store)
+    np.testing.assert_array_equal(first, again)

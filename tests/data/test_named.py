@@ -15,7 +15,7 @@ import pytest
 from throughtime.data import layout, named
 from throughtime.data.archive import read_archive
 from throughtime.data.fetching import fetched
-from throughtime.data.layout import put
+from throughtime.data.layout import Layout, laid_out
 from throughtime.data.named import NAMED, File, get, named_set
 from throughtime.errors import InputError
 from throughtime.files import alone_in
@@ -167,11 +167,10 @@ def lynx(tmp_path, monkeypatch):
     mark = f"sha256:{hashlib.sha256(TABLE).hexdigest()}"
     files = (File("https://x/Lynx.csv", mark, len(TABLE)),)
 
-    def lay(found, folder):
+    def lay(found, layout):
         for name in ("one", "two"):
-            put(folder / "parts" / name, name.encode() * 9)
-        put(folder / "list.csv", found[0].read_bytes()[:99])
-        return folder / "list.csv"
+            layout.put(f"parts/{name}", name.encode() * 9)
+        return layout.put("list.csv", found[0].read_bytes()[:99])
 
     monkeypatch.setitem(NAMED, "lynx", named.NamedSet("w", "l", "s", files, ""))
     monkeypatch.setitem(NAMED, "laid", named.NamedSet("w", "l", "s", files, "", lay))
@@ -281,6 +280,77 @@ def test_a_file_of_ones_own_at_that_place_is_kept(lynx, tmp_path):
     assert place.with_name("Lynx.csv.changed").read_text() == "mine"
 
 
+def test_no_changed_file_replaces_an_earlier_one(lynx, tmp_path):
+    path = lynx("lynx")
+    path.with_name("Lynx.csv.changed-2").write_text("somebody's")
+    told = []
+    for number in range(3):
+        path.write_text(f"change {number}")
+        lynx("lynx", report=told.append)
+    kept = [path.with_name(f"Lynx.csv.changed{end}").read_text() for end in ("", "-2", "-3", "-4")]
+    assert kept == ["change 0", "somebody's", "change 1", "change 2"] and len(told) == 3
+
+
+@pytest.mark.parametrize("content", ['{"mine": true}', "[" * 200_000, "", "\0"])
+def test_a_record_of_somebody_elses_is_kept_aside(lynx, tmp_path, content):
+    record = tmp_path / "home" / "lynx" / "checked.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(content)
+    assert lynx("lynx").read_bytes() == TABLE
+    assert record.with_name("checked.json.changed").read_text() == content
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_lies_in_the_place_of_a_file_is_neither_read_nor_written_through(lynx, tmp_path, kind):
+    folder = tmp_path / "home" / "lynx"
+    folder.mkdir(parents=True)
+    (tmp_path / "precious").write_text("x")
+    for name in ("checked.json", "Lynx.csv"):
+        if kind == "pipe":
+            os.mkfifo(folder / name)
+        else:
+            (folder / name).symlink_to(tmp_path / "precious")
+    assert lynx("lynx").read_bytes() == TABLE
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"path": "../../precious", "files": []},
+        {"path": "../../precious", "files": [["../../precious"]]},
+        {"path": "/etc/passwd", "files": [["/etc/passwd"]]},
+        {"path": "a\0", "files": [["a\0"]]},
+        {"path": "other", "files": [["Lynx.csv"]]},
+    ],
+)
+def test_a_record_hands_out_nothing_from_outside(tmp_path, record):
+    (tmp_path / "precious").write_text("x")
+    folder = tmp_path / "home" / "lynx"
+    folder.mkdir(parents=True)
+    (folder / "Lynx.csv").write_bytes(TABLE)
+    files = [
+        {"name": n, "sha256": hashlib.sha256(b"x").hexdigest(), "status": [1]}
+        for (n,) in record["files"]
+    ]
+    (folder / "checked.json").write_text(json.dumps({**record, "files": files}))
+    assert laid_out(folder) is None
+
+
+def test_a_check_never_takes_a_changed_file_for_the_right_one(lynx, tmp_path, monkeypatch):
+    """One file is touched, another was changed behind its status: as by a disk that decays."""
+    path = lynx("laid")
+    part = path.parent / "parts" / "one"
+    real = layout._status
+    before = real(part)
+    part.write_bytes(b"onE" * 9)
+    monkeypatch.setattr(layout, "_status", lambda p: before if p == part else real(p))
+    os.utime(path)
+    assert lynx("laid") == path  # its status says that nothing happened
+    assert lynx("laid", verify=True) == path
+    assert part.read_bytes() == b"one" * 9
+
+
 def test_two_at_once_are_one_too_many(lynx, tmp_path):
     with alone_in(tmp_path / "home" / "lynx"), pytest.raises(InputError, match="is at work here"):
         lynx("lynx")
@@ -312,7 +382,7 @@ def test_images_become_sequences_of_pixels(tmp_path, monkeypatch):
     files = [files[0], files[2], files[1], files[3]]
     for name, content in files:
         (tmp_path / name).write_bytes(gzip.compress(content))
-    path = named._lay_mnist([tmp_path / name for name, _ in files], tmp_path)
+    path = named._lay_mnist([tmp_path / name for name, _ in files], Layout(tmp_path))
     read = read_archive(path)
     assert read.lengths.tolist() == [784] * 5 and read.words == ["0", "1", "2", "0", "1"]
     assert read.part.tolist() == ["train"] * 3 + ["test"] * 2

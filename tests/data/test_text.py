@@ -139,3 +139,20 @@ def test_texts_without_a_class_are_told(tmp_path):
     with pytest.raises(InputError, match="no column 'boddy'; did you mean 'body'"):
         table = write(tmp_path, "body,kind\nx,a\n", "x.csv")
         read_labelled_texts(table, label="kind", text="boddy")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "told"), [({}, "it has no token"), ({"a": 2 * 10**9}, "it has 2,000,000,001")]
+)
+def test_tokenizers_of_no_codes_and_of_far_too_many_are_refused(tmp_path, vocabulary, told):
+    tokenizers = pytest.importorskip("tokenizers")
+    model = tokenizers.models.WordLevel(vocabulary, unk_token="a")
+    tokenizers.Tokenizer(model).save(str(tmp_path / "t.json"))
+    with pytest.raises(InputError, match=told):
+        Alphabet.learned("t.json", ["a"], tmp_path / "t.json")
+
+
+def test_bytes_that_are_no_text_are_bytes():
+    """As they come from a command line."""
+    alphabet = Alphabet.learned("bytes", [])
+    assert alphabet.encode("a\udcff").tolist() == [97, 255]

@@ -40,6 +40,11 @@ def test_names_of_columns_are_cells_too(name):
     assert escaped(pl.DataFrame({name: [1], "-3": [2]})).columns == [f"'{name}", "-3"]
 
 
+def test_no_column_takes_anothers_name():
+    frame = pl.DataFrame({"=a": [1], "'=a": [2], "''=a": [3], "+a": [4]})
+    assert escaped(frame).columns == ["'''=a", "'=a", "''=a", "'+a"]
+
+
 @given(st.lists(st.text(max_size=6), max_size=5))
 def test_no_text_begins_like_a_formula_then(cells):
     for before, after in zip(

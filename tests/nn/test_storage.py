@@ -91,6 +91,11 @@ BAD = {
     ),
     "endless layers": (lambda f: edit(f, model__num_layers=10**8), "num_layers is 100000000, more"),
     "endless horizon": (lambda f: edit(f, model__horizon=10**12), "horizon is 10+, more than"),
+    "a wide horizon": (
+        lambda f: edit(f, model__horizon=10**6, model__columns=10**4),
+        "1000000 steps of 10000 columns are too many",
+    ),
+    "endless season": (lambda f: edit(f, model__season=10**30), "season is 10+, more than"),
     "a column more": (
         lambda f: edit(f, data__inputs=["x", "z"]),
         "data has 1 targets among 3 columns, the model 1 among 2",
@@ -184,3 +189,14 @@ def test_saving_over_a_model_replaces_it_whole(folder):
     save(other, folder, SPEC, "# other\n")
     loaded, _ = load(folder)
     assert_same(loaded.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("kind", TRIVIAL)
+@pytest.mark.parametrize("name", ["horizon", "context", "season"])
+@pytest.mark.parametrize("size", [10**9, 2**63, 10**30])
+def test_models_without_tensors_take_no_memory_either(tmp_path, kind, name, size):
+    """They are a few bytes, and what they ask for is not in them."""
+    save(model_of(kind), tmp_path / "model", SPEC, "")
+    edit(tmp_path / "model", **{f"model__{name}": size})
+    with pytest.raises(InputError, match=f"{name} is {size}, more than 1,000,000"):
+        load(tmp_path / "model")

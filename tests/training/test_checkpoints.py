@@ -6,8 +6,10 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from throughtime.errors import InputError, PausedError
+from throughtime.training import packing
 from throughtime.training.checkpoints import Checkpoints
 
 STATE = {"weights": torch.arange(4.0)}
@@ -114,6 +116,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 import torch
+from throughtime.training import packing
 from throughtime.training.checkpoints import Checkpoints
 told = []
 with Checkpoints(Path(sys.argv[1]), "one", tell=told.append) as kept:
@@ -140,3 +143,25 @@ def test_no_room_is_told_once_and_what_was_there_stays(tmp_path):
 def test_it_is_due_by_the_clock(tmp_path):
     assert Checkpoints(tmp_path, "one", every=0).due()
     assert not Checkpoints(tmp_path, "one", every=1000).due()
+
+
+def packed(tree):
+    """A checkpoint with a right checksum, whose tree somebody wrote by hand."""
+    body = save({}, {"tree": tree})
+    return f"{packing._HEAD}{packing.fingerprint(body)}\n".encode() + body
+
+
+STRANGE = ["[]", "null", '"x"', "1" * 5000, '{"mapping": []}', '{"mapping": 5}', '{"tensor": [1]}']
+STRANGE += ['{"mapping": [["identity", "one"]]}', '{"tuple": [' * 900 + "]}" * 900, "[" * 10**5]
+STRANGE += ['{"mapping": [["identity", [1]], ["state", null]]}']
+STRANGE += ['{"mapping": [["identity", "one"], ["state", 5]]}']
+
+
+@pytest.mark.parametrize("tree", STRANGE)
+def test_a_checkpoint_that_nobody_wrote_is_damaged(tmp_path, tree):
+    told = []
+    with Checkpoints(tmp_path / "t", "one", tell=told.append) as kept:
+        kept.write(1, {"step": 1})
+        (tmp_path / "t" / f"checkpoint-{2:012d}").write_bytes(packed(tree))
+        assert kept.newest() == {"step": 1}
+    assert len(told) == 1 and "damaged (" in told[0]

@@ -1,7 +1,6 @@
 """throughtime compare, and report."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from throughtime.bounded_reads import printable
-from throughtime.errors import InputError
+from throughtime.cores import usable_cores
+from throughtime.errors import InputError, shown_path
 from throughtime.options import (
     KINDS,
     AsJson,
@@ -101,13 +101,15 @@ def compare(
     page = folder / "report.html"
     command = printable(shlex.join(["throughtime", *sys.argv[1:]]))
     with reporter.bar(epochs) as watch:
-        record = run(problem, settings, folder, jobs=jobs or _cores(), command=command, watch=watch)
+        record = run(
+            problem, settings, folder, jobs=jobs or usable_cores(), command=command, watch=watch
+        )
     _write_report(record, page)
     if as_json:
         print(json.dumps(_summary(record, folder, page), indent=2))
         return
     reporter.result(comparison_table(record), record.verdict)
-    print(f"report: {page}\nmodel:  {folder / 'model'}")
+    print(f"report: {shown_path(page)}\nmodel:  {shown_path(folder / 'model')}")
 
 
 def report(
@@ -131,13 +133,13 @@ def report(
     kept = run / "comparison.json"
     check_output_file("--out", page, [kept], owned=run / "report.html")
     record = read_record(kept, ComparisonRecord)
-    _write_report(record, page)
+    _write_report(record, page, named=out is not None)
     if as_json:
         print(json.dumps(_summary(record, run, page), indent=2))
         return
     if not quiet:
         Reporter(quiet=False).result(comparison_table(record), record.verdict)
-    print(f"report: {page}")
+    print(f"report: {shown_path(page)}")
 
 
 def run_name(data: Path) -> str:
@@ -162,10 +164,6 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if kind in asked)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _check_run(folder: Path, reads: Sequence[Path]) -> None:
     """Raise InputError where a run's folder, or its report, would destroy what is read."""
     from throughtime.output_guard import check_output_file, check_output_folder
@@ -175,11 +173,11 @@ def _check_run(folder: Path, reads: Sequence[Path]) -> None:
     check_output_file("--out", page, [*reads, folder / "comparison.json"], owned=page)
 
 
-def _write_report(record: "ComparisonRecord", path: Path) -> None:
+def _write_report(record: "ComparisonRecord", path: Path, *, named: bool = False) -> None:
     from throughtime.files import write_whole
     from throughtime.report.page import write_page
 
-    write_whole(path, write_page(record))
+    write_whole(path, write_page(record), named=named)
 
 
 def _summary(record: "ComparisonRecord", folder: Path, page: Path) -> dict[str, object]:

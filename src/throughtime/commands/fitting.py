@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from throughtime.commands.comparing import opened
-from throughtime.errors import InputError
+from throughtime.errors import InputError, shown_path
 from throughtime.options import (
     KINDS,
     AsJson,
@@ -25,6 +25,7 @@ from throughtime.options import (
 )
 
 if TYPE_CHECKING:
+    from throughtime.comparing.contest import Contest
     from throughtime.data.opening import Asked
     from throughtime.runs import TrainingRecord
     from throughtime.training.loop import TrainingSettings
@@ -98,8 +99,7 @@ def fit(
     from throughtime.training.loop import TrainingSettings
     from throughtime.training.processes import joined
 
-    training = out.with_name(f"{out.name}.training")
-    _check_places(out, training, log, files_of(data, asked), force=force)
+    out, training = _places(out, log, files_of(data, asked), force=force)
     kind = one_of("--network", network, KINDS)
     kept_weights = one_of("--keep", keep, ("best", "last"))
     settings = TrainingSettings(
@@ -157,7 +157,7 @@ def fit(
             model.load_state_dict(last)
         found = contest.measured(model.cpu())
         words = f"Test error {found.test_error:.4g} ({contest.unit})."
-        contest.save(model, out, words)
+        out = _saved(contest, model, out, words, force=force)
         kept.remove()
     if as_json:
         told = {"model": str(out), "test_error": found.test_error, "unit": contest.unit}
@@ -165,27 +165,33 @@ def fit(
         print(to_json({**told, "training": history}))
         return
     epoch = history.best_epoch if kept_weights == "best" else len(history.epochs)
-    print(f"{words} Kept epoch {epoch}; {history.stopped}.\nmodel: {out}")
+    print(f"{words} Kept epoch {epoch}; {history.stopped}.\nmodel: {shown_path(out)}")
 
 
-def _check_places(
-    out: Path, training: Path, log: Path | None, reads: Sequence[Path], *, force: bool
-) -> None:
-    """Raise InputError where an output would destroy an input, or what another command keeps."""
+def _places(
+    out: Path, log: Path | None, reads: Sequence[Path], *, force: bool
+) -> tuple[Path, Path]:
+    """The model's folder, behind whatever links, and that of its training beside it.
+
+    Raises InputError where an output would destroy an input, or what another command keeps.
+    """
     from throughtime.nn.storage import check_free
     from throughtime.output_guard import check_output_folder, kept_kind
 
     check_free(out, replace=force)
     check_output_folder("--out", out, reads)
+    out = out.resolve() if out.is_symlink() else out
+    training = out.with_name(f"{out.name}.training")
     check_output_folder("--out", training, reads)
     if log is None:
-        return
-    check_output_folder("--log", log, reads)
+        return out, training
+    check_output_folder("--log", log, reads, added_to=True)
     places = {out.resolve(), training.resolve()}
     if kept_kind(log) or places & {log.resolve(), *log.resolve().parents}:
         raise InputError(
             f"--log {log}", "is a folder of a model, a run or a training", "name another folder"
         )
+    return out, training
 
 
 def _check(settings: "TrainingSettings", device: str, metric: str | None) -> None:
@@ -213,6 +219,21 @@ def _check(settings: "TrainingSettings", device: str, metric: str | None) -> Non
             weight_decay=settings.weight_decay,
         ),
     )
+
+
+def _saved(contest: "Contest", model: Any, out: Path, words: str, *, force: bool) -> Path:
+    """Write the model; return its folder: another one where somebody took OUT meanwhile."""
+    place, number = out, 1
+    while True:
+        try:
+            contest.save(model, place, words, replace=force)
+        except InputError:
+            if not place.exists():
+                raise
+            number += 1  # hours of training are not to be lost to a name
+            place = out.with_name(f"{out.name}-{number}")
+        else:
+            return place
 
 
 def _check_learned(data: Path, training: "TrainingRecord") -> None:

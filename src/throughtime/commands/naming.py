@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from throughtime.errors import shown_path
 from throughtime.options import AsJson, NoSeed, Quiet
 
 data = typer.Typer(help="Public data sets by name: list them, get one.", no_args_is_help=True)
@@ -67,7 +68,7 @@ def get(
     if as_json:
         print(json.dumps({"path": str(path), "licence": found.licence, "use": found.use}))
         return
-    print(path)
+    print(shown_path(path))
     if not quiet:
         print(f"{found.source}\nlicence: {found.licence}")
-        print(f"use: throughtime compare {path} {found.use}".rstrip())
+        print(f"use: throughtime compare {shown_path(path)} {found.use}".rstrip())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from throughtime.bounded_reads import printable
-from throughtime.errors import InputError
+from throughtime.errors import InputError, shown_path
 from throughtime.options import (
     AsJson,
     Data,
@@ -68,19 +68,19 @@ def predict(
     Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {found}", told))
     text = (escaped(frame) if escape_formulas else frame).write_csv()
     if out is not None:
-        write_whole(out, text)
+        write_whole(out, text, named=True)
     if as_json:
         print(json.dumps(frame.to_dicts()))
     elif out is None:
         print(text, end="")
     elif not quiet:
-        print(f"{len(frame)} rows: {out}")
+        print(f"{len(frame)} rows: {shown_path(out)}")
 
 
 def sample(
     model: Model,
     prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "\n",
-    length: Annotated[int, typer.Option(min=1, help="Tokens to write.")] = 500,
+    length: Annotated[int, typer.Option(min=1, max=10**8, help="Tokens to write.")] = 500,
     temperature: Annotated[
         float, typer.Option(min=0, help="0: the likeliest token each time; 1: as it is told.")
     ] = 1.0,
@@ -173,11 +173,11 @@ def inspect(
             delimiter=delimiter,
             seed=seed,
         )
-    write_whole(out, write_inspection(record))
+    write_whole(out, write_inspection(record), named=True)
     if as_json:
         print(to_json({"page": str(out), "inspection": record}))
         return
     print(headline(record))
     if not quiet and record.diagnosis.layers:
         print(record.diagnosis)
-    print(f"page: {out}")
+    print(f"page: {shown_path(out)}")

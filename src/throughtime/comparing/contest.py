@@ -80,8 +80,8 @@ class Contest(ABC):
         """What computes one answer, alone."""
 
     @abstractmethod
-    def save(self, model: Any, folder: Path, headline: str) -> None:
-        """Write its folder."""
+    def save(self, model: Any, folder: Path, headline: str, *, replace: bool = True) -> None:
+        """Write its folder; with ``replace`` an older model there goes."""
 
     @abstractmethod
     def sample(self, normalize: str) -> Sample:

@@ -122,9 +122,10 @@ class ForecastingContest(Contest):
         window, _ = self.problem.parts.test.batch(torch.tensor([0]))
         return lambda: model(window)
 
-    def save(self, model: Forecaster, folder: Path, headline: str) -> None:
+    def save(self, model: Forecaster, folder: Path, headline: str, *, replace: bool = True) -> None:
         problem = self.problem
-        storage.save(model, folder, data_spec(problem), model_card(problem, headline, model))
+        card = model_card(problem, headline, model)
+        storage.save(model, folder, data_spec(problem), card, replace=replace)
 
     def sample(self, normalize: str) -> Sample:
         table, plan, test = self.problem.table, self.problem.plan, self.problem.parts.test

@@ -160,8 +160,11 @@ class LabellingContest(Contest):
 
         return answer
 
-    def save(self, model: SequenceNetwork, folder: Path, headline: str) -> None:
-        storage.save(model, folder, self.problem.spec, sequence_card(self, headline, model))
+    def save(
+        self, model: SequenceNetwork, folder: Path, headline: str, *, replace: bool = True
+    ) -> None:
+        card = sequence_card(self, headline, model)
+        storage.save(model, folder, self.problem.spec, card, replace=replace)
 
     def sample(self, normalize: str) -> Sample:
         return NO_SAMPLE

@@ -148,7 +148,9 @@ class TokenContest(Contest):
 
         return answer
 
-    def save(self, model: SequenceNetwork, folder: Path, headline: str) -> None:
+    def save(
+        self, model: SequenceNetwork, folder: Path, headline: str, *, replace: bool = True
+    ) -> None:
         record, spec = self.record, self.problem.spec
         card = f"""# {model.config.kind}: the next token
 
@@ -162,7 +164,7 @@ Tells the next token of a text ({spec.unit}, {self.size} different ones).
 `throughtime sample FOLDER --prompt ...` goes on writing; `throughtime predict FOLDER new.txt` tells
 what each token of a text costs it. It learned the style and the faults of its text, nothing else.
 """
-        storage.save(model, folder, spec, card)
+        storage.save(model, folder, spec, card, replace=replace)
 
     def sample(self, normalize: str) -> Sample:
         return NO_SAMPLE

@@ -332,6 +332,9 @@ _MARK = "identity"
 def check_claim(folder: Path, identity: str) -> None:
     """Raise InputError unless the folder is empty, or this comparison's already."""
     mark = folder / _MARK
+    for path in folder.rglob("*") if mark.exists() else ():
+        if path.is_symlink():  # what is written there would be written elsewhere
+            raise InputError(str(path), "is a link inside a run", "remove it")
     others = [p for p in folder.iterdir() if not is_left_over(p, mark)] if folder.is_dir() else []
     if not mark.exists():
         if [p for p in others if p.name != "lock"]:

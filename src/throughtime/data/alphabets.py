@@ -16,6 +16,7 @@ from throughtime.specs import TOKEN_UNITS, TokenSpec
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 _MOST_WORDS = 20_000
+_MOST_CODES = 2_000_000  # of a tokenizer; the largest in use have some 300,000
 
 
 class Alphabet:
@@ -31,7 +32,7 @@ class Alphabet:
         self.unit = spec.unit
         if self.unit == "tokenizer":
             self._tokenizer = _tokenizer(spec.tokenizer, "the model's tokenizer")
-            self.size = 1 + max(self._tokenizer.get_vocab().values())
+            self.size = _codes_of(self._tokenizer)
         elif self.unit == "bytes":
             self.size = 256
         else:
@@ -50,7 +51,7 @@ class Alphabet:
         """
         if tokenizer is not None:
             content = read_given(tokenizer).decode("utf-8", "replace")
-            _tokenizer(content, str(tokenizer))
+            _codes_of(_tokenizer(content, str(tokenizer)))
             return Alphabet(TokenSpec("tokenizer", (), content))
         if unit not in TOKEN_UNITS[:3]:
             raise InputError(
@@ -70,7 +71,8 @@ class Alphabet:
     def encode(self, text: str) -> np.ndarray:
         """Codes [T] of a text; code 0 for what the vocabulary lacks."""
         if self.unit == "bytes":
-            return np.frombuffer(text.encode(), dtype=np.uint8)
+            # bytes that are no text come from the command line as halves of characters
+            return np.frombuffer(text.encode(errors="surrogateescape"), dtype=np.uint8)
         if self.unit == "tokenizer":
             advice = "give one whose rules end, with a token for what is unknown"
             with library_errors("--tokens", "the tokenizer cannot read the text", advice):
@@ -119,6 +121,17 @@ def _growing(decode: Callable[[list[int]], str], codes: Iterable[int]) -> Iterat
         if len(new) > len(old) and not new.endswith(UNKNOWN):  # else a character is not whole yet
             yield new[len(old) :]
             begin, told = told, len(seen)
+
+
+def _codes_of(tokenizer: Any) -> int:
+    """How many codes a tokenizer has. Raises InputError for none, and for more than can be."""
+    most = max(tokenizer.get_vocab().values(), default=-1)
+    if not 0 <= most < _MOST_CODES:
+        found = f"{most + 1:,} codes" if most >= 0 else "no token"
+        raise InputError(
+            "the tokenizer", f"it has {found}", f"give one of 1 to {_MOST_CODES:,} codes"
+        )
+    return most + 1
 
 
 def _tokenizer(content: str, where: str) -> Any:

@@ -343,4 +343,9 @@ def _answers(
         return [None if np.isnan(v) else f"{v:g}" for v in flat], None, every_step
     if flat.dtype.kind not in "iubU":
         raise InputError(f"{where}, array y", f"{flat.dtype}", "save whole numbers or words")
-    return [str(v) for v in flat.tolist()], None, every_step
+    try:
+        words: list[str | None] = [str(v) for v in flat.tolist()]
+        "".join(map(str, words)).encode()
+    except (SystemError, ValueError):  # code points that no text has
+        raise InputError(f"{where}, array y", "words that are no text", "save others") from None
+    return words, None, every_step

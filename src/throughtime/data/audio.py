@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from throughtime.bounded_reads import printable, read_given, read_regular
+from throughtime.cores import usable_cores
 from throughtime.data.collection import Read
 from throughtime.data.feature_library import load_librosa
 from throughtime.data.folders import SOUNDS, files_in
@@ -174,7 +174,7 @@ def kept_features(
     if store is not None:
         mark = hashlib.sha256(f"{_FORMAT} {settings} {content}".encode()).hexdigest()
         entry = store / f"{mark[:40]}.npy"
-        kept = _kept(entry)
+        kept = _kept(entry, settings.bands)
         if kept is not None:
             return kept, content
     found = features_of(read_recording(path, raw, settings), settings)
@@ -186,14 +186,19 @@ def kept_features(
     return found, content
 
 
-def _kept(entry: Path) -> np.ndarray | None:
+def _kept(entry: Path, bands: int) -> np.ndarray | None:
     try:
         whole = read_regular(entry)
     except InputError:
         return None
     if hashlib.sha256(whole[32:]).digest() != whole[:32]:
         return None
-    return np.load(io.BytesIO(whole[32:]), allow_pickle=False)
+    try:
+        found = np.load(io.BytesIO(whole[32:]), allow_pickle=False)
+    except Exception:  # numpy's are many; what is kept can be computed anew
+        return None
+    fits = found.dtype == np.float32 and found.ndim == 2 and found.shape[0] > 0
+    return found if fits and found.shape[1] > 0 and found.shape[1] % bands == 0 else None
 
 
 def feature_store() -> Path | None:
@@ -241,7 +246,7 @@ def read_audio(
             watch(done, len(names))
         return found
 
-    with ThreadPoolExecutor(max_workers=max(1, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         both = list(pool.map(one, names))
     blocks = [features for features, _ in both]
     widths = {block.shape[1] for block in blocks}

@@ -13,7 +13,7 @@ import numpy as np
 from throughtime.bounded_reads import read_regular
 from throughtime.data.fetching import fetched
 from throughtime.data.folders import fingerprint_of, read_files
-from throughtime.data.layout import kept_aside, laid_out, put, record_check
+from throughtime.data.layout import Layout, laid_out
 from throughtime.errors import InputError, nearest
 from throughtime.files import alone_in, cache_home
 
@@ -52,7 +52,7 @@ class NamedSet:
     source: str
     files: tuple[File, ...]
     use: str  # options of `compare` and `fit`, after its path
-    lay: Callable[[Sequence[Path], Path], Path] | None = None  # to the path that is used
+    lay: Callable[[Sequence[Path], Layout], Path] | None = None  # to the path that is used
 
 
 def _pair(name: str, train: str, train_size: int, test: str, test_size: int) -> tuple[File, ...]:
@@ -66,7 +66,7 @@ def _table(base: str, path: str, checksum: str, size: int) -> tuple[File, ...]:
     return (File(f"{base}/{path}", f"sha256:{checksum}", size),)
 
 
-def _lay_music(files: Sequence[Path], folder: Path) -> Path:
+def _lay_music(files: Sequence[Path], layout: Layout) -> Path:
     """Piano rolls: at each step the 88 keys, and as answer the keys of the next."""
     from scipy.io import loadmat
 
@@ -81,7 +81,8 @@ def _lay_music(files: Sequence[Path], folder: Path) -> Path:
             parts.append(part)
     lengths = np.array([len(steps) for steps in x])
     return _saved(
-        folder / f"{files[0].stem}.npz",
+        layout,
+        f"{files[0].stem}.npz",
         x=np.concatenate(x),
         y=np.concatenate(y),
         lengths=lengths,
@@ -89,33 +90,31 @@ def _lay_music(files: Sequence[Path], folder: Path) -> Path:
     )
 
 
-def _lay_digits(files: Sequence[Path], folder: Path) -> Path:
+def _lay_digits(files: Sequence[Path], layout: Layout) -> Path:
     """Recordings, and a table of what they say, who says it, and in which part they are."""
     rows = ["file,digit,speaker,part"]
     for name, content in _inside(files[0]):
-        put(folder / "recordings" / name, content)
+        layout.put(f"recordings/{name}", content)
         digit, speaker, number = name.removesuffix(".wav").split("_")
         part = "test" if int(number) < 5 else "train"
         rows.append(f"recordings/{name},{digit},{speaker},{part}")
-    put(folder / "digits.csv", ("\n".join(rows) + "\n").encode())
-    return folder / "digits.csv"
+    return layout.put("digits.csv", ("\n".join(rows) + "\n").encode())
 
 
-def _lay_mnist(files: Sequence[Path], folder: Path) -> Path:
+def _lay_mnist(files: Sequence[Path], layout: Layout) -> Path:
     """Images as sequences of 784 pixels, one a step (Le et al. 2015)."""
     contents = [gzip.decompress(file.read_bytes()) for file in files]
     images = [np.frombuffer(raw, np.uint8, offset=16) for raw in contents[:2]]
     labels = [np.frombuffer(raw, np.uint8, offset=8) for raw in contents[2:]]
     x = np.concatenate(images).reshape(-1, 784, 1).astype(np.float32) / 255
     part = np.repeat(["train", "test"], [len(part) for part in labels])
-    return _saved(folder / "sequential-mnist.npz", x=x, y=np.concatenate(labels), part=part)
+    return _saved(layout, "sequential-mnist.npz", x=x, y=np.concatenate(labels), part=part)
 
 
-def _saved(path: Path, **arrays: np.ndarray) -> Path:
+def _saved(layout: Layout, name: str, **arrays: np.ndarray) -> Path:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    put(path, buffer.getvalue())
-    return path
+    return layout.put(name, buffer.getvalue())
 
 
 _MNIST_FILES = (
@@ -335,17 +334,26 @@ def get(
     data = named_set(name)
     folder = (home or _data_home()) / name
     path = laid_out(folder, verify=verify)
-    if path is not None:
+    if path is not None and not (verify and data.lay is None and _differs(data.files[0], path)):
         return path
     with alone_in(folder):
-        before = kept_aside(folder)
-        files = [_had(file, folder, given) for file in data.files]
-        path = data.lay(files, folder) if data.lay is not None else files[0]
-        record_check(folder, path)
-        if report is not None:
-            for changed in sorted(kept_aside(folder) - before):
-                report(f"{changed}: what was there had been changed, and is kept under this name")
+        layout = Layout(folder)
+        files = [_had(file, layout, given) for file in data.files]
+        path = data.lay(files, layout) if data.lay is not None else files[0]
+        layout.record(path)
+    if report is not None:
+        for moved in layout.moved:
+            report(f"{moved}: what was there had been changed, and is kept under this name")
     return path
+
+
+def _differs(file: File, path: Path) -> bool:
+    """Whether a file is not the one it should be, whatever was written down of it."""
+    try:
+        _checked(file, path)
+    except InputError:
+        return True
+    return False
 
 
 def _data_home() -> Path:
@@ -355,10 +363,10 @@ def _data_home() -> Path:
     return home / "data"
 
 
-def _had(file: File, folder: Path, given: Path | None) -> Path:
+def _had(file: File, layout: Layout, given: Path | None) -> Path:
     if given is None:
         whole = "" if file.checksum.startswith("inside:") else file.checksum
-        path = fetched(file.url, folder / "fetched", whole, file.size)
+        path = fetched(file.url, layout.folder / "fetched", whole, file.size)
     else:
         found = [p for p in sorted(given.rglob("*")) if p.name in file.names]
         if not found:
@@ -367,9 +375,7 @@ def _had(file: File, folder: Path, given: Path | None) -> Path:
     content = _checked(file, path)
     if content is None:
         return path
-    kept = folder / file.url.rsplit("/", 1)[1]
-    put(kept, content)
-    return kept
+    return layout.put(file.url.rsplit("/", 1)[1], content)
 
 
 def _checked(file: File, path: Path) -> bytes | None:

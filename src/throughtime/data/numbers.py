@@ -47,7 +47,7 @@ def words_of(column: pl.Series, source: Source) -> pl.Series:
     """A column as words. Raises InputError for one whose values are none: lists, say."""
     try:
         return column.cast(pl.String)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeError):
         raise InputError(
             f"{source.path}, column {column.name!r}",
             f"{column.dtype}, not words",

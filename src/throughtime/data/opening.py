@@ -10,6 +10,7 @@ from throughtime.data.batches import Split
 from throughtime.data.collection import Read, sequence_problem
 from throughtime.data.folders import SOUNDS, TEXTS, kind_of_folder, known_files
 from throughtime.data.labelled_tables import LabelledColumns, read_labelled
+from throughtime.data.numbers import words_of
 from throughtime.data.problem import Problem, read_problem
 from throughtime.data.reading import read_frame
 from throughtime.data.sequences import SequenceProblem
@@ -218,9 +219,9 @@ def files_of(path: Path, asked: Asked) -> list[Path]:
     elif path.suffix.lower() == ".ts":
         found += partners(path)
     elif asked.file is not None and path.is_file():
-        frame, _ = read_frame(path, asked.delimiter, labels=(asked.file,))
+        frame, source = read_frame(path, asked.delimiter, labels=(asked.file,))
         if asked.file in frame.columns:
-            names = frame[asked.file].cast(str).drop_nulls().unique().to_list()
+            names = words_of(frame[asked.file], source).drop_nulls().unique().to_list()
             found += [path.parent / name for name in names]
     tokens = [Path(asked.tokens)] if asked.tokens.endswith(".json") else []
     return [*found, *([asked.static] if asked.static else []), *tokens]

@@ -19,15 +19,13 @@ def escaped(frame: pl.DataFrame) -> pl.DataFrame:
     risky = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
     frame = frame.with_columns(pl.when(risky).then(pl.lit("'") + text).otherwise(text).name.keep())
     names = pl.Series(frame.columns, dtype=pl.String)
-    return frame.rename(
-        {
-            name: f"'{name}"
-            for name, begins, number in zip(
-                frame.columns,
-                names.str.contains(_FORMULA),
-                names.str.contains(_NUMBER),
-                strict=True,
-            )
-            if begins and not number
-        }
-    )
+    begins = names.str.contains(_FORMULA) & ~names.str.contains(_NUMBER)
+    taken = set(frame.columns)
+    renamed: dict[str, str] = {}
+    for name in names.filter(begins):
+        new = f"'{name}"
+        while new in taken:  # two columns of one name would be no table
+            new = f"'{new}"
+        taken.add(new)
+        renamed[name] = new
+    return frame.rename(renamed)

@@ -33,6 +33,10 @@ def costs(model: SequenceNetwork, spec: TokenSpec, path: Path) -> Forecasts:
     """
     documents, _, choices = read_documents(path)
     alphabet = Alphabet(spec)
+    if alphabet.size != model.config.outputs:
+        raise InputError(
+            "the model", f"its tokenizer has {alphabet.size} codes", "fit and save it again"
+        )
     frames: list[pl.DataFrame] = []
     letters = 0
     for document in documents:
@@ -82,6 +86,10 @@ def sample(
     many. The same seed gives the same text. Raises InputError for a prompt without a token.
     """
     alphabet = Alphabet(spec)
+    if alphabet.size != model.config.outputs:
+        raise InputError(
+            "the model", f"its tokenizer has {alphabet.size} codes", "fit and save it again"
+        )
     codes = alphabet.encode(prompt)
     if not len(codes):
         raise InputError("--prompt", "no token in it", "give some text to go on from")
@@ -115,7 +123,7 @@ def _choice(
 ) -> int:
     if temperature == 0:
         return int(scores.argmax())
-    scores = scores / temperature
+    scores = (scores - scores.max()) / temperature  # the largest is 0, however small the divisor
     if top_k is not None and top_k < len(scores):
         least = scores.topk(top_k).values[-1]
         scores = torch.where(scores < least, -math.inf, scores)

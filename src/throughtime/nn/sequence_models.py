@@ -54,6 +54,8 @@ class SequenceConfig:
         for name in ("columns", "outputs", "context", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.kind in TABLES and not (self.classes and self.columns == len(self.categories) == 1):
+            raise ValueError(f"{self.kind} needs one column of codes, and classes")
         if len(self.categories) > self.columns or any(n < 1 for n in self.categories):
             raise ValueError(f"categories {self.categories} do not fit {self.columns} columns")
 

@@ -25,12 +25,13 @@ from throughtime.nn.sequence_models import (
     SequenceNetwork,
     build_sequence_network,
 )
-from throughtime.output_guard import MODEL_FILES, check_writable, foreign_files
+from throughtime.output_guard import MODEL_FILES, check_writable, foreign_files, kept_kind
 from throughtime.plain import from_plain, to_json
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
 FORMAT = 2
 _TENSORS, _CONFIG, _CARD = MODEL_FILES
+_BYTES = 256  # codes of text as bytes
 _MOST_CONFIG = 64_000_000  # bytes; a tokenizer is the largest thing in it
 
 
@@ -52,12 +53,12 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
     if not folder.name:
         raise InputError(f"{folder}", "not a name for a model's folder", "name a new folder")
     if folder.is_dir():
+        there = sorted(p.name for p in folder.iterdir())
         others = foreign_files(folder, "model")
-        if others:
-            raise InputError(
-                str(folder), f"holds other files ({others[0]})", "name a new folder or an old model"
-            )
-        if not replace and any(folder.iterdir()):
+        if there and (others or kept_kind(folder) != "model"):
+            found = f"holds other files ({(others or there)[0]})"
+            raise InputError(str(folder), found, "name a new folder or an old model")
+        if not replace and there:
             raise InputError(
                 str(folder), "holds a model already", "name a new folder, or replace it by --force"
             )
@@ -66,9 +67,12 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
     check_writable("", folder)
 
 
-def save(model: Model, folder: Path, data: Spec, card: str) -> None:
-    """Write a model's folder, whole; an older model there is replaced, anything else refused."""
-    check_free(folder)
+def save(model: Model, folder: Path, data: Spec, card: str, *, replace: bool = True) -> None:
+    """Write a model's folder, whole.
+
+    With ``replace`` an older model there is replaced; anything else is refused.
+    """
+    check_free(folder, replace=replace)
     family = next(name for name, (_, kind, _) in _FAMILIES.items() if type(data) is kind)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_folder_whole(
@@ -80,6 +84,7 @@ def save(model: Model, folder: Path, data: Spec, card: str) -> None:
             ).encode(),
             _CARD: card.encode(),
         },
+        replace=replace,
     )
 
 
@@ -102,7 +107,7 @@ def load(folder: Path) -> tuple[Model, Spec]:
         _check_sizes(config, list(tensors.values()))
         with torch.device("meta"):
             model = builder(config)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError, RuntimeError) as error:
         raise InputError(where, f"not a model's configuration ({error})", "save it again") from None
     expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
     found = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
@@ -132,12 +137,17 @@ def _check_columns(config: Any, data: Any) -> None:
             data.classes and len(data.classes) != config.outputs
         ):
             raise ValueError("data has other columns or answers than the model")
+        if data.source == "text" and (len(data.numbers), len(sizes)) != (0, 1):
+            raise ValueError("texts have one column of codes and no numbers")
+        if data.how.get("unit") == "bytes" and sizes != (_BYTES,):
+            raise ValueError(f"{sizes} words for {_BYTES} bytes")
         return
     if isinstance(data, TokenSpec):
         if config.categories != (config.outputs,) or config.columns != 1:
             raise ValueError("a model of tokens has one column, whose codes it also tells")
-        if data.vocabulary and len(data.vocabulary) != config.outputs:
-            raise ValueError(f"{len(data.vocabulary)} words for {config.outputs} codes")
+        words = _BYTES if data.unit == "bytes" else len(data.vocabulary)
+        if data.unit != "tokenizer" and words != config.outputs:
+            raise ValueError(f"{words} words for {config.outputs} codes")
         return
     names = (*data.targets, *data.inputs, *data.known, *data.categorical)
     if len(set(names)) < len(names) or not all(names):

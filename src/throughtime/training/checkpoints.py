@@ -75,7 +75,7 @@ class Checkpoints:
         damaged: list[Path] = []
         for path in found:
             try:
-                kept = unpack(read_regular(path))
+                kept = _checked(unpack(read_regular(path)))
             except DamagedError as error:
                 damaged.append(path)
                 self._tell(f"{path}: damaged ({error}); the one before it is taken")
@@ -142,6 +142,15 @@ class Checkpoints:
         """Checkpoints that a temporary file may have been meant for."""
         name = path.name.removeprefix(".").rpartition(".")[0]
         return [self.folder / name] if name.startswith(_NAME) else []
+
+
+def _checked(kept: Any) -> dict[str, Any]:
+    """What a checkpoint holds. Raises DamagedError for what `Checkpoints.write` never wrote."""
+    if not isinstance(kept, dict) or set(kept) != {"identity", "state"}:
+        raise DamagedError("not a training's checkpoint")
+    if not isinstance(kept["identity"], str) or not isinstance(kept["state"], dict):
+        raise DamagedError("not a training's checkpoint")
+    return kept
 
 
 def _say_nothing(_: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from throughtime.errors import PausedError
+from throughtime.errors import InputError, PausedError
 from throughtime.insight.callbacks import Writer
 from throughtime.insight.finiteness import locate
 from throughtime.plain import from_plain, to_json
@@ -339,7 +339,17 @@ class _Training:
         return self.kept.write(self.step, state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        """As it was when that was kept."""
+        """As it was when that was kept. Raises InputError for a state of another training."""
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(
+                str(self.kept.folder) if self.kept else "the checkpoint",
+                f"its checkpoint does not fit this training ({error})",
+                "delete it to begin anew",
+            ) from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         restore_exactly(self.optimizer, state["optimizer"])
         self.clip.load_state_dict(state["clip"])

@@ -51,8 +51,10 @@ def unpack(data: bytes) -> Any:
         header = json.loads(body[8 : 8 + length])
         tensors = {name: t.clone() for name, t in load(body).items()}  # of their own memory
         return _put_together(json.loads(header["__metadata__"]["tree"]), tensors)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise DamagedError(f"not a checkpoint ({error})") from None
+    except RecursionError:
+        raise DamagedError("not a checkpoint (too deep)") from None
 
 
 def _taken_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
