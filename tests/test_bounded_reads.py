@@ -97,7 +97,7 @@ def test_a_pipe_that_is_named_is_read_once_and_bounded(tmp_path, monkeypatch):
 def test_a_pipe_that_takes_a_files_place_does_not_make_it_wait(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "x")
     regular = Path(__file__).stat()
-    monkeypatch.setattr(bounded_reads, "_status", lambda path: regular)
+    monkeypatch.setattr(bounded_reads, "_status", lambda path, **_: regular)
     with pytest.raises(InputError, match="x: this is a pipe"):
         read_regular(tmp_path / "x")
 

@@ -43,8 +43,9 @@ def printable(path: Path | str) -> str:
 
 
 def _read(path: Path, most: int, *, pipes: bool) -> bytes:
-    _check_kind(path, _status(path), pipes=pipes)
-    pipe = pipes and stat.S_ISFIFO(_status(path).st_mode)
+    status = _status(path, suggest=pipes)
+    _check_kind(path, status, pipes=pipes)
+    pipe = pipes and stat.S_ISFIFO(status.st_mode)
     if pipe:
         most = min(most, MOST_PIPED)
     try:
@@ -70,12 +71,16 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
     return b"".join(pieces)
 
 
-def _status(path: Path) -> os.stat_result:
+def _status(path: Path, *, suggest: bool = False) -> os.stat_result:
+    """Of a file; ``suggest``: where it is missing, name those that are called alike."""
     try:
         return path.stat()
     except FileNotFoundError:
-        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(str(path), "no such file", nearest(path.name, sorted(there))) from None
+        advice = "check it"
+        if suggest:
+            there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            advice = nearest(path.name, sorted(there))
+        raise InputError(str(path), "no such file", advice) from None
     except OSError as error:
         raise _unreadable(path, error) from None
     except ValueError as error:  # a zero byte in its name

@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+from functools import cache
 
 import pytest
 import typer
@@ -45,6 +46,7 @@ def place(tmp_path_factory, warm):
     return folder, paths
 
 
+@cache
 def commands():
     """Every command with its parameters, as the command line itself knows them."""
     group = typer.main.get_command(app)

@@ -123,6 +123,15 @@ def _growing(decode: Callable[[list[int]], str], codes: Iterable[int]) -> Iterat
             begin, told = told, len(seen)
 
 
+def check_codes(spec: TokenSpec, count: int) -> None:
+    """Raise InputError unless the tokens of a model have as many codes as its network knows."""
+    size = Alphabet(spec).size
+    if size != count:
+        raise InputError(
+            "the model's tokens", f"{size:,} codes, where it has {count:,}", "fit and save it again"
+        )
+
+
 def _codes_of(tokenizer: Any) -> int:
     """How many codes a tokenizer has. Raises InputError for none, and for more than can be."""
     most = max(tokenizer.get_vocab().values(), default=-1)

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from throughtime.data.alphabets import check_codes
 from throughtime.data.archive import read_archive
 from throughtime.data.audio import FRAME, feature_store, read_audio
 from throughtime.data.buckets import answered
@@ -84,6 +85,7 @@ def _read(spec: SequenceSpec, path: Path, delimiter: str | None) -> Read:
             () if spec.how["unit"] in ("bytes", "tokenizer") else spec.categories[0],
             spec.how["tokenizer"],
         )
+        check_codes(tokens, len(spec.categories[0]))
         return read_labelled_texts(
             path,
             label=spec.label,

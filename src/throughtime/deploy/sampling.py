@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from throughtime.data.alphabets import Alphabet
+from throughtime.data.alphabets import Alphabet, check_codes
 from throughtime.data.reading import Choice
 from throughtime.data.text import read_documents
 from throughtime.deploy.predicting import Forecasts
@@ -33,10 +33,7 @@ def costs(model: SequenceNetwork, spec: TokenSpec, path: Path) -> Forecasts:
     """
     documents, _, choices = read_documents(path)
     alphabet = Alphabet(spec)
-    if alphabet.size != model.config.outputs:
-        raise InputError(
-            "the model", f"its tokenizer has {alphabet.size} codes", "fit and save it again"
-        )
+    check_codes(spec, model.config.outputs)
     frames: list[pl.DataFrame] = []
     letters = 0
     for document in documents:
@@ -86,10 +83,7 @@ def sample(
     many. The same seed gives the same text. Raises InputError for a prompt without a token.
     """
     alphabet = Alphabet(spec)
-    if alphabet.size != model.config.outputs:
-        raise InputError(
-            "the model", f"its tokenizer has {alphabet.size} codes", "fit and save it again"
-        )
+    check_codes(spec, model.config.outputs)
     codes = alphabet.encode(prompt)
     if not len(codes):
         raise InputError("--prompt", "no token in it", "give some text to go on from")
