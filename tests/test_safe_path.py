@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kinds import KINDS, SMALL
-from throughtime.comparing.workers import safe_path
+from throughtime.comparing.workers import run_side_by_side, safe_path
+from throughtime.data.reading import read_frame
 
 # what the command line, its workers and its trial readers import, as a hostile folder would name it
 POISON = (
@@ -105,7 +106,8 @@ def test_numba_takes_no_settings_from_the_current_folder(poisoned, tmp_path):
         "from throughtime.data.feature_library import load_librosa\n"
         "load_librosa().feature\n"
         "from numba.core import config\n"
-        "config.reload_config()\n"
+        "print(config.CACHE_DIR, config.OPT)\n"
+        "config.reload_config()\n"  # as it does whenever it compiles
         "print(config.CACHE_DIR, config.OPT)\n"
     )
     done = subprocess.run(
@@ -117,8 +119,23 @@ def test_numba_takes_no_settings_from_the_current_folder(poisoned, tmp_path):
     )
     (poisoned / ".numba_config.yaml").unlink()
     check(poisoned, done)
-    assert str(evil) not in done.stdout and "(3)" in done.stdout, done
+    assert str(evil) not in done.stdout and done.stdout.count("(3)") == 2, done
     assert not evil.exists() and not done.stderr
+
+
+def test_the_library_alone_runs_nothing_there_either(poisoned, tmp_path, monkeypatch):
+    """Without the command line, which hands the safe path down by the environment."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.chdir(poisoned)
+    frame, _ = read_frame(KINDS["parquet"].make(tmp_path))
+    assert len(frame) == 80
+    both = run_side_by_side(doubled, 1, 2, tmp_path, [3, 4], 2, lambda *_: None)
+    assert sorted(both) == [(3, 6), (4, 8)]
+    check(poisoned, subprocess.CompletedProcess([], 0))
+
+
+def doubled(_problem, _settings, _folder, spec, _watch):
+    return 2 * spec
 
 
 def test_the_environment_is_as_before(monkeypatch):

@@ -128,7 +128,7 @@ def survive(
         [sys.executable, "-P", "-c", _TRIAL, reader, *map(str, files)],
         input=raw,
         capture_output=True,
-        env={**os.environ, "RUST_BACKTRACE": "0", "PYTHONSAFEPATH": "1"},
+        env={**os.environ, "RUST_BACKTRACE": "0"},
         check=False,
     )
     if done.returncode:
