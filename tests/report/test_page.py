@@ -157,3 +157,14 @@ def test_pictures_take_the_ink_of_the_page(page):
     assert f"trace.meta === '{figures.INK}'" in script
     assert "Plotly.restyle(plot, {'line.color': ink}, inked)" in script
     assert "dark.addEventListener('change', theme); theme();" in script
+
+
+def test_names_are_text_in_pictures_too(comparison):
+    """plotly takes some tags in its titles for markup: a link, say."""
+    record, _ = comparison
+    name = '<a href="https://evil.example">load</a>'
+    record = replace(record, unit=name, sample=replace(record.sample, target=name, series=name))
+    page = write_page(record)
+    drawn = "".join(re.findall(r"Plotly.newPlot\((.*?)\)\s", page, flags=re.DOTALL))
+    assert "evil.example" in drawn
+    assert "\\u003ca href" not in drawn and "<a href" not in drawn

@@ -153,3 +153,11 @@ def test_labels_may_be_arrays_and_one_unit_needs_no_axis_of_its_own():
     assert pictures.scrub({"state": GRID}, list(range(T)), times=labels).frames
     figure = pictures.gradient_by_lag({"a": [0.0, 1.0]})
     assert figure.data[0].y == (None, None)  # relative to nothing
+
+
+def test_the_name_of_the_input_is_text():
+    """plotly takes some tags in its titles for markup: a link, say."""
+    values = {"hidden state": [[0.1, 0.2], [0.3, 0.4]]}
+    for draw in (pictures.heat_map, pictures.scrub):
+        figure = draw(values, input=[1.0, 2.0], input_title="<b>load</b>")
+        assert figure.layout.annotations[0].text == "&lt;b&gt;load&lt;/b&gt;"

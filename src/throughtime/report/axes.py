@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from html import escape
 
 import plotly.graph_objects as go
 
@@ -37,10 +38,13 @@ def logarithmic(values: Sequence[float]) -> dict[str, object]:
 
 
 def axes(figure: go.Figure, x: str, y: str) -> None:
-    """Titles with units, and colours that the page sets for light or dark."""
+    """Titles with units, and colours that the page sets for light or dark.
+
+    Titles are text: plotly takes some tags (<b>, <a href>) for markup.
+    """
     figure.update_layout(
-        xaxis_title=x,
-        yaxis_title=y,
+        xaxis_title=escape(x, quote=False),
+        yaxis_title=escape(y, quote=False),
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

@@ -8,6 +8,7 @@ They take plain numbers, so they draw what any program measured: sequences, arra
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -83,7 +84,7 @@ def heat_map(
     rows = len(grids) + (input is not None)
     figure = make_subplots(
         rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.22 / rows,
-        subplot_titles=[*([input_title] if input is not None else []), *grids],
+        subplot_titles=[*([escape(input_title, quote=False)] if input is not None else []), *grids],
         row_heights=[*([0.6] if input is not None else []), *([1.0] * len(grids))],
     )  # fmt: skip
     if input is not None:
@@ -211,7 +212,10 @@ def scrub(
     labels = _labels(times, len(series))
     rows = 1 + len(grids)
     figure = make_subplots(
-        rows=rows, cols=1, vertical_spacing=0.4 / rows, subplot_titles=[input_title, *grids]
+        rows=rows,
+        cols=1,
+        vertical_spacing=0.4 / rows,
+        subplot_titles=[escape(input_title, quote=False), *grids],
     )
     figure.add_scatter(
         x=labels, y=series, mode="lines", line=_line(0), showlegend=False, row=1, col=1
