@@ -125,7 +125,7 @@ def check_line(warm, folder, line, what=""):
 def test_random_options_end_as_promised(place, warm, thorough, fuzz_seed):
     folder, paths = place
     codes = []
-    count = 1500 if thorough else 60
+    count = 600 if thorough else 60
     for seed in range(fuzz_seed, fuzz_seed + count):
         line = drawn(random.Random(seed), folder, paths)
         codes.append(check_line(warm, folder, line, f"case {seed}"))
