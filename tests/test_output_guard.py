@@ -215,14 +215,16 @@ def test_a_model_that_appears_while_another_is_trained_stays(tmp_path, warm):
     assert not warm.run(*first, cwd=tmp_path).returncode
     slow = [sys.executable, "-m", "throughtime", "fit", str(data), *options, "-o", "m", "-q"]
     slow += ["--epochs", "100000", "--patience", "100000", "--budget", "4s"]
-    process = subprocess.Popen(slow, cwd=tmp_path, stdout=-1, text=True)
+    slow.remove("-q")
+    process = subprocess.Popen(slow, cwd=tmp_path, stdout=-1, stderr=-1, text=True)
     while not (tmp_path / "m.training" / "lock").exists():
         assert process.poll() is None
     time.sleep(1.5)  # it trains by now
     (tmp_path / "first").rename(tmp_path / "m")
     before = contents(tmp_path / "m")
-    told = process.communicate(timeout=60)[0]
+    told, aside = process.communicate(timeout=60)
     assert process.returncode == 0 and told.endswith("model: m-2\n"), told
+    assert "m was taken while this trained: the model is saved beside it" in aside
     assert contents(tmp_path / "m") == before
     assert kept_kind(tmp_path / "m-2") == "model" and not (tmp_path / "m.training").exists()
 

@@ -314,6 +314,16 @@ def test_what_lies_in_the_place_of_a_file_is_neither_read_nor_written_through(ly
     assert (tmp_path / "precious").read_text() == "x"
 
 
+def test_a_folder_that_is_a_link_is_not_written_through(lynx, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "one").write_text("precious")
+    (tmp_path / "home" / "laid").mkdir(parents=True)
+    (tmp_path / "home" / "laid" / "parts").symlink_to(tmp_path / "elsewhere")
+    path = lynx("laid")
+    assert (path.parent / "parts" / "one").read_bytes() == b"one" * 9
+    assert [p.read_text() for p in (tmp_path / "elsewhere").iterdir()] == ["precious"]
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -1,6 +1,6 @@
 """throughtime fit: train one network, with all that a training may need, and save it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,7 +157,7 @@ def fit(
             model.load_state_dict(last)
         found = contest.measured(model.cpu())
         words = f"Test error {found.test_error:.4g} ({contest.unit})."
-        out = _saved(contest, model, out, words, force=force)
+        out = _saved(contest, model, out, words, force=force, report=reporter.show)
         kept.remove()
     if as_json:
         told = {"model": str(out), "test_error": found.test_error, "unit": contest.unit}
@@ -221,7 +221,15 @@ def _check(settings: "TrainingSettings", device: str, metric: str | None) -> Non
     )
 
 
-def _saved(contest: "Contest", model: Any, out: Path, words: str, *, force: bool) -> Path:
+def _saved(
+    contest: "Contest",
+    model: Any,
+    out: Path,
+    words: str,
+    *,
+    force: bool,
+    report: Callable[[str], None],
+) -> Path:
     """Write the model; return its folder: another one where somebody took OUT meanwhile."""
     place, number = out, 1
     while True:
@@ -230,7 +238,8 @@ def _saved(contest: "Contest", model: Any, out: Path, words: str, *, force: bool
         except InputError:
             if not place.exists():
                 raise
-            number += 1  # hours of training are not to be lost to a name
+            report(f"{place} was taken while this trained: the model is saved beside it")
+            number += 1
             place = out.with_name(f"{out.name}-{number}")
         else:
             return place

@@ -62,6 +62,8 @@ class Layout:
     def put(self, name: str, content: bytes) -> Path:
         """Write a file of the data set; return its path. Another one there is kept beside it."""
         path = self.folder / name
+        if path.parent != self.folder and path.parent.is_symlink():
+            self._move_aside(path.parent)  # what is written through it would be written elsewhere
         if not _holds(path, content):
             self._move_aside(path)
             write_whole(path, content)
