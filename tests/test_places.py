@@ -214,7 +214,7 @@ HOMELESS = [
 
 
 @pytest.mark.parametrize("kind", HOMELESS)
-def test_without_a_home_every_kind_is_learned_and_answered(tmp_path, stranger, kind):
+def test_without_a_home_every_kind_is_learned_and_answered(made, tmp_path, stranger, kind):
     """The caches of features and data sets, and those of other libraries, have no place."""
     if KINDS[kind].needs:
         pytest.importorskip(KINDS[kind].needs)

@@ -40,6 +40,7 @@ def _loaded() -> Any:
     import librosa
 
     give_numba_a_place(Path(librosa.__file__).parent)
+    config.reload_config()  # that place is in the environment, which numba has read already
     return librosa
 
 
