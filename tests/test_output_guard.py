@@ -275,7 +275,7 @@ def test_a_comparison_does_not_go_on_through_links(place, warm, tmp_path, inside
 
 
 def test_what_force_replaces_is_there_at_every_moment(tmp_path):
-    """A reader that looks all the time finds the old model or the new one, whole."""
+    """Whoever looks finds a folder of that name, and it is whole for as long as it has the name."""
     script = (
         "import sys; from pathlib import Path; from throughtime.files import write_folder_whole\n"
         "for k in range(400):\n"
@@ -288,11 +288,11 @@ def test_what_force_replaces_is_there_at_every_moment(tmp_path):
     writer = subprocess.Popen([sys.executable, "-c", script, str(folder)])
     looks = 0
     while writer.poll() is None:
-        handle = os.open(folder, os.O_RDONLY)  # one of the two folders, whatever its name becomes
+        handle = os.open(folder, os.O_RDONLY)
         found = sorted(os.listdir(handle))  # noqa: PTH208 - a handle, not a path
+        if found != ["a", "b"]:  # another has the name by now, and this one is being removed
+            assert folder.stat().st_ino != os.fstat(handle).st_ino
         os.close(handle)
-        assert found in (["a", "b"], [])  # emptied once it is no longer the model
-        assert folder.is_dir()
         looks += 1
     assert writer.returncode == 0 and looks > 20
     assert (folder / "a").read_text() == (folder / "b").read_text() == "399"
@@ -348,6 +348,15 @@ def test_other_programs_folders_are_no_models(tmp_path):
     check_output_file("--out", tmp_path / "out.csv")
     (tmp_path / "config.json").write_text('{\n "format": 2, "family": "tokens"}')
     assert kept_kind(tmp_path) == "model"
+    study = tmp_path / "study"  # of people, who have identities and trials
+    (study / "trials").mkdir(parents=True)
+    (study / "identity").write_text("Jane Doe")
+    assert kept_kind(study) == ""
+    (study / "identity").write_text("0123456789abcdef" * 4)
+    assert kept_kind(study) == "run"
+    steps = tmp_path / "my.training"
+    (steps / "checkpoint-500").mkdir(parents=True)
+    assert kept_kind(steps) == ""
 
 
 @settings(max_examples=150)

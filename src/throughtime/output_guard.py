@@ -93,20 +93,17 @@ def can_be_written(path: Path) -> bool:
 
 def kept_kind(folder: Path) -> str:
     """What throughtime keeps in a folder: "model", "run", "training", or "" for neither."""
-    if _is_file(folder / "model.safetensors") and _starts_as_model(folder / "config.json"):
+    if _is_file(folder / "model.safetensors") and _starts_with(
+        folder / "config.json", rb'\s*\{\s*"format"\s*:'
+    ):
         return "model"
-    if _is_file(folder / "identity") and ((folder / "trials").is_dir() or _has_comparison(folder)):
+    if _starts_with(folder / "identity", rb"[0-9a-f]{64}") and (
+        (folder / "trials").is_dir() or _is_file(folder / "comparison.json")
+    ):
         return "run"
-    if folder.suffix == ".training" and any(folder.glob("checkpoint-[0-9]*")):
+    if folder.suffix == ".training" and any(folder.glob(f"checkpoint-{'[0-9]' * 12}")):
         return "training"
     return ""
-
-
-def foreign_files(folder: Path, kind: str) -> list[str]:
-    """Names in a folder that throughtime does not keep in a ``kind`` of folder, sorted."""
-    if not folder.is_dir():
-        return []
-    return sorted(p.name for p in folder.iterdir() if not _is_kept(kind, (p.name,)))
 
 
 def _is_kept(kind: str, inside: Sequence[str]) -> bool:
@@ -171,16 +168,12 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _has_comparison(folder: Path) -> bool:
-    return _is_file(folder / "comparison.json")
-
-
-def _starts_as_model(config: Path) -> bool:
-    """Whether a config.json is throughtime's: other programs have files of that name too."""
-    if not _is_file(config):
+def _starts_with(path: Path, pattern: bytes) -> bool:
+    """Whether a file begins as throughtime writes it: other programs use the same names."""
+    if not _is_file(path):
         return False
     try:
-        with config.open("rb") as file:
-            return re.match(rb'\s*\{\s*"format"\s*:', file.read(64)) is not None
+        with path.open("rb") as file:
+            return re.match(pattern, file.read(64)) is not None
     except OSError:
-        return True  # unreadable: nothing to overwrite either way
+        return True  # it cannot be read: rather ours than lost

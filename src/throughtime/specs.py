@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 
+MOST_STEPS = 1_000_000  # that a model sees or forecasts
 TOKEN_UNITS = ("bytes", "characters", "words", "tokenizer")
 # of each source of sequences, what else its reader is asked
 _HOW: dict[str, tuple[str, ...]] = {

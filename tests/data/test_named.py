@@ -204,7 +204,7 @@ def test_a_file_that_was_changed_is_not_handed_out(lynx, tmp_path, name, file, k
     assert changed.read_bytes() == right
     aside = changed.with_name(f"{changed.name}.changed")
     assert aside.read_bytes() == wrong  # somebody may have meant it
-    assert told == [f"{aside}: what was there had been changed, and is kept under this name"]
+    assert told == [f"{aside}: another file was in its place, and is kept under this name"]
     assert lynx(name) == path and changed.read_bytes() == right
 
 

@@ -68,15 +68,25 @@ class Alphabet:
             words = [UNKNOWN, *(word for word, _ in counts.most_common(_MOST_WORDS))]
         return Alphabet(TokenSpec(unit, tuple(words), ""))
 
+    def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
+        """Codes [T] of each text; code 0 for what the vocabulary lacks."""
+        if self.unit != "tokenizer":
+            return [self._encode(text) for text in texts]
+        advice = "give one whose rules end, with a token for what is unknown"
+        # once for all: watching a library takes longer than a short text
+        with library_errors("--tokens", "the tokenizer cannot read the text", advice):
+            return [self._encode(text) for text in texts]
+
     def encode(self, text: str) -> np.ndarray:
-        """Codes [T] of a text; code 0 for what the vocabulary lacks."""
+        """Codes [T] of one text."""
+        return self.encode_all([text])[0]
+
+    def _encode(self, text: str) -> np.ndarray:
         if self.unit == "bytes":
             # bytes that are no text come from the command line as halves of characters
             return np.frombuffer(text.encode(errors="surrogateescape"), dtype=np.uint8)
         if self.unit == "tokenizer":
-            advice = "give one whose rules end, with a token for what is unknown"
-            with library_errors("--tokens", "the tokenizer cannot read the text", advice):
-                return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
+            return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
         if self.unit == "words":
             return np.array([self._codes.get(w, 0) for w in _WORD.findall(text)], dtype=np.int32)
         letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

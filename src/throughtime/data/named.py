@@ -343,7 +343,7 @@ def get(
         layout.record(path)
     if report is not None:
         for moved in layout.moved:
-            report(f"{moved}: what was there had been changed, and is kept under this name")
+            report(f"{moved}: another file was in its place, and is kept under this name")
     return path
 
 

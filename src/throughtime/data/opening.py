@@ -19,9 +19,9 @@ from throughtime.data.tables import Columns
 from throughtime.data.tasks import PREFIX, task_problem
 from throughtime.data.text import TextProblem, read_labelled_texts, text_problem
 from throughtime.errors import InputError
+from throughtime.specs import MOST_STEPS
 
 ARCHIVES = (".ts", ".npz")
-_MOST_STEPS = 1_000_000
 AnyProblem = Problem | SequenceProblem | TextProblem
 
 
@@ -121,8 +121,8 @@ def open_problem(
         value = getattr(asked, name)
         if value is not None and value < 1:
             raise InputError(f"--{name}", str(value), "give a whole number of steps, 1 or more")
-        if value is not None and value > _MOST_STEPS:
-            raise InputError(f"--{name}", str(value), f"{_MOST_STEPS:,} steps are the most")
+        if value is not None and value > MOST_STEPS:
+            raise InputError(f"--{name}", str(value), f"{MOST_STEPS:,} steps are the most")
     if not 0 <= seed < 2**63:
         raise InputError("--seed", str(seed), "give a number from 0 on, below 2 to the 63")
     if kind == "a generated task":
@@ -224,7 +224,8 @@ def files_of(path: Path, asked: Asked) -> list[Path]:
             names = words_of(frame[asked.file], source).drop_nulls().unique().to_list()
             found += [path.parent / name for name in names]
     tokens = [Path(asked.tokens)] if asked.tokens.endswith(".json") else []
-    return [*found, *([asked.static] if asked.static else []), *tokens]
+    options = [value for value in vars(asked).values() if isinstance(value, Path)]
+    return [*found, *options, *tokens]
 
 
 def audio_settings(features: str, rate: int, bands: int, channels: str) -> AudioSettings:

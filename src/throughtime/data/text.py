@@ -103,7 +103,7 @@ def text_problem(
     parts, told = _split(documents, split, seed)
     file = Path(tokens) if tokens.endswith(".json") else None
     alphabet = Alphabet.learned(tokens, parts[0], file)
-    codes = [[alphabet.encode(text) for text in part] for part in parts]
+    codes = [alphabet.encode_all(part) for part in parts]
     codes = [[c for c in part if len(c) > 1] for part in codes]
     for part, name in zip(codes, ("training", "validation", "test"), strict=True):
         count = sum(map(len, part))
@@ -234,7 +234,7 @@ def read_labelled_texts(
         alphabet = Alphabet.learned(tokens, (d.text for d in documents), file)
     else:
         alphabet = Alphabet(learned)
-    codes = [alphabet.encode(d.text) for d in documents]
+    codes = alphabet.encode_all(d.text for d in documents)
     codes = [c if len(c) else np.zeros(1, dtype=np.int32) for c in codes]
     flat = np.concatenate(codes)
     return Read(

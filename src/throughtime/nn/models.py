@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime.specs import MOST_STEPS
 
 TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
 NETWORKS = ("dense", "window-dense", "rnn", "lstm", "gru")
 NORMALIZATIONS = ("window", "global", "none")
-_MOST_STEPS = 1_000_000  # that a model sees or forecasts
 _MOST_NUMBERS = 100_000_000  # that a forecast, and what is known ahead, may hold
 _LAYERS: dict[str, type[RNN | LSTM | GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
@@ -59,8 +59,8 @@ class ModelConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         for name in ("context", "horizon", "season"):
-            if getattr(self, name) > _MOST_STEPS:
-                raise ValueError(f"{name} is {getattr(self, name)}, more than {_MOST_STEPS:,}")
+            if getattr(self, name) > MOST_STEPS:
+                raise ValueError(f"{name} is {getattr(self, name)}, more than {MOST_STEPS:,}")
         if self.horizon * self.columns > _MOST_NUMBERS:
             raise ValueError(f"{self.horizon} steps of {self.columns} columns are too many")
         if self.targets > self.columns:

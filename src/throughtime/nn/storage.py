@@ -25,7 +25,7 @@ from throughtime.nn.sequence_models import (
     SequenceNetwork,
     build_sequence_network,
 )
-from throughtime.output_guard import MODEL_FILES, check_writable, foreign_files, kept_kind
+from throughtime.output_guard import MODEL_FILES, check_writable, kept_kind
 from throughtime.plain import from_plain, to_json
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
@@ -54,7 +54,7 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
         raise InputError(f"{folder}", "not a name for a model's folder", "name a new folder")
     if folder.is_dir():
         there = sorted(p.name for p in folder.iterdir())
-        others = foreign_files(folder, "model")
+        others = sorted({p.name for p in folder.iterdir()} - {*MODEL_FILES})
         if there and (others or kept_kind(folder) != "model"):
             found = f"holds other files ({(others or there)[0]})"
             raise InputError(str(folder), found, "name a new folder or an old model")
