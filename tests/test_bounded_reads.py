@@ -15,6 +15,8 @@ import pytest
 from kinds import KINDS, SMALL
 from throughtime import bounded_reads
 from throughtime.bounded_reads import check_regular, printable, read_given, read_regular
+from throughtime.data import reading
+from throughtime.data.archive import read_archive
 from throughtime.errors import InputError
 
 
@@ -238,6 +240,17 @@ def test_npz_that_unpacks_to_far_more_is_refused(tmp_path, warm):
     done = warm.run("fit", "b.npz", "-o", "m", cwd=tmp_path)
     assert done.returncode == 2
     assert "bytes that unpack to 400,000" in done.stderr and "at most" in done.stderr
+
+
+def test_the_advice_for_a_packed_npz_helps(tmp_path, monkeypatch):
+    """Saved without compression it is read."""
+    monkeypatch.setattr(reading, "_LEAST_UNPACKED", 0)
+    arrays = {"x": np.zeros((40, 100_000, 1), dtype=np.uint8), "y": np.arange(40) % 2}
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError, match="save it without compression, or give less"):
+        read_archive(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert read_archive(tmp_path / "a.npz").values.shape == (4_000_000, 1)
 
 
 def test_a_wide_table_is_refused_by_name_and_a_narrower_one_read_in_time(tmp_path):

@@ -272,6 +272,10 @@ def test_a_comparison_does_not_go_on_through_links(place, warm, tmp_path, inside
     done = warm.run("compare", "a.csv", *KINDS["csv"].options, *SMALL, *two, cwd=here)
     assert done.returncode == 2 and "is a link inside a run; remove it" in done.stderr, done
     assert contents(here) == before
+    moved.unlink()  # as the message says
+    assert not warm.run(
+        "compare", "a.csv", *KINDS["csv"].options, *SMALL, *two, cwd=here
+    ).returncode
 
 
 def test_what_force_replaces_is_there_at_every_moment(tmp_path):
