@@ -14,7 +14,7 @@ import pytest
 
 from kinds import KINDS, SMALL
 from throughtime import bounded_reads
-from throughtime.bounded_reads import check_regular, printable, read_given, read_regular
+from throughtime.bounded_reads import check_regular, read_given, read_regular
 from throughtime.data import reading
 from throughtime.data.archive import read_archive
 from throughtime.errors import InputError
@@ -102,11 +102,6 @@ def test_a_pipe_that_takes_a_files_place_does_not_make_it_wait(tmp_path, monkeyp
     monkeypatch.setattr(bounded_reads, "_status", lambda path, **_: regular)
     with pytest.raises(InputError, match="x: this is a pipe"):
         read_regular(tmp_path / "x")
-
-
-def test_what_cannot_be_encoded_can_be_printed():
-    assert printable(os.fsdecode(b"a\xff.csv")) == "a\\xff.csv"
-    assert printable("é") == "é"
 
 
 # ------------------------------------------------------------- the commands, on such files

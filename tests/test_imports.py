@@ -12,13 +12,17 @@ BASE = {
     "bounded_reads",
     "cores",
     "errors",
+    "escapes",
     "files",
+    "library_errors",
     "output_guard",
     "plain",
     "specs",
 }  # standard library alone; anyone may use them
 ALLOWED = {
-    "errors": set(),
+    "errors": {"escapes"},
+    "escapes": set(),
+    "library_errors": {"errors"},
     "bounded_reads": {"errors"},
     "cores": set(),
     "files": {"errors"},

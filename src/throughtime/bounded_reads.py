@@ -37,11 +37,6 @@ def check_regular(path: Path) -> None:
     _check_kind(path, _status(path), pipes=False)
 
 
-def printable(path: Path | str) -> str:
-    """A path as text that can be encoded: bytes that are not UTF-8 are written as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def _read(path: Path, most: int, *, pipes: bool) -> bytes:
     status = _status(path, suggest=pipes)
     _check_kind(path, status, pipes=pipes)

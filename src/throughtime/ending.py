@@ -12,14 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from throughtime import __version__
-from throughtime.errors import (
-    InputError,
-    LostOutputError,
-    LostWorkerError,
-    PausedError,
-    is_memory_shortage,
-    one_line,
-)
+from throughtime.errors import InputError, LostOutputError, LostWorkerError, PausedError
+from throughtime.escapes import one_line
+from throughtime.library_errors import is_memory_shortage
 
 try:
     import typer

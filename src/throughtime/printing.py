@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from throughtime.comparing.trials import Progress as Step
-from throughtime.errors import visible
+from throughtime.escapes import visible
 from throughtime.runs import (
     NAMES,
     PROBLEMS,

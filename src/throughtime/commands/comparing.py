@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from throughtime.bounded_reads import printable
 from throughtime.cores import usable_cores
-from throughtime.errors import InputError, shown_path
+from throughtime.errors import InputError
+from throughtime.escapes import printable, shown_path
 from throughtime.options import (
     KINDS,
     AsJson,
@@ -97,7 +97,8 @@ def compare(
         reporter.show(f"  note: {note}")
     mark = comparison_identity(problem, settings)[:8]
     folder = out or Path("throughtime-runs") / f"{run_name(data)}-{mark}"
-    _check_run(folder, reads)
+    if out is None:
+        _check_run(folder, reads)
     page = folder / "report.html"
     command = printable(shlex.join(["throughtime", *sys.argv[1:]]))
     with reporter.bar(epochs) as watch:

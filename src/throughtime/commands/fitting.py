@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from throughtime.commands.comparing import opened
-from throughtime.errors import InputError, shown_path
+from throughtime.errors import InputError
+from throughtime.escapes import shown_path
 from throughtime.options import (
     KINDS,
     AsJson,

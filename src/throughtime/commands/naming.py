@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from throughtime.errors import shown_path
+from throughtime.escapes import shown_path
 from throughtime.options import AsJson, NoSeed, Quiet
 
 data = typer.Typer(help="Public data sets by name: list them, get one.", no_args_is_help=True)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from throughtime.bounded_reads import printable
-from throughtime.errors import InputError, shown_path
+from throughtime.errors import InputError
+from throughtime.escapes import printable, shown_path
 from throughtime.options import (
     AsJson,
     Data,

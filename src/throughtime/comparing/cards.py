@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from throughtime.bounded_reads import printable
+from throughtime.escapes import printable
 
 # what CommonMark and GitHub's dialect give a meaning to inside a line, and what makes an address
 _MARKUP = re.compile(r"([\\`*_\[\]#|~@$]|:(?=//)|(?<=www)\.)", re.IGNORECASE)

@@ -11,7 +11,8 @@ import numpy as np
 
 from throughtime.bounded_reads import read_given
 from throughtime.data.codes import UNKNOWN
-from throughtime.errors import InputError, library_errors
+from throughtime.errors import InputError
+from throughtime.library_errors import library_errors
 from throughtime.specs import TOKEN_UNITS, TokenSpec
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from throughtime.bounded_reads import printable, read_given, read_regular
+from throughtime.bounded_reads import read_given, read_regular
 from throughtime.data.collection import Read
 from throughtime.data.reading import most_unpacked
 from throughtime.errors import InputError
+from throughtime.escapes import printable
 from throughtime.files import fingerprint
 
 _PARTNERS = {"_TRAIN": "_TEST", "_train": "_test"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from throughtime.bounded_reads import printable, read_given, read_regular
+from throughtime.bounded_reads import read_given, read_regular
 from throughtime.cores import usable_cores
 from throughtime.data.collection import Read
 from throughtime.data.feature_library import load_librosa
@@ -19,6 +19,7 @@ from throughtime.data.folders import SOUNDS, files_in
 from throughtime.data.numbers import numbers_of, words_of
 from throughtime.data.reading import Choice, Source, read_frame
 from throughtime.errors import InputError, nearest
+from throughtime.escapes import printable
 from throughtime.files import cache_home, write_whole
 
 FEATURES = ("logmel", "mfcc")

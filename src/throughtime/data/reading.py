@@ -22,9 +22,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from throughtime.bounded_reads import MOST_BYTES, printable, read_given
-from throughtime.errors import InputError, library_errors
+from throughtime.bounded_reads import MOST_BYTES, read_given
+from throughtime.errors import InputError
+from throughtime.escapes import printable
 from throughtime.files import fingerprint
+from throughtime.library_errors import library_errors
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", ".", "?", "-")
 _MOST_PACKED, _LEAST_UNPACKED = 200, 50_000_000  # times smaller; bytes, whatever the ratio

@@ -17,7 +17,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from throughtime.bounded_reads import printable
 from throughtime.data.batches import Parts, Split, WindowPlan, Windows, plan_windows
 from throughtime.data.folders import PARQUETS, files_in
 from throughtime.data.grid import Series
@@ -26,7 +25,9 @@ from throughtime.data.problem import Problem
 from throughtime.data.reading import Choice, Source, polars_name, survive
 from throughtime.data.tables import Columns, Table
 from throughtime.data.timeline import ROWS
-from throughtime.errors import InputError, library_errors, nearest
+from throughtime.errors import InputError, nearest
+from throughtime.escapes import printable
+from throughtime.library_errors import library_errors
 from throughtime.runs import ChoiceRecord, DataRecord
 
 _BLOCK_BYTES = 16 << 20  # of a block in memory; three are there at once

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from throughtime.bounded_reads import printable, read_given
+from throughtime.bounded_reads import read_given
 from throughtime.data.alphabets import Alphabet
 from throughtime.data.batches import Split
 from throughtime.data.collection import Read
@@ -14,6 +14,7 @@ from throughtime.data.folders import TEXTS, files_in, fingerprint_of, read_files
 from throughtime.data.numbers import words_of
 from throughtime.data.reading import Choice, listed, read_frame
 from throughtime.errors import InputError, nearest
+from throughtime.escapes import printable
 from throughtime.runs import ChoiceRecord, DataRecord
 from throughtime.specs import TokenSpec
 
