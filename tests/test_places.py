@@ -196,6 +196,17 @@ def test_another_user_in_a_folder_that_is_not_theirs(made, stranger, tmp_path, n
         tmp_path.chmod(0o755)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_without_a_home(made, stranger, tmp_path, name):
+    """In a folder that this user may write to, nothing is missed."""
+    tmp_path.chmod(0o777)
+    for home in ("/nonexistent", None):
+        out = tmp_path / str(home).strip("/")
+        done = stranger.run(*commands(made, out)[name], cwd=tmp_path, HOME=home)
+        assert done.returncode == (2 if name == "data get" else 0), done
+        check_whole(out)
+
+
 def test_another_user_cannot_write_into_a_run_and_says_so(made, stranger, tmp_path):
     before = marks(made)
     for command in (("report", made / "run"), ("compare", made / "a.csv", "--out", made / "run")):
