@@ -319,6 +319,19 @@ def test_an_interrupt_says_how_to_go_on(co2_cut, tmp_path):
     )
 
 
+def test_an_interrupt_inside_generated_code_ends_as_any_other(tmp_path):
+    (tmp_path / "probe.py").write_text(
+        "from throughtime.ending import run_to_the_end\n"
+        "def app(*_, **__):\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "run_to_the_end(app, keeps=False)\n"
+    )
+    probe = [sys.executable, "-m", "probe"]
+    ended = subprocess.run(probe, cwd=tmp_path, capture_output=True, check=False)
+    assert ended.returncode == 130
+    assert ended.stderr == b"throughtime: interrupted; nothing was written\n"
+
+
 def test_an_interrupted_fit_claims_to_have_kept_what_it_has_kept(co2_cut, tmp_path):
     command = ["fit", co2_cut, "--time", "date", "--missing", "interpolate", "-o", "model"]
     command += ["--epochs", "1000", "--parameters", "100000"]

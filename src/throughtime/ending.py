@@ -164,6 +164,10 @@ def _thread_ended(ended: threading.ExceptHookArgs) -> None:
 
 
 def _stop(message: str, code: int) -> NoReturn:
+    # Where Ctrl-C came inside code that is made from a string (a dataclass, a named tuple),
+    # CPython remembers it, and ends `python -m` by the signal whatever the exit code. Running
+    # any string makes it forget.
+    exec("")
     print(f"throughtime: {one_line(message)}", file=sys.stderr)
     sys.exit(code)
 
