@@ -30,9 +30,9 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime
-from throughtime.nn import native
 from throughtime.nn.calls import Given
-from throughtime.nn.differentiation import How, Seen, sequence
+from throughtime.nn.engines import kernels
+from throughtime.nn.engines.autograd import How, Seen, sequence
 from throughtime.runtime import Stream
 
 GRID = [  # T, B, I, H
@@ -83,12 +83,12 @@ def time_in_turns(calls, repeats):
 def peak_of(threads, size=1536):
     """GFLOP/s of the largest square product: our micro-kernel's, torch's."""
     a, b, c = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
-    native.kernels.product(a, b, c, threads)
+    kernels.kernels.product(a, b, c, threads)
     verify("the product", [c], [a @ b.T])
     times = ([], [])
     for _ in range(8):
         for call, taken in (
-            (lambda: native.kernels.product(a, b, c, threads), times[0]),
+            (lambda: kernels.kernels.product(a, b, c, threads), times[0]),
             (lambda: torch.mm(a, b.T, out=c), times[1]),
         ):
             began = time.perf_counter()
@@ -339,7 +339,7 @@ def machine():
     return {
         "cpu": model,
         "cores": os.cpu_count(),
-        "instruction_set": native.kernels.instruction_set_in_use(),
+        "instruction_set": kernels.kernels.instruction_set_in_use(),
         "torch": torch.__version__,
         "commit": commit.stdout.strip(),
     }

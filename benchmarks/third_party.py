@@ -41,7 +41,7 @@ from neuralforecast import models as neural
 from statsmodels.datasets import co2
 
 import throughtime
-from throughtime.nn import native
+from throughtime.nn.engines import kernels
 
 WINDOW, HORIZON, HIDDEN, BATCH, SEED = 104, 12, 64, 32, 1
 BLOCK, EXACT_STEPS = 50, 100
@@ -139,17 +139,17 @@ class Fit:
 @contextmanager
 def counted():
     """Count the calls of our kernels, forward, in a list of one."""
-    calls, forward = [0], native.forward
+    calls, forward = [0], kernels.forward
 
     def counting(*given):
         calls[0] += 1
         return forward(*given)
 
-    native.forward = counting
+    kernels.forward = counting
     try:
         yield calls
     finally:
-        native.forward = forward
+        kernels.forward = forward
 
 
 def fit(model, values, steps, ours):

@@ -87,9 +87,9 @@ std::unique_ptr<BoundLayer> layer(tt::Cell cell, bool backwards, nb::handle x, n
     auto bound = std::make_unique<BoundLayerOf<Real>>();
     tt::Layer<Real>& p = bound->layer;
     const std::size_t G = tt::gate_count(cell);
-    const bool lstm = cell == tt::Cell::kLstm, bias = !b_ih.is_none(), zoned = !zone_h.is_none();
+    const bool two_states = tt::state_count(cell) == 2, bias = !b_ih.is_none(), zoned = !zone_h.is_none();
     const tt::View as_x = view("x", x), as_w = view("w_hh", w_hh);
-    const bool projects = lstm && !w_hr.is_none();
+    const bool projects = two_states && !w_hr.is_none();
     if (as_x.dims != 3 || as_w.dims != 2) {
       throw nb::value_error("x must have 3 dimensions and w_hh 2");
     }
@@ -109,21 +109,21 @@ std::unique_ptr<BoundLayer> layer(tt::Cell cell, bool backwards, nb::handle x, n
     p.w_hh = pointer<const Real>("w_hh", w_hh, {G * p.H, p.P});
     p.b_ih = pointer_if<const Real>(bias, "b_ih", b_ih, {G * p.H});
     p.b_hh = pointer_if<const Real>(bias, "b_hh", b_hh, {G * p.H});
-    p.w_hr = optional_pointer<const Real>("w_hr", w_hr, lstm, {p.P, p.H});
+    p.w_hr = optional_pointer<const Real>("w_hr", w_hr, two_states, {p.P, p.H});
     p.h_0 = pointer<const Real>("h_0", h_0, {p.B, p.P});
-    p.c_0 = pointer_if<const Real>(lstm, "c_0", c_0, {p.B, p.H});
+    p.c_0 = pointer_if<const Real>(two_states, "c_0", c_0, {p.B, p.H});
     p.h_mask = optional_pointer<const Real>("h_mask", h_mask, true, {p.B, p.P});
     if (zoned) p.zone_h = rows<const Real>("zone_h", zone_h, {T, B, p.H});
     if (zoned && projects) throw nb::value_error("zone_h goes with no projection");
     if (!zone_c.is_none()) {
-      if (!lstm) throw nb::value_error("zone_c is given, but this cell has none");
+      if (!two_states) throw nb::value_error("zone_c is given, but this cell has none");
       p.zone_c = rows<const Real>("zone_c", zone_c, {T, B, p.H});
     }
     const std::size_t width = tt::kept_width(cell, zoned);
     p.kept = optional_pointer<Real>("kept", kept, width > 0, {T, B, width, p.H});
     p.mark_every = mark_every;
     const std::size_t marked = mark_every ? (p.T + mark_every - 1) / mark_every : 0;
-    p.marks = pointer_if<Real>(lstm && mark_every, "marks", marks, {marked, p.B, p.H});
+    p.marks = pointer_if<Real>(two_states && mark_every, "marks", marks, {marked, p.B, p.H});
     if (mark_every && p.kept) throw nb::value_error("kept or marks, not both");
     if (!reset.is_none()) {
       if (p.first) throw nb::value_error("reset goes with no batch_sizes");
@@ -131,7 +131,7 @@ std::unique_ptr<BoundLayer> layer(tt::Cell cell, bool backwards, nb::handle x, n
           pointer<const bool>("reset", reset, {p.T, p.B}));
     }
     p.h_n = pointer<Real>("h_n", h_n, {p.B, p.P});
-    p.c_n = pointer_if<Real>(lstm, "c_n", c_n, {p.B, p.H});
+    p.c_n = pointer_if<Real>(two_states, "c_n", c_n, {p.B, p.H});
     bound->arrays = nb::make_tuple(x, w_ih, w_hh, b_ih, b_hh, w_hr, h_0, c_0, y, kept, h_n, c_n,
                                    reset, h_mask, zone_h, zone_c, marks);
     return bound;
@@ -159,7 +159,7 @@ std::unique_ptr<BoundGradient> gradient_of(const BoundLayerOf<Real>& bound, nb::
   const tt::Layer<Real>& p = bound.layer;
   tt::LayerGradient<Real>& d = result->gradient;
   const std::size_t GH = tt::gate_count(p.cell) * p.H, T = bound.steps, B = bound.samples;
-  const bool lstm = p.cell == tt::Cell::kLstm, bias = !db_ih.is_none();
+  const bool two_states = tt::state_count(p.cell) == 2, bias = !db_ih.is_none();
   result->layer = &bound;
   if (T && B && tt::kept_width(p.cell, p.zone_h.at) && !p.kept && !p.mark_every) {
     throw nb::value_error("nothing was kept for the backward pass");
@@ -167,7 +167,7 @@ std::unique_ptr<BoundGradient> gradient_of(const BoundLayerOf<Real>& bound, nb::
   if (!(clip >= 0)) throw nb::value_error("clip must not be negative");
   if (!dy.is_none()) d.dy = rows<const Real>("dy", dy, {T, B, p.P});
   d.dh_n = optional_pointer<const Real>("dh_n", dh_n, true, {p.B, p.P});
-  d.dc_n = optional_pointer<const Real>("dc_n", dc_n, lstm, {p.B, p.H});
+  d.dc_n = optional_pointer<const Real>("dc_n", dc_n, two_states, {p.B, p.H});
   d.clip = (Real)clip;
   if (!dx.is_none()) d.dx = rows<Real>("dx", dx, {T, B, p.I});
   d.dw_ih = pointer<Real>("dw_ih", dw_ih, {GH, p.I});
@@ -176,9 +176,9 @@ std::unique_ptr<BoundGradient> gradient_of(const BoundLayerOf<Real>& bound, nb::
   d.db_ih = pointer_if<Real>(bias, "db_ih", db_ih, {GH});
   d.db_hh = pointer_if<Real>(bias, "db_hh", db_hh, {GH});
   d.dh_0 = pointer<Real>("dh_0", dh_0, {p.B, p.P});
-  d.dc_0 = pointer_if<Real>(lstm, "dc_0", dc_0, {p.B, p.H});
+  d.dc_0 = pointer_if<Real>(two_states, "dc_0", dc_0, {p.B, p.H});
   d.dh_seen = optional_pointer<Real>("dh_seen", dh_seen, true, {T, B, p.P});
-  d.dc_seen = optional_pointer<Real>("dc_seen", dc_seen, lstm, {T, B, p.H});
+  d.dc_seen = optional_pointer<Real>("dc_seen", dc_seen, two_states, {T, B, p.H});
   result->arrays = nb::make_tuple(dy, dh_n, dc_n, dx, dw_ih, dw_hh, dw_hr, db_ih, db_hh, dh_0, dc_0,
                                   dh_seen, dc_seen);
   return result;
@@ -272,9 +272,9 @@ class BoundStreamOf : public BoundStream {
   }
 
   void step(nb::handle x, nb::handle h, nb::handle c) override {
-    const bool lstm = stream_.cell == tt::Cell::kLstm;
+    const bool two_states = tt::state_count(stream_.cell) == 2;
     step_(stream_, pointer<const Real>("x", x, {stream_.I}), pointer<Real>("h", h, {stream_.H}),
-          pointer_if<Real>(lstm, "c", c, {stream_.H}));
+          pointer_if<Real>(two_states, "c", c, {stream_.H}));
   }
 
  private:
@@ -346,11 +346,17 @@ void step_backward(tt::Cell cell, nb::handle r, nb::handle gate, nb::handle stat
 
 NB_MODULE(_native, m) {
   m.doc() = "throughtime's kernels. Use throughtime.nn.native, which says whether they are there.";
-  nb::enum_<tt::Cell>(m, "Cell")
-      .value("ELMAN_TANH", tt::Cell::kElmanTanh)
-      .value("ELMAN_RELU", tt::Cell::kElmanRelu)
-      .value("LSTM", tt::Cell::kLstm)
-      .value("GRU", tt::Cell::kGru);
+  nb::enum_<tt::Cell> cells(m, "Cell");
+#define THROUGHTIME_VALUE(name, math) cells.value(#name, tt::Cell::name);
+  THROUGHTIME_CELLS(THROUGHTIME_VALUE)
+#undef THROUGHTIME_VALUE
+  m.def(
+      "cell_facts",
+      [](tt::Cell cell) {
+        const tt::CellFacts f = tt::facts(cell);
+        return nb::make_tuple(f.gates, f.states, f.saved, f.saved_with_zoneout);
+      },
+      "cell"_a, "Gates, states, and values that forward keeps a unit and step, without and with zoneout");
   m.def("cpu_features", &tt::cpu_features, "What this processor can do, e.g. ['avx2', 'fma']");
   m.def("instruction_sets", &tt::instruction_sets, "Those built in that run here, best first");
   m.def("instruction_set_in_use", &tt::instruction_set_in_use);

@@ -5,6 +5,7 @@
 // unit:
 //   gates    pre-activations read, and gate values kept for the backward pass
 //   states   1 (h) or 2 (h and c)
+// whether its only gate is h itself (`gate_is_state`),
 // and whether its last gate takes the recurrent part (W_hh h + b_hh) apart from the input part
 // (`splits_last`): then a of that gate is the input part alone, and r the recurrent part. For every
 // other gate a is the sum of both, so that their gradients are the same.
@@ -19,7 +20,7 @@ namespace throughtime::THROUGHTIME_ISA {
 template <class V, bool kRelu>
 struct Elman {
   static constexpr std::size_t gates = 1, states = 1;
-  static constexpr bool splits_last = false;
+  static constexpr bool splits_last = false, gate_is_state = true;
 
   static void forward(const V* a, V /*r*/, const V* /*state*/, V* gate, V* new_state) {
     // `a < 0` and not `a > 0`: NaN must pass
@@ -36,12 +37,17 @@ struct Elman {
   }
 };
 
+template <class V>
+using ElmanTanh = Elman<V, false>;
+template <class V>
+using ElmanRelu = Elman<V, true>;
+
 // Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
 //   i, f, o = sigmoid(a), g = tanh(a);   c' = f c + i g;   h' = o tanh(c')
 template <class V>
 struct Lstm {
   static constexpr std::size_t gates = 4, states = 2;
-  static constexpr bool splits_last = false;
+  static constexpr bool splits_last = false, gate_is_state = false;
   enum Gate { kInput, kForget, kCell, kOutput };
   enum State { kH, kC };
 
@@ -79,7 +85,7 @@ struct Lstm {
 template <class V>
 struct Gru {
   static constexpr std::size_t gates = 3, states = 1;
-  static constexpr bool splits_last = true;
+  static constexpr bool splits_last = true, gate_is_state = false;
   enum Gate { kReset, kUpdate, kNew };
 
   static void forward(const V* a, V r_n, const V* state, V* gate, V* new_state) {

@@ -110,14 +110,6 @@ const Kernels<double>& kernels<double>() {
   return *in_use.load()->of_double;
 }
 
-std::size_t gate_count(Cell cell) {
-  return cell == Cell::kLstm ? 4 : cell == Cell::kGru ? 3 : 1;
-}
-
-std::size_t state_count(Cell cell) { return cell == Cell::kLstm ? 2 : 1; }
-
-std::size_t kept_width(Cell cell, bool zoneout) {
-  return cell == Cell::kLstm ? 5 : cell == Cell::kGru ? 4 : zoneout ? 1 : 0;
-}
+CellFacts facts(Cell cell) { return kernels<float>().facts(cell); }
 
 }  // namespace throughtime

@@ -1,7 +1,6 @@
 // The C++ interface. Nothing here knows Python or torch; every pointer stands with its shape.
 //
-// T steps, B samples, I inputs, H units, P outputs (the projection's, or H), G gates (Elman 1, Gru 3,
-// Lstm 4). Arrays are row-major without gaps, but for those given as Rows.
+// T steps, B samples, I inputs, H units, P outputs (the projection's, or H), G gates. Arrays are row-major without gaps, but for those given as Rows.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +10,24 @@
 
 namespace throughtime {
 
-enum class Cell { kElmanTanh, kElmanRelu, kLstm, kGru };
+// Every cell: its name, and its mathematics in cells.h. A new one is a line here.
+#define THROUGHTIME_CELLS(CELL) \
+  CELL(RNN_TANH, ElmanTanh)     \
+  CELL(RNN_RELU, ElmanRelu)     \
+  CELL(LSTM, Lstm)              \
+  CELL(GRU, Gru)
+
+enum class Cell {
+#define THROUGHTIME_NAME(name, math) name,
+  THROUGHTIME_CELLS(THROUGHTIME_NAME)
+#undef THROUGHTIME_NAME
+};
+
+// The sizes of a cell, from its mathematics.
+struct CellFacts {
+  std::size_t gates, states;
+  std::size_t saved, saved_with_zoneout;  // values a unit and step that forward keeps for backward
+};
 
 // An array [T,B,N] whose rows have no gaps but may lie anywhere: strides in elements. Of a packed
 // array, whose steps hold fewer and fewer rows, b is the distance of rows and t is not used.
@@ -103,6 +119,7 @@ struct Kernels {
                         Real* c);
   void (*product)(std::size_t M, std::size_t N, std::size_t K, const Real* a, const Real* b, Real* c,
                   std::size_t threads);
+  CellFacts (*facts)(Cell);
   // function: 0 exp, 1 tanh, 2 sigmoid
   void (*elementwise)(int function, std::size_t N, const Real* x, Real* y);
 };
@@ -120,9 +137,12 @@ std::string instruction_set_in_use();
 template <class Real>
 const Kernels<Real>& kernels();
 
-std::size_t gate_count(Cell cell);
-std::size_t state_count(Cell cell);
+CellFacts facts(Cell cell);
+inline std::size_t gate_count(Cell cell) { return facts(cell).gates; }
+inline std::size_t state_count(Cell cell) { return facts(cell).states; }
 // Values kept per unit and step.
-std::size_t kept_width(Cell cell, bool zoneout);
+inline std::size_t kept_width(Cell cell, bool zoneout) {
+  return zoneout ? facts(cell).saved_with_zoneout : facts(cell).saved;
+}
 
 }  // namespace throughtime

@@ -17,20 +17,28 @@ namespace {
 // Multiply-adds under which work stays on one thread: waking another costs some microseconds.
 constexpr std::size_t kWorthAThread = 2'000'000;
 
-// Calls `use` with the mathematics of a cell. A new cell is added here and in cells.h.
+// Calls `use` with the mathematics of a cell.
 template <class Real, class Use>
 void with_cell(Cell cell, Use use) {
-  using V = VecOf<Real>;
   switch (cell) {
-    case Cell::kElmanTanh:
-      return use.template operator()<Elman<V, false>>();
-    case Cell::kElmanRelu:
-      return use.template operator()<Elman<V, true>>();
-    case Cell::kLstm:
-      return use.template operator()<Lstm<V>>();
-    case Cell::kGru:
-      return use.template operator()<Gru<V>>();
+#define THROUGHTIME_CASE(name, math) \
+  case Cell::name:                   \
+    return use.template operator()<math<VecOf<Real>>>();
+    THROUGHTIME_CELLS(THROUGHTIME_CASE)
+#undef THROUGHTIME_CASE
   }
+}
+
+template <class Real>
+CellFacts facts(Cell cell) {
+  CellFacts found{};
+  with_cell<Real>(cell, [&]<class Math>() {
+    // the gates, the recurrent part of a gate that is split, and further states; where the only gate
+    // is h itself, y has it unless zoneout makes them differ
+    const std::size_t saved = Math::gates + Math::splits_last + Math::states - 1;
+    found = {Math::gates, Math::states, Math::gate_is_state ? 0 : saved, saved};
+  });
+  return found;
 }
 
 template <class Real>
@@ -197,7 +205,8 @@ void step(Stream<Real>& stream, const Real* x, Real* h, Real* c) {
 template <class Real>
 constexpr Kernels<Real> table{forward<Real>,       backward<Real>,      begin<Real>,
                               step<Real>,          step_forward<Real>,  step_backward<Real>,
-                              naive<Real>,         product<Real>,       elementwise<Real>};
+                              naive<Real>,         product<Real>,       facts<Real>,
+                              elementwise<Real>};
 
 }  // namespace
 

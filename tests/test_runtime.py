@@ -9,13 +9,13 @@ import torch
 
 import throughtime
 from throughtime import forced_path
-from throughtime.nn import native
+from throughtime.nn.engines import kernels
 from throughtime.runtime import Stream
 
 CASES = [("RNN", {}), ("RNN", {"nonlinearity": "relu"}), ("LSTM", {}), ("GRU", {"bias": False})]
 
 
-@pytest.mark.parametrize("isa", native.instruction_sets())
+@pytest.mark.parametrize("isa", kernels.instruction_sets())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("kind", "options"), CASES)
 @pytest.mark.parametrize(("inputs", "hidden", "layers"), [(1, 1, 1), (5, 19, 2), (8, 64, 1)])
@@ -23,7 +23,7 @@ def test_steps_are_the_whole_sequence_to_the_bit(kind, options, dtype, inputs, h
     torch.manual_seed(0)
     layer = getattr(throughtime, kind)(inputs, hidden, layers, dtype=dtype, **options)
     x = torch.randn(7, 1, inputs, dtype=dtype)
-    with native.instruction_set(isa):
+    with kernels.instruction_set(isa):
         stream = Stream(
             kind,
             {n: p.numpy() for n, p in layer.state_dict().items()},

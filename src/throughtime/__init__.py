@@ -19,26 +19,30 @@ if TYPE_CHECKING:
     )
     from throughtime.insight.observation import observe
     from throughtime.nn.cell_layers import GRUCell, LSTMCell, RNNCell
+    from throughtime.nn.cell_types import CellType, Gate
     from throughtime.nn.convert import convert, patched, revert
+    from throughtime.nn.engines import forced_path
     from throughtime.nn.initialization import initialize
-    from throughtime.nn.layers import GRU, LSTM, RNN, explain_path
-    from throughtime.nn.native import forced_path
+    from throughtime.nn.layers import GRU, LSTM, RNN, RecurrentLayer, explain_path
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CellType": "throughtime.nn.cell_types",
     "GRU": "throughtime.nn.layers",
     "GRUCell": "throughtime.nn.cell_layers",
+    "Gate": "throughtime.nn.cell_types",
     "LSTM": "throughtime.nn.layers",
     "Monitor": "throughtime.insight.callbacks",
     "LSTMCell": "throughtime.nn.cell_layers",
     "RNN": "throughtime.nn.layers",
     "RNNCell": "throughtime.nn.cell_layers",
+    "RecurrentLayer": "throughtime.nn.layers",
     "context_curve": "throughtime.insight.memory",
     "convert": "throughtime.nn.convert",
     "diagnose": "throughtime.insight.diagnosis",
     "explain_path": "throughtime.nn.layers",
-    "forced_path": "throughtime.nn.native",
+    "forced_path": "throughtime.nn.engines",
     "gradient_by_lag": "throughtime.insight.memory",
     "initialize": "throughtime.nn.initialization",
     "jacobian_spectrum": "throughtime.insight.memory",
@@ -55,10 +59,13 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "CellType",
     "GRUCell",
+    "Gate",
     "LSTMCell",
     "Monitor",
     "RNNCell",
+    "RecurrentLayer",
     "context_curve",
     "convert",
     "diagnose",

@@ -11,7 +11,8 @@ import numpy as np
 
 from throughtime import _native  # pyright: ignore[reportMissingModuleSource]
 
-_KINDS = ("RNN", "LSTM", "GRU")
+_MODES = tuple(_native.Cell.__members__)  # RNN_TANH, RNN_RELU, LSTM, GRU
+_KINDS = tuple(dict.fromkeys(mode.partition("_")[0] for mode in _MODES))
 
 
 class Stream:
@@ -36,7 +37,9 @@ class Stream:
             raise ValueError(f"kind is one of {', '.join(_KINDS)}; got {kind!r}")
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity is tanh or relu; got {nonlinearity!r}")
-        cell = getattr(_native.Cell, f"ELMAN_{nonlinearity.upper()}" if kind == "RNN" else kind)
+        mode = kind if kind in _MODES else f"{kind}_{nonlinearity.upper()}"
+        cell = getattr(_native.Cell, mode)
+        _, states, _, _ = _native.cell_facts(cell)
         rest = dict(weights)
         self.state: list[tuple[np.ndarray, ...]] = []
         self._steps: list[Any] = []
@@ -54,7 +57,6 @@ class Stream:
                     f"{len(self.state[-1][0])} units"
                 )
             self._steps.append(_native.stream(cell, w_ih, w_hh, *biases).step)
-            states = 2 if kind == "LSTM" else 1
             self.state.append(tuple(np.zeros(units, w_hh.dtype) for _ in range(states)))
         if not self._steps or rest:
             raise ValueError(

@@ -65,10 +65,10 @@ def _step(layer, w, x, h_before, c_before):
     size, keep = layer.hidden_size, layer.zoneout
     part = [slice(k * size, (k + 1) * size) for k in range(4)]
     c = None
-    if layer.kind == "RNN":
+    if layer.cell_type.name == "RNN":
         h = from_x + from_h
         h = h.clamp(min=0) if layer.nonlinearity == "relu" else h.tanh()
-    elif layer.kind == "GRU":
+    elif layer.cell_type.name == "GRU":
         reset = (from_x + from_h)[part[0]].sigmoid()
         update = (from_x + from_h)[part[1]].sigmoid()
         new = (from_x[part[2]] + reset * from_h[part[2]]).tanh()

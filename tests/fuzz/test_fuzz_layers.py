@@ -142,11 +142,11 @@ def _doubled(layer):
         for name in ("num_layers", "bidirectional", "bias", "zoneout", "layer_norm")
     }
     options["clip_hidden_grad"] = layer.clip_hidden_grad
-    if layer.kind == "RNN":
+    if layer.cell_type.name == "RNN":
         options["nonlinearity"] = layer.nonlinearity
     if layer.proj_size:
         options["proj_size"] = layer.proj_size
-    kind = getattr(throughtime, layer.kind)
+    kind = getattr(throughtime, layer.cell_type.name)
     double = kind(layer.input_size, layer.hidden_size, dtype=torch.float64, **options)
     double.load_state_dict(layer.state_dict())
     return double
@@ -234,7 +234,7 @@ def test_the_cases_reach_every_path_form_and_option():
             seen["path"].add(explain_path(layer, x).name)
     assert seen["form"] == {*FORMS}
     assert len(seen["kind"]) == 3 and len(seen["dtype"]) == 2
-    assert {"native", "oracle"} <= seen["path"]
+    assert {"native", "equations"} <= seen["path"]
 
 
 WRONG = {

@@ -100,7 +100,7 @@ def test_the_profile_is_what_autograd_says_of_a_loop(kind, options):
     direction /= direction.norm(dim=-1, keepdim=True)
     layer.clip_hidden_grad = 0.0  # is not in the measure
     x = x.requires_grad_()
-    with throughtime.forced_path("oracle"), observe(layer) as seen:
+    with throughtime.forced_path("equations"), observe(layer) as seen:
         output, _ = layer(x)
         (output[-1] * direction).sum().backward()
     parts = [seen["l0"].hidden_grad]

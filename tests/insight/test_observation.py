@@ -37,7 +37,7 @@ def test_the_kernels_show_what_the_equations_show(case):
         given = pack_padded_sequence(x, lengths, enforce_sorted=False)
     cotangent = torch.randn(1000, dtype=torch.float64)
     found = {}
-    for path in ("oracle", "native"):
+    for path in ("equations", "native"):
         torch.manual_seed(seed)  # the same masks
         with forced_path(path), observe(layer) as seen:
             output, last = layer(given, **call)
@@ -50,7 +50,7 @@ def test_the_kernels_show_what_the_equations_show(case):
             for name, view in seen.items()
         }
     assert len(found["native"]) == options["num_layers"] * (2 if options["bidirectional"] else 1)
-    assert_same(found["native"], found["oracle"])
+    assert_same(found["native"], found["equations"])
 
 
 @every_kind
@@ -369,7 +369,7 @@ def test_weights_that_are_put_in_their_place_count(kind):
 def test_between_the_steps_that_are_looked_at_layers_take_their_own_path():
     layer, x = throughtime.GRU(3, 4).to(torch.bfloat16), torch.randn(5, 2, 3).to(torch.bfloat16)
     with observe(layer, every=2):
-        assert throughtime.explain_path(layer, x).name == "oracle"
+        assert throughtime.explain_path(layer, x).name == "equations"
         layer(x), layer(x)
         assert throughtime.explain_path(layer, x).name == "torch"
 

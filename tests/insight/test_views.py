@@ -64,7 +64,7 @@ def test_states_and_gates_obey_the_equations(kind):
     elif kind == "GRU":
         z = gates["update"]
         assert_same(view.hidden, (1 - z) * gates["new"] + z * before)
-        w_ih, w_hh, b_ih, b_hh, _ = view.weights
+        w_ih, w_hh, b_ih, b_hh = view.weights[:4]
         r_part = x @ w_ih[:4].T + b_ih[:4] + before @ w_hh[:4].T + b_hh[:4]
         assert_same(gates["reset"], r_part.sigmoid())
     else:
@@ -105,7 +105,7 @@ def test_norms_are_the_lengths_of_what_is_shown():
     torch.manual_seed(0)
     layer = throughtime.LSTM(3, 4, 2, bidirectional=True, dtype=torch.float64)
     x, lengths = torch.randn(6, 3, 3, dtype=torch.float64), torch.tensor([6, 0, 4])
-    for path in ("native", "oracle"):
+    for path in ("native", "equations"):
         views = {}
         for keep in ("all", "norms"):
             with forced_path(path), observe(layer, keep=keep) as seen:
@@ -119,7 +119,7 @@ def test_norms_are_the_lengths_of_what_is_shown():
                     assert_same(norm.nan_to_num(0.0), expected[n].nan_to_num(0.0))
                     assert torch.equal(norm.isnan(), ~view.inside)
         lean = views["norms"]["l0"]
-        assert lean._call.seen.kept is None  # nothing but lengths is held
+        assert lean._call.trace.saved is None  # nothing but lengths is held
         with pytest.raises(RuntimeError, match="norms alone were kept"):
             _ = lean.hidden
 
@@ -162,4 +162,4 @@ def test_norms_hold_no_input():
     layer, x = throughtime.GRU(300, 4), torch.randn(5, 2, 300)
     with observe(layer, keep="norms") as seen:
         layer(x)
-    assert seen["l0"]._call.given.x.untyped_storage().nbytes() < 300
+    assert seen["l0"]._call.call.x.untyped_storage().nbytes() < 300

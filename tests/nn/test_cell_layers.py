@@ -16,7 +16,7 @@ KINDS = ["RNNCell", "LSTMCell", "GRUCell"]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.mark.parametrize("path", ["torch", "oracle"])
+@pytest.mark.parametrize("path", ["torch", "equations"])
 @settings(max_examples=100)
 @given(
     kind=st.sampled_from(KINDS),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from throughtime.nn import cells
+from throughtime.nn.cell_types import CELL_TYPES
 
 
 def sigmoid(x):
@@ -17,9 +18,9 @@ def row(*values):
 
 
 def test_elman_is_the_function_of_the_sum():
-    (h,), _ = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "tanh")
+    (h,), _ = cells.elman_tanh(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),))
     torch.testing.assert_close(h, row(math.tanh(0.75), math.tanh(-1.0)))
-    (h,), _ = cells.elman(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),), "relu")
+    (h,), _ = cells.elman_relu(row(0.5, -2.0), row(0.25, 1.0), (row(9.0, 9.0),))
     assert h.tolist() == [[0.75, 0.0]]
 
 
@@ -47,9 +48,7 @@ def test_a_linear_network_counts_its_steps_in_both_directions():
     weights = cells.Weights(one, 2 * one)
     x = torch.zeros(4, 1, 1, dtype=torch.float64)
     for backwards, expected in ((False, [2, 4, 8, 16]), (True, [16, 8, 4, 2])):
-        y, (last,) = cells.sequence(
-            "RNN", x, (one,), weights, nonlinearity="relu", backwards=backwards
-        )
+        y, (last,) = cells.sequence(cells.elman_relu, x, (one,), weights, backwards=backwards)
         assert y.flatten().tolist() == expected
         assert last.item() == 16
 
@@ -62,10 +61,11 @@ def test_a_clipped_gradient_keeps_its_direction():
     torch.testing.assert_close(dh, torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
 
 
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_every_kind_has_as_many_gates_as_its_weights(kind):
-    gates = cells.GATES[kind]
-    weights = cells.Weights(torch.randn(gates * 3, 2), torch.randn(gates * 3, 3))
-    state = (torch.zeros(4, 3),) * (2 if kind == "LSTM" else 1)
-    new, _ = cells.step(kind, torch.randn(4, gates * 3), state, weights)
+@pytest.mark.parametrize("cell", CELL_TYPES.values(), ids=CELL_TYPES)
+def test_every_cell_has_as_many_blocks_of_weights_and_states_as_its_entry_says(cell):
+    rows = 3 * cell.weight_blocks
+    weights = cells.Weights(torch.randn(rows, 2), torch.randn(rows, 3))
+    state = (torch.zeros(4, 3),) * len(cell.states)
+    new, values = cells.step(cell.step, torch.randn(4, rows), state, weights)
     assert [s.shape for s in new] == [s.shape for s in state]
+    assert len(values) == len(cell.gates) + len(cell.further_values)

@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
 import throughtime
 from helpers import assert_same
 from throughtime import forced_path
-from throughtime.nn import native
+from throughtime.nn.engines import kernels
 
 # torch's own exporters and tracers still use what torch itself calls deprecated
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
@@ -72,7 +72,7 @@ def test_transforms_give_what_they_give_of_the_equations(kind, name):
         k: torch.stack([p.detach() * s for s in (1, 2, 0.5, 3)]) for k, p in parameters.items()
     }
     found = TRANSFORMS[name](parameters, stacked, xs, f)
-    with forced_path("oracle"):
+    with forced_path("equations"):
         expected = TRANSFORMS[name](parameters, stacked, xs, f)
     assert_same(found, expected)
 
@@ -80,13 +80,13 @@ def test_transforms_give_what_they_give_of_the_equations(kind, name):
 @every_kind
 def test_transforms_take_the_kernels(kind, monkeypatch):
     calls = []
-    real = native.forward
-    monkeypatch.setattr(native, "forward", lambda *a: (calls.append(1), real(*a))[1])
+    real = kernels.forward
+    monkeypatch.setattr(kernels, "forward", lambda *a: (calls.append(1), real(*a))[1])
     layer = make(kind, num_layers=1, bidirectional=False)
     parameters, output, *_ = functions(layer)
     vmap(lambda x: output(parameters, x))(torch.randn(4, 6, 2, 3, dtype=torch.float64))
     assert len(calls) == 1  # inputs alone: one call with more samples
-    with forced_path("oracle"):
+    with forced_path("equations"):
         vmap(lambda x: output(parameters, x))(torch.randn(4, 6, 2, 3, dtype=torch.float64))
     assert len(calls) == 1
 
@@ -96,7 +96,7 @@ def test_forward_mode_is_computed_by_the_equations_and_said_so():
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
         path = throughtime.explain_path(layer, dual)
-        assert path.name == "oracle"
+        assert path.name == "equations"
         assert path.reason.endswith("no forward-mode derivatives")
 
 

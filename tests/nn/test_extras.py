@@ -13,17 +13,17 @@ import throughtime
 from helpers import assert_same, flat, gradients
 from strategies import layer_cases
 from throughtime import forced_path
-from throughtime.nn import native
-from throughtime.nn.calls import Given
-from throughtime.nn.differentiation import How, Seen, sequence
+from throughtime.nn.calls import CallOptions, LayerCall, Trace
+from throughtime.nn.engines import kernels
+from throughtime.nn.engines.autograd import sequence
 
 KINDS = ["RNN", "LSTM", "GRU"]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture(params=native.instruction_sets())
+@pytest.fixture(params=kernels.instruction_sets())
 def isa(request):
-    with native.instruction_set(request.param):
+    with kernels.instruction_set(request.param):
         yield request.param
 
 
@@ -68,7 +68,7 @@ def test_the_kernels_agree_with_the_equations(isa, case, training):
     if which == "packed" and steps:
         packed = torch.randint(1, steps + 1, (batch,))
         packed[seed % batch] = steps
-    expected = run(layer, "oracle", x, state, packed, given)
+    expected = run(layer, "equations", x, state, packed, given)
     found = run(layer, "native", x, state, packed, given)
     assert_same(found, expected)
     layer.checkpoint = not layer.checkpoint  # changes no bit
@@ -108,7 +108,7 @@ def test_marks_beyond_a_samples_length_say_nothing():
     state = torch.randn(2, 2, 4)
     plain = layer(x, state, lengths=lengths)
     reset[2:, 1] = True
-    for path in ("native", "oracle"):
+    for path in ("native", "equations"):
         with forced_path(path):
             assert_same(layer(x, state, lengths=lengths, reset=reset), plain)
 
@@ -140,7 +140,7 @@ def test_zoneout_of_1_keeps_the_state_and_its_mean_in_eval(kind):
         assert_same(found, 0.5 * old + 0.5 * new)
 
 
-@pytest.mark.parametrize("path", ["native", "oracle"])
+@pytest.mark.parametrize("path", ["native", "equations"])
 def test_clipping_bounds_what_flows_through_time(path):
     """A linear network: dL/dh_{t-1} = w dL/dh_t, so the bound shows in every gradient of x."""
     layer = throughtime.RNN(1, 1, nonlinearity="relu", bias=False, clip_hidden_grad=3.0)
@@ -188,11 +188,13 @@ def test_what_is_seen_is_what_a_probe_says(kind):
     layer = getattr(throughtime, kind)(3, 5, dtype=torch.float64)
     steps, batch = 6, 4
     x = torch.randn(steps, batch, 3, dtype=torch.float64)
-    weights, seen = list(layer.parameters()), Seen()
+    trace = Trace()
     h_0 = torch.zeros(1, batch, 5, dtype=torch.float64)
     c_0 = h_0 if kind == "LSTM" else None
-    given = Given(x, h_0, c_0, None, None, None, None, None, None, weights)
-    y, h_n, _ = sequence(How(layer.mode, seen=seen), given)
+    state = (h_0,) if c_0 is None else (h_0, c_0)
+    y, (h_n, *_) = sequence(
+        LayerCall(layer.cell_type, x, state, layer.weights(), options=CallOptions(trace=trace))
+    )
     dy = torch.randn_like(y)
     ((y * dy).sum() + h_n.square().sum()).backward()
 
@@ -202,7 +204,7 @@ def test_what_is_seen_is_what_a_probe_says(kind):
             _, state = layer(x[t : t + 1], state)
             if kind == "LSTM":
                 h, c = state
-                o, moved = seen.kept.gates[0, t, :, 3], c + c_probe[t]
+                o, moved = trace.saved.values[0, t, :, 3], c + c_probe[t]
                 # what is added to c_t must reach h_t too
                 state = (h + h_probe[t] + o * (moved.tanh() - c.tanh()), moved)
                 outputs.append(state[0])
@@ -214,11 +216,11 @@ def test_what_is_seen_is_what_a_probe_says(kind):
 
     zero = torch.zeros(steps, batch, 5, dtype=torch.float64)
     dh, dc = torch.autograd.functional.jacobian(probed, (zero, zero))
-    assert_same(seen.dh[0], dh)
+    assert_same(trace.gradients[0][0], dh)
     if kind == "LSTM":
         # o depends on nothing of this step's c, so the whole dL/dc_t is the probe's gradient
-        assert_same(seen.dc[0], dc)
-    assert_same(seen.kept.y, y)
+        assert_same(trace.gradients[1][0], dc)
+    assert_same(trace.saved.y, y)
 
 
 MEMORY = """
@@ -252,7 +254,7 @@ def peak_of_a_step(which, kind, steps):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_takes_less_memory_than_torchs_and_a_checkpoint_the_square_root(kind):
     states = 3000 * 32 * 64 * 4  # bytes of y, which all keep
-    width = native.KEPT_WIDTH.get(kind, 0)
+    width = kernels.facts("RNN_TANH" if kind == "RNN" else kind).saved
     ours = peak_of_a_step("ours", kind, 3000)
     assert ours > 0.9 * width * states  # the measurement sees what is kept
     assert ours < peak_of_a_step("torch", kind, 3000)

@@ -6,10 +6,11 @@ from torch import nn
 
 import throughtime
 from throughtime import initialize
-from throughtime.nn.cells import GATES
+from throughtime.nn.cell_types import CELL_TYPES
 from throughtime.nn.initialization import by_name
 
 KINDS = ["RNN", "LSTM", "GRU"]
+GATES = {cell.name: cell.weight_blocks for cell in CELL_TYPES.values()}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_home = pytest.mark.parametrize("home", [throughtime, nn], ids=["ours", "torchs"])
 

@@ -15,10 +15,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 import throughtime
 from helpers import assert_same, gradients, outcome
 from throughtime import explain_path, forced_path
-from throughtime.nn.native import instruction_set, instruction_sets
+from throughtime.nn.engines.kernels import instruction_set, instruction_sets
 
 KINDS = ["RNN", "LSTM", "GRU"]
-PATHS = ["torch", "oracle", *(f"native {name}" for name in instruction_sets())]
+PATHS = ["torch", "equations", *(f"native {name}" for name in instruction_sets())]
 every_path = pytest.mark.parametrize("path", PATHS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -115,8 +115,8 @@ def test_values_and_all_gradients_are_torchs(
     path, configuration, form, steps, batch, with_state, training, seed
 ):
     kind, input_size, hidden, options = configuration
-    if path == "oracle" and form.startswith("packed") and options["dropout"] == 0.5:
-        options |= {"dropout": 1.0}  # the oracle pads, so it draws its masks in another order
+    if path == "equations" and form.startswith("packed") and options["dropout"] == 0.5:
+        options |= {"dropout": 1.0}  # the equations pad, so they draw their masks in another order
     theirs, ours = pair(kind, input_size, hidden, seed=seed, **options)
     theirs.train(training), ours.train(training)
     generator = torch.Generator().manual_seed(seed)
@@ -427,15 +427,15 @@ def test_explain_path_says_what_runs_and_why():
     assert explain_path(layer, pack_sequence([x[:, 0]])).name == "native"
     normed = throughtime.LSTM(3, 4, layer_norm=True)
     reason = "the plain equations; the project's kernels have no layer_norm"
-    assert explain_path(normed, x) == ("oracle", reason)
+    assert explain_path(normed, x) == ("equations", reason)
     zoned = throughtime.LSTM(3, 4, proj_size=2, zoneout=0.1)
     assert explain_path(zoned, x).reason.endswith("no zoneout of a projection")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert explain_path(layer, x).reason.endswith("have no autocast")
     half = throughtime.GRU(3, 4, dtype=torch.bfloat16)
     assert explain_path(half, x.bfloat16()).reason.endswith("have no dtype torch.bfloat16")
-    with forced_path("oracle"):
-        assert explain_path(layer, x) == ("oracle", "forced by forced_path()")
+    with forced_path("equations"):
+        assert explain_path(layer, x) == ("equations", "forced by forced_path()")
     with (
         forced_path("torch"),
         pytest.raises(ValueError, match="cannot compute this call: it has no leng"),
@@ -443,7 +443,7 @@ def test_explain_path_says_what_runs_and_why():
         layer(x, lengths=torch.tensor([5, 2]))
     with forced_path("native"), pytest.raises(ValueError, match=r"'native' cannot .* no layer_"):
         normed(x)
-    text = "path is one of native, torch, oracle; got 'gpu'"
+    text = "path is one of native, torch, equations; got 'gpu'"
     with pytest.raises(ValueError, match=text), forced_path("gpu"):
         pass
     assert explain_path(layer, x).name == "native"  # the override ends with its block

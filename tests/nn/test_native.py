@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import assert_same
-from throughtime.nn import cells, native
+from throughtime.nn import cells
+from throughtime.nn.engines import kernels
 
-CELLS = ["ELMAN_TANH", "ELMAN_RELU", "LSTM", "GRU"]
-GATES = {"ELMAN_TANH": 1, "ELMAN_RELU": 1, "LSTM": 4, "GRU": 3}
+CELLS = ["RNN_TANH", "RNN_RELU", "LSTM", "GRU"]
+GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 every_cell = pytest.mark.parametrize("name", CELLS)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
@@ -23,7 +24,7 @@ def equations(name, x, r, state):
         return cells.lstm(x, r, state)[0]
     if name == "GRU":
         return cells.gru(x, r, state)[0]
-    return cells.elman(x, r, state, name.removeprefix("ELMAN_").lower())[0]
+    return cells.elman_relu(x, r, state)[0] if "RELU" in name else cells.elman_tanh(x, r, state)[0]
 
 
 def stacked(parts):  # (h, c) each [B,H] -> [B,S,H]
@@ -31,10 +32,10 @@ def stacked(parts):  # (h, c) each [B,H] -> [B,S,H]
 
 
 def test_the_module_is_built_with_the_best_instruction_set_first():
-    assert native.kernels is not None, native.unavailable
-    found = native.instruction_sets()
+    assert kernels.kernels is not None, kernels.unavailable
+    found = kernels.instruction_sets()
     assert found == [n for n in ("avx512", "avx2", "baseline") if n in found]
-    assert ("avx2" in found) == ({"avx2", "fma"} <= set(native.cpu_features()))
+    assert ("avx2" in found) == ({"avx2", "fma"} <= set(kernels.cpu_features()))
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the kernel lists no CPU flags")
@@ -42,14 +43,14 @@ def test_the_module_is_built_with_the_best_instruction_set_first():
 def test_cpu_features_are_those_the_kernel_reports():
     flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
     asked = {"sse2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"}
-    assert set(native.cpu_features()) == flags & asked
+    assert set(kernels.cpu_features()) == flags & asked
 
 
-@pytest.fixture(params=native.instruction_sets(), autouse=True)
+@pytest.fixture(params=kernels.instruction_sets(), autouse=True)
 def isa(request):
     """Every test of this file runs on every instruction set that this processor has."""
-    with native.instruction_set(request.param):
-        assert native.kernels.instruction_set_in_use() == request.param
+    with kernels.instruction_set(request.param):
+        assert kernels.kernels.instruction_set_in_use() == request.param
         yield request.param
 
 
@@ -63,7 +64,7 @@ def test_products_are_products(isa, dtype, threads, sizes):
     # a border of NaN: what lies beyond must be neither read nor written
     around = torch.full((rows * columns + 64,), torch.nan, dtype=dtype)
     c = around[32 : 32 + rows * columns].reshape(rows, columns)
-    native.kernels.product(a, b, c, threads)
+    kernels.kernels.product(a, b, c, threads)
     torch.testing.assert_close(c, a @ b.T)
     assert around[:32].isnan().all()
     assert around[32 + rows * columns :].isnan().all()
@@ -108,7 +109,7 @@ def test_functions_keep_their_bound_over_the_whole_range(function, dtype):
         rounded = truth.astype(kind)
     inside = np.isfinite(rounded) & (np.abs(truth) >= np.finfo(kind).tiny)
     y = np.empty_like(x)
-    native.kernels.elementwise(function, x, y)
+    kernels.kernels.elementwise(function, x, y)
     ulps = np.abs(y[inside] - truth[inside]) / np.spacing(np.abs(truth[inside]).astype(kind))
     assert ulps.max() <= ULPS[function, dtype]
     # beyond: to 0 or infinity where the true value does, within the least subnormal numbers
@@ -117,16 +118,16 @@ def test_functions_keep_their_bound_over_the_whole_range(function, dtype):
     )
     special, expected = EXACT[function]
     found = torch.empty(4, dtype=dtype)
-    native.kernels.elementwise(function, torch.tensor([*special, torch.nan], dtype=dtype), found)
+    kernels.kernels.elementwise(function, torch.tensor([*special, torch.nan], dtype=dtype), found)
     assert found[:3].tolist() == expected
     assert found[3].isnan()
 
 
 def test_an_unknown_function_or_instruction_set_is_refused():
     with pytest.raises(ValueError, match="exp, tanh or sigmoid"):
-        native.kernels.elementwise("cos", torch.ones(1), torch.ones(1))
+        kernels.kernels.elementwise("cos", torch.ones(1), torch.ones(1))
     text = r"instruction set is one of .*; got 'mmx'"
-    with pytest.raises(ValueError, match=text), native.instruction_set("mmx"):
+    with pytest.raises(ValueError, match=text), kernels.instruction_set("mmx"):
         pass
 
 
@@ -135,7 +136,7 @@ def test_an_unknown_function_or_instruction_set_is_refused():
 @pytest.mark.parametrize(("batch", "hidden"), [(1, 1), (3, 7), (4, 16), (2, 37)])
 def test_steps_agree_with_the_equations(name, dtype, batch, hidden):
     torch.manual_seed(1)
-    cell, gates = getattr(native.kernels.Cell, name), GATES[name]
+    cell, gates = getattr(kernels.kernels.Cell, name), GATES[name]
     x, r = (2 * torch.randn(batch, gates * hidden, dtype=dtype) for _ in range(2))
     state = tuple(torch.randn(batch, hidden, dtype=dtype) for _ in range(1 + (name == "LSTM")))
     leaves = [tensor.requires_grad_() for tensor in (x, r, *state)]
@@ -154,11 +155,11 @@ def test_steps_agree_with_the_equations(name, dtype, batch, hidden):
     given = stacked([s.detach() for s in state])
     gate = torch.full(by_gate, torch.nan, dtype=dtype)
     new_state = torch.full_like(given, torch.nan)
-    native.kernels.step_forward(cell, a, last, given, gate, new_state)
+    kernels.kernels.step_forward(cell, a, last, given, gate, new_state)
     assert_same(new_state, stacked(expected))
 
     found = [torch.full_like(t, torch.nan) for t in (gate, last, given)]
-    native.kernels.step_backward(cell, last, gate, given, dnew, *found)
+    kernels.kernels.step_backward(cell, last, gate, given, dnew, *found)
     assert_same(found[0], dx.reshape(by_gate))
     assert_same(found[1], dr.reshape(by_gate)[:, -1])
     assert_same(found[2], stacked(dstate))
@@ -166,13 +167,13 @@ def test_steps_agree_with_the_equations(name, dtype, batch, hidden):
 
 @every_cell
 def test_saturation_and_nan_pass_through(name):
-    cell, gates = getattr(native.kernels.Cell, name), GATES[name]
+    cell, gates = getattr(kernels.kernels.Cell, name), GATES[name]
     values = torch.tensor([-torch.inf, -1e30, -100.0, 0.0, 100.0, 1e30, torch.nan])
     x = values.expand(1, gates, -1).contiguous()
     r = torch.zeros(1, len(values))
     state = torch.full((1, 1 + (name == "LSTM"), len(values)), 0.5)
     gate, new_state = torch.empty_like(x), torch.empty_like(state)
-    native.kernels.step_forward(cell, x, r, state, gate, new_state)
+    kernels.kernels.step_forward(cell, x, r, state, gate, new_state)
     flat = x.reshape(1, -1)
     expected = stacked(equations(name, flat, torch.zeros_like(flat), tuple(state.unbind(1))))
     torch.testing.assert_close(new_state, expected, equal_nan=True)
@@ -181,7 +182,7 @@ def test_saturation_and_nan_pass_through(name):
 
 def test_a_wrong_array_is_refused_and_never_copied():
     def product(a, b, c):
-        native.kernels.product(a, b, c, 1)
+        kernels.kernels.product(a, b, c, 1)
 
     a, b = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
     c = np.zeros((2, 4), np.float32)
@@ -211,9 +212,9 @@ def test_a_wrong_array_is_refused_and_never_copied():
 
 
 def test_steps_refuse_wrong_shapes():
-    gru = native.kernels.Cell.GRU
+    gru = kernels.kernels.Cell.GRU
     a, r, state = torch.zeros(2, 3, 5), torch.zeros(2, 5), torch.zeros(2, 1, 5)
     with pytest.raises(ValueError, match=r"a has shape \[2,4,5\], expected \[2,3,5\]"):
-        native.kernels.step_forward(gru, torch.zeros(2, 4, 5), r, state, a.clone(), state.clone())
+        kernels.kernels.step_forward(gru, torch.zeros(2, 4, 5), r, state, a.clone(), state.clone())
     with pytest.raises(ValueError, match=r"state has shape \[2,2,5\], expected \[2,1,5\]"):
-        native.kernels.step_forward(gru, a, r, torch.zeros(2, 2, 5), a.clone(), state.clone())
+        kernels.kernels.step_forward(gru, a, r, torch.zeros(2, 2, 5), a.clone(), state.clone())

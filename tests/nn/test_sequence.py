@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 import throughtime
 from helpers import assert_same, flat, gradients
 from throughtime import forced_path
-from throughtime.nn import native
+from throughtime.nn.engines import kernels
 
 KINDS = ["RNN", "LSTM", "GRU"]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture(params=native.instruction_sets(), autouse=True)
+@pytest.fixture(params=kernels.instruction_sets(), autouse=True)
 def isa(request):
     """Every test of this file runs on every instruction set that this processor has."""
-    with native.instruction_set(request.param):
+    with kernels.instruction_set(request.param):
         yield request.param
 
 
@@ -298,7 +298,7 @@ def test_a_forked_child_computes_too():
 
 FIRST_IN_CHILD = """
 import multiprocessing, torch, throughtime
-from throughtime.nn import native
+from throughtime.nn.engines import kernels
 torch.set_num_threads(2)
 torch.mm(torch.ones(500, 500), torch.ones(500, 500))  # torch's threads are awake, ours never ran
 layer, x = throughtime.GRU(16, 64), torch.randn(40, 16, 16)
@@ -324,12 +324,12 @@ def test_the_first_to_compute_may_be_a_forked_child():
 
 
 def arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
-    gates = {"LSTM": 4, "GRU": 3, "ELMAN_TANH": 1}[cell]
+    gates = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1}[cell]
     lstm = cell == "LSTM"
-    width = native.KEPT_WIDTH.get(cell, 0)
+    width = kernels.facts(cell).saved
     z = torch.zeros
     return {
-        "cell": getattr(native.kernels.Cell, cell),
+        "cell": getattr(kernels.kernels.Cell, cell),
         "backwards": False,
         "x": z(steps, batch, inputs),
         "w_ih": z(gates * hidden, inputs),
@@ -354,7 +354,7 @@ def gradient_arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
     layer = arguments(cell, steps, batch, inputs, hidden)
     z, lstm = torch.zeros, cell == "LSTM"
     return {
-        "layer": native.kernels.layer(**layer),
+        "layer": kernels.kernels.layer(**layer),
         "dy": z(steps, batch, hidden),
         "dh_n": z(batch, hidden),
         "dc_n": z(batch, hidden) if lstm else None,
@@ -372,7 +372,7 @@ def gradient_arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
     }
 
 
-every_raw_cell = pytest.mark.parametrize("cell", ["LSTM", "GRU", "ELMAN_TANH"])
+every_raw_cell = pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN_TANH"])
 MAY_MISS = {"lengths", "reset", "h_mask", "zone_h", "kept", "dy", "dh_n", "dc_n", "dx", "b_ih",
             "db_ih", "dh_seen", "dc_seen"}  # fmt: skip
 STRIDED = {"x", "y", "zone_h", "dy", "dx"}  # whose rows may lie anywhere
@@ -395,7 +395,7 @@ def wrong_ones(name, array):
 @pytest.mark.parametrize("of", [arguments, gradient_arguments])
 def test_a_wrong_array_raises_before_anything_is_read(cell, of):
     good = of(cell)
-    call = native.kernels.layer if of is arguments else native.kernels.gradient
+    call = kernels.kernels.layer if of is arguments else kernels.kernels.gradient
     call(**good)
     for name, array in good.items():
         if isinstance(array, torch.Tensor):
@@ -426,24 +426,24 @@ def test_a_wrong_array_raises_before_anything_is_read(cell, of):
 )
 def test_steps_that_do_not_fit_are_refused(wrong, text):
     with pytest.raises(ValueError, match=text):
-        native.kernels.layer(**{**arguments(), **wrong})
+        kernels.kernels.layer(**{**arguments(), **wrong})
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [2, 3], [2, 0], [2, 1], [3, 2, 1], [-1], [2**62, 2]])
 def test_batch_sizes_that_do_not_fit_are_refused(sizes):
-    good = arguments("ELMAN_TANH", steps=1, batch=4)
+    good = arguments("RNN_TANH", steps=1, batch=4)
     good |= {"lengths": None, "reset": None, "h_mask": None}
     with pytest.raises(ValueError, match="batch_sizes"):
-        native.kernels.layer(**{**good, "batch_sizes": torch.tensor(sizes, dtype=torch.int64)})
+        kernels.kernels.layer(**{**good, "batch_sizes": torch.tensor(sizes, dtype=torch.int64)})
 
 
 def test_layers_that_are_not_alike_are_not_computed_together():
-    one, other = (native.kernels.layer(**arguments(hidden=h)) for h in (4, 5))
+    one, other = (kernels.kernels.layer(**arguments(hidden=h)) for h in (4, 5))
     with pytest.raises(ValueError, match="the same cell, sizes and lengths"):
-        native.kernels.forward([one, other], 1)
+        kernels.kernels.forward([one, other], 1)
     with pytest.raises(ValueError, match="no layers"):
-        native.kernels.forward([], 1)
+        kernels.kernels.forward([], 1)
     without = gradient_arguments("GRU")
-    without["layer"] = native.kernels.layer(**{**arguments("GRU"), "kept": None})
+    without["layer"] = kernels.kernels.layer(**{**arguments("GRU"), "kept": None})
     with pytest.raises(ValueError, match="nothing was kept"):
-        native.kernels.gradient(**without)
+        kernels.kernels.gradient(**without)

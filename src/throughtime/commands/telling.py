@@ -18,7 +18,7 @@ def info(seed: NoSeed = 0, as_json: AsJson = False, quiet: Quiet = False) -> Non
     import torch
 
     from throughtime.comparing.trials import versions
-    from throughtime.nn import native
+    from throughtime.nn.engines import kernels
     from throughtime.nn.layers import GRU, LSTM, RNN, explain_path
 
     x = torch.zeros(2, 1, 1)
@@ -26,12 +26,14 @@ def info(seed: NoSeed = 0, as_json: AsJson = False, quiet: Quiet = False) -> Non
         "throughtime": __version__,
         **versions(),
         "threads": torch.get_num_threads(),
-        "native module": "built" if native.kernels else f"not built: {native.unavailable}",
-        "cpu features": ", ".join(native.cpu_features()) or "unknown",
+        "native module": "built" if kernels.kernels else f"not built: {kernels.unavailable}",
+        "cpu features": ", ".join(kernels.cpu_features()) or "unknown",
     }
     for layer in (RNN(1, 1), LSTM(1, 1), GRU(1, 1)):
         path = explain_path(layer, x)
-        facts[f"path of {layer.kind}"] = path.name if quiet else f"{path.name}: {path.reason}"
+        facts[f"path of {layer.cell_type.name}"] = (
+            path.name if quiet else f"{path.name}: {path.reason}"
+        )
     if as_json:
         print(json.dumps(facts, indent=2))
     else:

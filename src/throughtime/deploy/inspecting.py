@@ -70,7 +70,7 @@ def inspect(
             model(windows.spread(_FOLLOWED)[0])
         for layer, view in views.items():
             lyapunov[layer] = _numbers(lyapunov_spectrum(view).exponents)
-            if view.kind != "RNN":
+            if view.cell_type.keeps:
                 scales[layer] = _numbers(time_scales(view).units)
         seen = _at_work(model, windows)
     last = int(windows.starts[-1])
@@ -106,7 +106,7 @@ def _at_work(model: Recurrent, windows: Windows) -> dict[str, SeenRecord]:
     found: dict[str, SeenRecord] = {}
     for name, view in views.items():
         values = {"hidden state": view.hidden}
-        values |= {"cell state": view.cell} if view.kind == "LSTM" else {}
+        values |= {f"{s} state": v for s, v in view.states.items() if s != "hidden"}
         values |= {f"{gate} gate": gates for gate, gates in view.gates.items()}
         found[name] = SeenRecord(
             {

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.insight.finiteness import computed, first_not_finite, without_trace
-from throughtime.insight.memory import gradient_by_lag, time_scales
+from throughtime.insight.memory import gradient_by_lag, kept_share, time_scales
 from throughtime.insight.observation import Observation, observe
 from throughtime.insight.views import View
 from throughtime.runs import Diagnosis, Finding, LayerDiagnosis
@@ -152,7 +152,7 @@ def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnos
     if len(evidence.relative) > 1:
         measures["gradient at lag 1"] = float(evidence.relative[1])
         measures[f"gradient at lag {len(evidence.relative) - 1}"] = float(evidence.relative[-1])
-    if view.kind != "RNN":
+    if view.cell_type.keeps:
         scales = time_scales(view)
         measures[f"time scale (steps), {scales.gate} gate"] = scales.median
     return LayerDiagnosis(
@@ -172,8 +172,8 @@ def _measured(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
     reached = (~norms.isnan()).nonzero()  # NaN behind: no sample is so long; before: overflow
     known = norms[: int(reached[-1]) + 1] if len(reached) else torch.tensor([1.0, math.inf])
     known = known.nan_to_num(nan=math.inf, posinf=math.inf)
-    gates = list(view.gates)
-    if view.kind == "RNN" and view.nonlinearity == "tanh":
+    gates = [g.name for g in view.cell_type.gates if g.activation in ("sigmoid", "tanh")]
+    if view.cell_type.hidden_activation in ("sigmoid", "tanh"):
         gates.append("state")
     hidden = view.hidden[view.inside]  # [N, H]
     spread = hidden.amax(dim=0) - hidden.amin(dim=0)
@@ -194,18 +194,19 @@ def _measured(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
 def _stuck(view: View, gate: str) -> float:
     """Share of units whose slope is next to nothing at nearly every step.
 
-    A forget or update gate that stays at 1 keeps the state and hands the gradient on whole: that is
-    memory, and no illness; nor is the input gate of such a unit that stays shut (as chrono has it).
+    A gate that stays where it keeps the state hands the gradient on whole: that is memory, and no
+    illness; nor is the input gate of such a unit that stays shut (as chrono has it).
     """
-    values = (view.hidden if gate == "state" else view.gates[gate])[view.inside]
+    cell, values = view.cell_type, (view.hidden if gate == "state" else view.gates[gate])
+    values = values[view.inside]
     slope = values * (1 - values)
-    if gate in ("cell", "new", "state"):  # a tanh
+    if cell.activation_of(gate) == "tanh":
         slope = (1 - values * values) / 4
     stuck = (slope < _STUCK_SLOPE).double().mean(dim=0) >= _STUCK_SHARE
-    if gate in ("forget", "update"):
-        stuck &= values.mean(dim=0) < 0.5
-    if gate == "input":
-        stuck &= view.gates["forget"][view.inside].mean(dim=0) < 0.99
+    if gate == cell.keeps:
+        stuck &= kept_share(view).mean(dim=0) < 0.5
+    if gate == cell.admits:
+        stuck &= kept_share(view).mean(dim=0) < 0.99
     return float(stuck.double().mean())
 
 
@@ -255,7 +256,7 @@ def _exploding(evidence: _Evidence) -> Finding | None:
             "bound it at every step instead: clip_hidden_grad=1.0 (of throughtime's layers)",
             'begin with throughtime.initialize(model, "orthogonal"): no step then makes a gradient '
             "longer"
-            if evidence.view.kind == "RNN"
+            if not evidence.view.cell_type.gates
             else "lower the learning rate: gated cells explode when their weights have grown",
         ),
     )
@@ -292,7 +293,7 @@ def _dead(evidence: _Evidence) -> Finding | None:
     threshold, source = THRESHOLDS["dead units"]
     if evidence.dead <= threshold:
         return None
-    relu = evidence.view.nonlinearity == "relu"
+    relu = evidence.view.cell_type.hidden_activation == "relu"
     return Finding(
         "dead units",
         f"{evidence.dead:.0%} of the units have the same state at every step of every sample",
@@ -380,7 +381,7 @@ def _vanishing(evidence: _Evidence) -> Finding | None:
 
 
 def _how_to_remember(evidence: _Evidence) -> tuple[str, ...]:
-    if evidence.view.kind == "RNN":
+    if not evidence.view.cell_type.keeps:
         return (
             "use a GRU or an LSTM, whose gates can keep the state",
             'begin with throughtime.initialize(model, "orthogonal"), or "identity" for '

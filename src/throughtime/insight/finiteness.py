@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from throughtime.insight.observation import Observation, observe
 from throughtime.insight.views import View
-from throughtime.nn.layers import Layer
+from throughtime.nn.layers import RecurrentLayer
 from throughtime.runs import Finding
 
 _SOURCE = "IEEE 754: what is computed from a NaN is a NaN"
@@ -66,7 +66,7 @@ def locate(model: nn.Module, *batch: Any, loss: Callable[..., Tensor]) -> Findin
 
     Leaves no trace, as `diagnose`. Layers are searched step by step where they are recurrent.
     """
-    recurrent = any(isinstance(module, Layer | nn.RNNBase) for module in model.modules())
+    recurrent = any(isinstance(module, RecurrentLayer | nn.RNNBase) for module in model.modules())
     looking = observe(model) if recurrent else nullcontext(Observation())
     with torch.inference_mode(False), torch.enable_grad(), without_trace(model), looking as seen:
         return first_not_finite(model, batch, seen, *computed(model, batch, loss))
@@ -148,14 +148,13 @@ def _place(seen: Observation, name: str, call: int) -> str:
 def _in_layer(name: str, view: View) -> Finding | None:
     quantities = {"input": view.input}
     quantities |= {f"{gate} gate": values for gate, values in view.gates.items()}
-    if view.kind == "LSTM":
-        quantities["cell"] = view.cell
-    quantities["hidden"] = view.hidden
+    hidden, *further = view.states.items()
+    quantities |= dict([*further, hidden])  # in the order in which they are computed
     for n, first in enumerate(view.first_state):
         found = _first(first)
         if found is not None:
             return _finding(
-                f"{name}, {'hc'[n]}_0",
+                f"{name}, {view.cell_type.states[n][0]}_0",
                 f"{_value(first, found)} in the first state, sample {found[0]}, unit {found[1]}",
                 ("look at the state that is carried over: reset it where it is no longer finite",),
             )
@@ -163,9 +162,7 @@ def _in_layer(name: str, view: View) -> Finding | None:
 
 
 def _in_gradients(name: str, view: View) -> Finding | None:
-    quantities = {"gradient of hidden": view.hidden_grad}
-    if view.kind == "LSTM":
-        quantities["gradient of cell"] = view.cell_grad
+    quantities = {f"gradient of {s}": g for s, g in view.state_gradients.items()}
     return _earliest(name, view, quantities, last_first=not view.backwards)
 
 

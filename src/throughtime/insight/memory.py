@@ -69,9 +69,9 @@ def gradient_by_lag(
         direction = (direction / direction.norm(dim=-1, keepdim=True)).to(view.hidden)
         dy = torch.zeros_like(view.hidden)
         dy[end[there], samples[there]] = direction[there]
-        dh, dc, dx = back(dy)
-        whole = dh if dc is None else torch.cat([dh, dc], dim=-1)
-        parts = (whole, dh, dx) if dc is None else (whole, dh, dx, dc)
+        (dh, *further), dx = back(dy)
+        whole = torch.cat([dh, *further], dim=-1) if further else dh
+        parts = (whole, dh, dx, *further)
         times, reached = _lags(view, end, offset < lengths, count)
         found.append(
             tuple(
@@ -199,7 +199,7 @@ def lyapunov_spectrum(view: View) -> LyapunovSpectrum:
 class TimeScales(NamedTuple):
     """For how many steps the gate that keeps the state keeps it."""
 
-    gate: str  # "forget" or "update"
+    gate: str  # "forget", "update"
     units: Tensor  # [H], steps
     median: float
 
@@ -210,17 +210,24 @@ def time_scales(view: View) -> TimeScales:
     >>> throughtime.time_scales(seen["l0"]).median  # 1.44 at torch's initialization
 
     -1 / (mean of ln f) over steps and samples, f the LSTM's forget gate or the GRU's update gate
-    (Tallec and Ollivier 2018, sec. 1). Infinite for a gate that stays at 1, 0 for one at 0. What
-    the recurrent product carries besides is not in it: see `lyapunov_spectrum`.
+    (Tallec and Ollivier 2018, sec. 1), or 1 - z of a gate that keeps while it is shut. Infinite
+    for a gate that stays at 1, 0 for one at 0. What the recurrent product carries besides is not
+    in it: see `lyapunov_spectrum`.
 
     Raises ValueError for an RNN, which has no gate.
     """
-    if view.kind == "RNN":
-        raise ValueError("an RNN has no gate that keeps its state; use lyapunov_spectrum")
-    gate = "forget" if view.kind == "LSTM" else "update"
-    logs = view.gates[gate][view.inside].double().log().mean(dim=0)
+    gate = view.cell_type.keeps
+    if not gate:
+        raise ValueError(f"an {view.kind} has no gate that keeps its state; use lyapunov_spectrum")
+    logs = kept_share(view).double().log().mean(dim=0)
     units = torch.where(logs == 0, math.inf, -1.0 / logs)
     return TimeScales(gate, units, float(units.median()))
+
+
+def kept_share(view: View) -> Tensor:
+    """The share of the state that its gate keeps, at every step there is: ``[steps, H]``."""
+    values = view.gates[view.cell_type.keeps][view.inside]
+    return values if view.cell_type.keeps_when_open else 1 - values
 
 
 class ContextCurve(NamedTuple):

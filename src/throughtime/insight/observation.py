@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.insight.views import Call, View
-from throughtime.nn import cells
-from throughtime.nn.calls import Given, Seen
-from throughtime.nn.cell_layers import GRUCell, LSTMCell, RNNCell
+from throughtime.insight.views import ObservedCall, View
+from throughtime.nn.calls import LayerCall, Trace
+from throughtime.nn.cell_layers import RecurrentCell
 from throughtime.nn.convert import OURS, THEIRS, obstacle, twin
-from throughtime.nn.differentiation import transformed
-from throughtime.nn.layers import Layer
+from throughtime.nn.engines.autograd import transformed
+from throughtime.nn.layers import RecurrentLayer
 
 KEEP = ("all", "norms")
 
@@ -86,33 +85,30 @@ class Observation(Mapping[str, View]):
 
 
 class _Observer:
-    """What a layer calls while it is looked into."""
+    """What a layer calls while it is observed."""
 
-    def __init__(self, path: str, layer: Layer, observation: Observation, norms: bool) -> None:
+    def __init__(self, path: str, observation: Observation, norms: bool) -> None:
         self._path = path
-        self._layer = layer
         self._observation = observation
         self._norms = norms
-        self._last: Call | None = None
+        self._last: ObservedCall | None = None
         self.active = True
 
-    def look(
-        self, layer: int, given: Given, order: Tensor | None, norms: list[cells.Norms]
-    ) -> Seen | None:
-        """Where one layer's call leaves what there is to see; None: not this time."""
+    def trace(self, layer: int, call: LayerCall, order: Tensor | None) -> Trace | None:
+        """Where one layer's call leaves its values; None: not this call."""
         if not self.active or torch.compiler.is_compiling():
             return None
         self.settle()
         if transformed():
             self._observation.unseen[self._path] = "it was called under torch.func or vmap"
             return None
-        call = Call(given, order, norms, self._norms)
-        self._last = call
-        for direction in range(given.h_0.shape[0]):
+        observed = ObservedCall(call, order, self._norms)
+        self._last = observed
+        for direction in range(call.directions):
             name = f"{self._path}.l{layer}" if self._path else f"l{layer}"
-            view = View(self._layer, direction, call)
+            view = View(direction, observed)
             self._observation.add(name + ("_reverse" if direction else ""), view)
-        return call.seen
+        return observed.trace
 
     def __deepcopy__(self, memo: Any) -> None:
         """A copy of a layer is not looked into."""
@@ -120,7 +116,7 @@ class _Observer:
     def settle(self) -> None:
         """Let go of what will not be looked at."""
         if self._norms and self._last is not None:
-            self._last.reduce(self._layer.kind)
+            self._last.reduce()
 
 
 def check_every(every: int) -> None:
@@ -167,7 +163,7 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
                 raise RuntimeError(
                     f"{path or 'the model'} is being observed already, or its forward is replaced"
                 )
-            observer = _Observer(path, layer, observation, keep == "norms")
+            observer = _Observer(path, observation, keep == "norms")
             observers.append(observer)
             undo.append(_attach(module, layer, observer))
         if not observers:
@@ -187,12 +183,12 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
             observer.settle()
 
 
-def _layer_of(module: nn.Module) -> tuple[Layer | None, str]:
+def _layer_of(module: nn.Module) -> tuple[RecurrentLayer | None, str]:
     """The layer that shows what a module computes, or why there is none."""
-    if isinstance(module, Layer):
+    if isinstance(module, RecurrentLayer):
         return module, ""
     kind = type(module).__name__
-    if isinstance(module, (RNNCell, LSTMCell, GRUCell, nn.RNNCellBase)):
+    if isinstance(module, RecurrentCell | nn.RNNCellBase):
         return None, f"a {kind} computes one step, and the loop over time is the model's own"
     if isinstance(module, torch.jit.ScriptModule) and module.original_name in OURS:
         return None, "it is compiled by torch.jit"
@@ -205,7 +201,7 @@ def _layer_of(module: nn.Module) -> tuple[Layer | None, str]:
     return None, ""
 
 
-def _attach(module: nn.Module, layer: Layer, observer: _Observer) -> Callable[[], None]:
+def _attach(module: nn.Module, layer: RecurrentLayer, observer: _Observer) -> Callable[[], None]:
     """Have a layer call the observer; gives what undoes it."""
     layer.observer = observer
     if layer is module:
@@ -219,7 +215,7 @@ def _attach(module: nn.Module, layer: Layer, observer: _Observer) -> Callable[[]
 class _Instead:
     """The forward of one of torch.nn's layers while it is looked into."""
 
-    def __init__(self, module: nn.Module, layer: Layer, observer: _Observer) -> None:
+    def __init__(self, module: nn.Module, layer: RecurrentLayer, observer: _Observer) -> None:
         self._module = module
         self._layer = layer
         self._observer = observer

@@ -4,30 +4,21 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from throughtime.nn import cells, native
-from throughtime.nn.calls import Given, Kept, Seen, by_equations
-from throughtime.nn.differentiation import How, sequence
-from throughtime.nn.layers import Layer
-
-GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "RNN": (),
-        "LSTM": ("input", "forget", "cell", "output"),
-        "GRU": ("reset", "update", "new"),
-    }
-)
+from throughtime.nn import cells
+from throughtime.nn.calls import CallOptions, LayerCall, Saved, Trace, flat_weights
+from throughtime.nn.cell_types import CellType
+from throughtime.nn.engines import autograd, equations, kernels
 
 
 class Pulled(NamedTuple):
     """Gradients that reached a layer, each in total; NaN beyond a sample's length."""
 
-    dh: Tensor  # [T,B,P]
-    dc: Tensor | None  # [T,B,H], LSTM alone
+    dstate: tuple[Tensor, ...]  # dL/dh_t [T,B,P], and of further states [T,B,H]
     dx: Tensor  # [T,B,I]
 
 
@@ -39,12 +30,16 @@ class View:
     the vectors alone are there, in `norms`.
     """
 
-    def __init__(self, layer: Layer, direction: int, call: "Call") -> None:
-        self.kind = layer.kind
-        self.nonlinearity = layer.nonlinearity
+    def __init__(self, direction: int, call: "ObservedCall") -> None:
+        self.cell_type: CellType = call.call.cell
         self.backwards = direction == 1
         self._direction = direction
         self._call = call
+
+    @property
+    def kind(self) -> str:
+        """The name of the cell: RNN, LSTM or GRU."""
+        return self.cell_type.name
 
     @property
     def hidden(self) -> Tensor:
@@ -53,8 +48,13 @@ class View:
 
     @property
     def cell(self) -> Tensor:
-        """The LSTM's c_t, ``[T,B,H]``. AttributeError for the others, which have none."""
+        """The LSTM's c_t, ``[T,B,H]``. AttributeError for cells that have none."""
         return self._values("cell")
+
+    @property
+    def states(self) -> Mapping[str, Tensor]:
+        """Every state that is carried over by name, each ``[T,B,N]``, "hidden" first."""
+        return MappingProxyType({name: self._values(name) for name in self.cell_type.states})
 
     @property
     def gates(self) -> Mapping[str, Tensor]:
@@ -62,7 +62,8 @@ class View:
 
         LSTM: input, forget, cell, output. GRU: reset, update, new. An RNN has none.
         """
-        return MappingProxyType({name: self._values(f"{name} gate") for name in GATES[self.kind]})
+        names = [gate.name for gate in self.cell_type.gates]
+        return MappingProxyType({name: self._values(f"{name} gate") for name in names})
 
     @property
     def hidden_grad(self) -> Tensor:
@@ -79,6 +80,12 @@ class View:
         return self._values("cell_grad")
 
     @property
+    def state_gradients(self) -> Mapping[str, Tensor]:
+        """dL/ds_t of every state by name, each in total, ``[T,B,N]``; as `hidden_grad`."""
+        names = self.cell_type.states
+        return MappingProxyType({name: self._values(f"{name}_grad") for name in names})
+
+    @property
     def recomputed(self) -> bool:
         """Whether this was no call of yours but a checkpoint's, during a backward pass."""
         return self._call.recomputed
@@ -86,21 +93,21 @@ class View:
     @property
     def has_gradients(self) -> bool:
         """Whether a backward pass has come by."""
-        return self._call.seen.dh is not None
+        return self._call.trace.gradients is not None
 
     @property
     def norms(self) -> Mapping[str, Tensor]:
         """Euclidean lengths of the vectors, ``[T,B]``: of "hidden", "cell", of the gates ("forget
         gate"), and after a backward pass of "hidden_grad" and "cell_grad"."""
-        names = _names(self.kind)
+        names = _names(self.cell_type)
         if self.has_gradients:
-            names += ["hidden_grad", *(["cell_grad"] if self.kind == "LSTM" else [])]
+            names += [f"{state}_grad" for state in self.cell_type.states]
         reduced = self._call.norms
         return MappingProxyType(
             {
                 name: values if reduced else values.norm(dim=-1)
                 for name in names
-                for values in (self._call.values(name, self.kind, self._direction),)
+                for values in (self._call.values(name, self._direction),)
             }
         )
 
@@ -112,7 +119,7 @@ class View:
     @property
     def reset(self) -> Tensor | None:
         """Where a new sequence begins, bool ``[T,B]``; None: nowhere."""
-        return self._call.given.reset
+        return self._call.call.reset
 
     @property
     def input(self) -> Tensor:
@@ -122,23 +129,19 @@ class View:
     @property
     def first_state(self) -> cells.State:
         """h, or h and c, before the first step, each ``[B,N]``."""
-        given, order = self._call.given, self._call.order
-        states = [s[self._direction] for s in (given.h_0, given.c_0) if s is not None]
+        call, order = self._call.call, self._call.order
+        states = [s[self._direction] for s in call.state]
         return tuple(s if order is None else s[order] for s in states)
 
     @property
     def weights(self) -> cells.Weights:
         """The parameters themselves."""
-        given = self._call.given
-        per = len(given.weights) // given.h_0.shape[0]
-        own = given.weights[per * self._direction : per * (self._direction + 1)]
-        biases = own[2:4] if per >= 4 else (None, None)
-        return cells.Weights(own[0], own[1], *biases, hr=own[-1] if per % 2 else None)
+        return self._call.call.weights[self._direction]
 
     @property
     def state(self) -> cells.State:
         """h_t, or h_t and c_t, ``[T,B,N]`` each."""
-        return (self.hidden, self.cell) if self.kind == "LSTM" else (self.hidden,)
+        return tuple(self.states.values())
 
     @property
     def state_before(self) -> cells.State:
@@ -175,24 +178,17 @@ class View:
         ``times [N]`` and ``samples [N]`` say which; the states before, each ``[N,H]``, to those
         after. By the plain equations, so in every way differentiable.
         """
-        call, d, weights = self._call, self._direction, self.weights
-        call.check_unchanged()
-        given, order = call.given, call.order
-        norms = call.layer_norms[d] if call.layer_norms else None
-        x_part = nn.functional.linear(
-            self.input[times, samples], weights.ih, weights.bias_ih if norms is None else None
-        )
-        if norms is not None:
-            x_part = cells.normalized(x_part, norms.ih, weights.bias_ih)
+        observed, d, weights = self._call, self._direction, self.weights
+        observed.check_unchanged()
+        call, order = observed.call, observed.order
+        x_part = cells.input_part(self.input[times, samples], weights)
         zones = tuple(
-            None if z is None else call.placed(z[d])[times, samples]
-            for z in (given.zone_h, given.zone_c)
+            None if z is None else observed.placed(z[d])[times, samples] for z in call.zones
         )
         h_mask = None
-        if given.h_mask is not None:
-            h_mask = given.h_mask[d][samples if order is None else order[samples]]
-        how = (self.nonlinearity, h_mask, norms, zones)
-        return cells.step(self.kind, x_part, state, weights, *how)[0]
+        if call.h_mask is not None:
+            h_mask = call.h_mask[d][samples if order is None else order[samples]]
+        return cells.step(self.cell_type.step, x_part, state, weights, h_mask, zones)[0]
 
     def pull(self) -> Callable[[Tensor], Pulled]:
         """The pass once more, and the function that takes a gradient of its output back.
@@ -200,39 +196,41 @@ class View:
         From ``dy [T,B,P]``, what a loss says of each h_t directly, to what reaches the states and
         the inputs. Without `clip_hidden_grad`: the gradient itself.
         """
-        call, d = self._call, self._direction
-        call.check_unchanged()
+        observed, d, trace = self._call, self._direction, Trace()
+        observed.check_unchanged()
+        call = observed.call
         with torch.inference_mode(False):  # what was made in that mode cannot be differentiated
-            cloned = [None if t is None else t.detach().clone() for t in call.given[:-1]]
-        given = Given(*cloned, weights=call.given.weights)  # pyright: ignore[reportArgumentType]
-        seen, mode = Seen(), self.kind
-        if self.kind == "RNN":
-            mode = f"RNN_{self.nonlinearity.upper()}"
-        states = [s for s in given[1:3] if isinstance(s, Tensor)]
-        beyond = native.beyond_native((given.x, *states, *given.weights))
-        zoned = given.zone_h is not None and self.weights.hr is not None
+            call = call._replace(
+                x=_cloned(call.x),
+                state=tuple(map(_cloned, call.state)),
+                lengths=_cloned(call.lengths),
+                batch_sizes=_cloned(call.batch_sizes),
+                reset=_cloned(call.reset),
+                h_mask=_cloned(call.h_mask),
+                zones=tuple(map(_cloned, call.zones)),
+                options=CallOptions(trace=trace),
+            )
         with torch.inference_mode(False), torch.enable_grad():
-            x = given.x.requires_grad_()
-            if beyond or zoned or call.layer_norms:
-                y = by_equations(mode, given, norms=call.layer_norms, seen=seen)[0]
-            else:
-                y = sequence(How(mode, seen=seen), given)[0]
-        size = given.h_0.shape[-1]
+            x = call.x.requires_grad_()
+            run = autograd.sequence if kernels.compute(call) else equations.layer
+            y = run(call)[0]
+        size = call.state[0].shape[-1]
 
         def back(dy: Tensor) -> Pulled:
             with torch.inference_mode(False):
                 cotangent = torch.zeros_like(y)
-                cotangent[..., d * size : (d + 1) * size] = call.spread(dy)
+                cotangent[..., d * size : (d + 1) * size] = observed.spread(dy)
                 (dx,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
-            assert seen.dh is not None
-            dc = None if seen.dc is None else call.placed(seen.dc[d])
-            return Pulled(call.placed(seen.dh[d]), dc, call.placed(dx))
+            assert trace.gradients is not None
+            dstate = tuple(observed.placed(gradient[d]) for gradient in trace.gradients)
+            return Pulled(dstate, observed.placed(dx))
 
         return back
 
     def _values(self, name: str) -> Tensor:
-        if name in ("cell", "cell_grad") and self.kind != "LSTM":
-            raise AttributeError(f"a {self.kind} has no cell state; the LSTM alone has one")
+        state = name.removesuffix("_grad")
+        if state in ("hidden", "cell") and state not in self.cell_type.states:
+            raise AttributeError(f"a {self.kind} has no {state} state")
         if name.endswith("_grad") and not self.has_gradients:
             raise RuntimeError(
                 f"no {name} yet: no backward pass has come by this layer. Call backward() on a "
@@ -242,62 +240,63 @@ class View:
             raise RuntimeError(
                 f"of {name} its norms alone were kept: read .norms, or observe with keep='all'"
             )
-        return self._call.values(name, self.kind, self._direction)
+        return self._call.values(name, self._direction)
 
     def __repr__(self) -> str:
         steps, batch = self.inside.shape
         way = ", reverse" if self.backwards else ""
-        size, gradients = self._call.given.h_0.shape[-1], "with" if self.has_gradients else "no"
+        size, gradients = self._call.call.state[0].shape[-1], "with" if self.has_gradients else "no"
         return f"View({self.kind}{way}, T={steps}, B={batch}, H={size}, {gradients} gradients)"
 
 
-def _names(kind: str) -> list[str]:
-    """What a forward pass leaves."""
-    return ["hidden", *(["cell"] if kind == "LSTM" else []), *(f"{g} gate" for g in GATES[kind])]
+def _names(cell: CellType) -> list[str]:
+    """The quantities of a forward pass."""
+    return [*cell.states, *(f"{gate.name} gate" for gate in cell.gates)]
 
 
-class Call:
-    """One layer's call, both directions: what it was given, and what it left."""
+def _cloned(tensor: Any) -> Any:
+    return None if tensor is None else tensor.detach().clone()
+
+
+class ObservedCall:
+    """One layer's call, both directions: its arguments, and the values that it left."""
 
     def __init__(
         self,
-        given: Given,
+        call: LayerCall,
         order: Tensor | None,  # of a packed batch: where each sample of the caller's is
-        layer_norms: list[cells.Norms],
         norms: bool,
     ) -> None:
-        self._version = _version(given.x)
-        self._versions = _versions(given)
+        self._version = _version(call.x)
+        self._versions = _versions(call)
         # computed during a backward pass: by a checkpoint, once more
         self.recomputed = torch._C._current_graph_task_id() != -1  # pyright: ignore
-        states = [None if s is None else s.detach() for s in given[1:3]]
-        self.given = Given(given.x.detach(), *states, *given[3:])  # pyright: ignore
+        self.call = call._replace(x=call.x.detach(), state=tuple(s.detach() for s in call.state))
         self.order = order
-        self.layer_norms = layer_norms
         self.norms = norms
-        self.seen = Seen(norms=norms)
+        self.trace = Trace(norms=norms)
         self._reduced: dict[str, Tensor] = {}  # [D, T', B'] each
         self._rows: Tensor | None = None  # [T, B]: where a packed batch has each step
 
     @cached_property
     def inside(self) -> Tensor:
         """Which steps a sample has, [T, B]."""
-        given = self.given
-        steps, batch, device = given.sizes[0], given.h_0.shape[1], given.x.device
-        if given.batch_sizes is not None:
-            sizes, samples = given.batch_sizes.unsqueeze(1), torch.arange(batch)
+        call = self.call
+        steps, batch, device = call.steps, call.state[0].shape[1], call.x.device
+        if call.batch_sizes is not None:
+            sizes, samples = call.batch_sizes.unsqueeze(1), torch.arange(batch)
             inside, rows = samples < sizes, sizes.cumsum(0) - sizes + samples
             if self.order is not None:
                 inside, rows = inside[:, self.order.cpu()], rows[:, self.order.cpu()]
             self._rows = (rows * inside).to(device)
             return inside.to(device)
-        if given.lengths is None:
+        if call.lengths is None:
             return torch.ones(1, 1, dtype=torch.bool, device=device).expand(steps, batch)
-        return torch.arange(steps, device=device).unsqueeze(1) < given.lengths
+        return torch.arange(steps, device=device).unsqueeze(1) < call.lengths
 
     def placed(self, values: Tensor) -> Tensor:
         """[T', B', ...] as [T, B, ...], NaN beyond a sample's length."""
-        if self.given.lengths is None and self.given.batch_sizes is None:
+        if self.call.lengths is None and self.call.batch_sizes is None:
             return values
         outside = ~self.inside.reshape(*self.inside.shape, *(1,) * (values.dim() - 2))
         if self._rows is not None:  # found with `inside`
@@ -313,64 +312,61 @@ class Call:
         packed[0, self._rows[inside]] = values[inside]
         return packed
 
-    def values(self, name: str, kind: str, direction: int) -> Tensor:
+    def values(self, name: str, direction: int) -> Tensor:
         """One quantity, [T, B, N], or with norms [T, B]."""
         if name.endswith("_grad"):
-            gradient = self.seen.dh if name == "hidden_grad" else self.seen.dc
-            assert gradient is not None
-            return self.placed(gradient[direction])
+            assert self.trace.gradients is not None
+            state = self.call.cell.states.index(name.removesuffix("_grad"))
+            return self.placed(self.trace.gradients[state][direction])
         if self.norms:
-            self.reduce(kind)
+            self.reduce()
             return self.placed(self._reduced[name][direction])
         if name == "input":
-            self._check(self.given.x, "input")
-            return self.placed(self.given.x)
-        if self.seen.kept is None:
+            self._check(self.call.x, "input")
+            return self.placed(self.call.x)
+        if self.trace.saved is None:
             raise RuntimeError("the forward pass of this layer did not come to its end")
-        return self.placed(self._part(self.seen.kept, name, kind, direction))
+        return self.placed(self._part(self.trace.saved, name, direction))
 
-    def _part(self, kept: Kept, name: str, kind: str, direction: int) -> Tensor:
+    def _part(self, saved: Saved, name: str, direction: int) -> Tensor:
         if name == "hidden":
-            self._check(kept.y, "output")
-            size = self.given.h_0.shape[-1]
-            return kept.y[..., direction * size : (direction + 1) * size]
-        gates = [f"{gate} gate" for gate in GATES[kind]]
-        return kept.gates[direction, :, :, len(gates) if name == "cell" else gates.index(name)]
+            self._check(saved.y, "output")
+            size = self.call.state[0].shape[-1]
+            return saved.y[..., direction * size : (direction + 1) * size]
+        return saved.values[direction, :, :, self.call.cell.saved.index(name)]
 
     def _check(self, tensor: Tensor, what: str) -> None:
         if _version(tensor) != (self._version if what == "input" else 0):  # outputs are new
             raise RuntimeError(
-                f"the layer's {what} was changed in place after the forward pass, and what was "
-                f"seen with it; change a copy instead"
+                f"the layer's {what} was changed in place after the forward pass, and the observed "
+                "values with it; change a copy instead"
             )
 
     def check_unchanged(self) -> None:
         """Raise RuntimeError unless weights and first states are as they were in the pass."""
         if self.norms:
             raise RuntimeError("norms alone were kept: to measure, observe with keep='all'")
-        if _versions(self.given) != self._versions:
+        if _versions(self.call) != self._versions:
             raise RuntimeError(
                 "the weights or the first state were changed since the pass (by an optimizer's "
                 "step?): measure before that, or observe another pass"
             )
 
-    def reduce(self, kind: str) -> None:
+    def reduce(self) -> None:
         """Keep lengths alone, once the forward pass has left its values."""
-        kept = self.seen.kept
-        if kept is None:  # not yet, or another thread was here
+        saved = self.trace.saved
+        if saved is None:  # not yet, or another thread was here
             return
-        directions = range(self.given.h_0.shape[0])
-        for name in _names(kind):
-            parts = [self._part(kept, name, kind, d).norm(dim=-1) for d in directions]
+        for name in _names(self.call.cell):
+            parts = [self._part(saved, name, d).norm(dim=-1) for d in range(self.call.directions)]
             self._reduced[name] = torch.stack(parts)
-        self.seen.kept = None
-        x = self.given.x.new_empty((*self.given.x.shape[:2], 0))  # no view: that would hold it
-        self.given = self.given._replace(x=x, zone_h=None, zone_c=None)
+        self.trace.saved = None
+        x = self.call.x.new_empty((*self.call.x.shape[:2], 0))  # no view: that would hold it
+        self.call = self.call._replace(x=x, zones=())
 
 
-def _versions(given: Given) -> list[int]:
-    tensors = (given.h_0, given.c_0, *given.weights)
-    return [_version(tensor) for tensor in tensors if tensor is not None]
+def _versions(call: LayerCall) -> list[int]:
+    return [_version(tensor) for tensor in (*call.state, *flat_weights(call.weights))]
 
 
 def _version(tensor: Tensor) -> int:

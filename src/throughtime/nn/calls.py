@@ -1,198 +1,81 @@
-"""A call of a layer in the one form that every path takes, the checks torch.nn makes, and what a
-call leaves behind."""
+"""A call of a recurrent layer: its one form for every engine, the checks, and what it leaves."""
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.nn import cells
+from throughtime.nn.cell_types import CellType
 
-Hidden = Tensor | tuple[Tensor, Tensor]  # h, or (h, c) for the LSTM
-
-
-class Given(NamedTuple):
-    """A call of one layer. D directions, the second from the last step to the first. A packed batch
-    has B' = 1 step of all its rows; else T' = T and B' = B."""
-
-    x: Tensor  # [T', B', I]
-    h_0: Tensor  # [D, B, P]
-    c_0: Tensor | None  # [D, B, H], LSTM alone
-    lengths: Tensor | None  # [B]
-    batch_sizes: Tensor | None  # [T], packed alone
-    reset: Tensor | None  # [T, B]
-    h_mask: Tensor | None  # [D, B, P]: factor on h as it enters the recurrent product
-    zone_h: Tensor | None  # [D, T', B', P]: the share of h that stays as it was
-    zone_c: Tensor | None  # [D, T', B', H]
-    weights: list[Tensor]  # for each direction: ih, hh, the two biases or none, hr or none
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """T, D, H."""
-        steps = self.x.shape[0] if self.batch_sizes is None else self.batch_sizes.shape[0]
-        directions = self.h_0.shape[0]
-        per = len(self.weights) // directions
-        # a projection's weight is the last of an odd number
-        hidden = self.weights[per - 1 if per % 2 else 1].shape[1]
-        return steps, directions, hidden
+Hidden = Tensor | tuple[Tensor, ...]  # h, or (h, c) for the LSTM
 
 
-class Kept(NamedTuple):
-    """What forward leaves. Tensors that a cell or a call does without are empty."""
+class Saved(NamedTuple):
+    """What a forward pass computed. Tensors that a cell or a call does without are empty."""
 
     y: Tensor  # [T', B', D*P]
     h_n: Tensor  # [D, B, P]
-    c_n: Tensor  # [D, B, H]
-    gates: Tensor  # [D, T', B', K, H]: the gates, then the LSTM's cell state or the GRU's W_hn h
-    marks: Tensor  # [D, ceil(T / every), B, H]: with a checkpoint, in the place of `gates`
+    c_n: Tensor  # [D, B, H]: the second state
+    values: Tensor  # [D, T', B', K, H]: as `CellType.saved` names them
+    marks: Tensor  # [D, ceil(T / every), B, H]: with a checkpoint, in the place of `values`
 
 
 @dataclass
-class Seen:
-    """What a layer's forward and backward passes leave to look at; rows beyond a sample's length
-    hold anything. With `norms`, lengths of the vectors in place of the vectors."""
+class Trace:
+    """What a layer's forward and backward passes leave for an observer; rows beyond a sample's
+    length hold anything. With `norms`, lengths of the vectors in place of the vectors."""
 
-    kept: Kept | None = None
-    dh: Tensor | None = None  # [D, T', B', P]: dL/dh_t; with `norms` [D, T', B']
-    dc: Tensor | None = None  # [D, T', B', H]: dL/dc_t
+    saved: Saved | None = None
+    gradients: tuple[Tensor, ...] | None = None  # of each state, [D, T', B', N]; norms [D, T', B']
     norms: bool = False
-    fixed: bool = False  # the gradients that were differentiated again stay
+    fixed: bool = False  # keep the gradients of the pass that was differentiated again
 
     def reduced(self, values: Tensor) -> Tensor:
         """[..., N] as it is, or its length."""
         return values.norm(dim=-1) if self.norms else values
 
 
-def by_equations(
-    mode: str,
-    given: Given,
-    clip: float = 0.0,
-    norms: Sequence[cells.Norms] = (),
-    seen: Seen | None = None,
-) -> tuple[Tensor, ...]:
-    """One layer by the plain equations: y [T',B',D*P], h_n and, for the LSTM, c_n [D,B,.].
+@dataclass(frozen=True)
+class CallOptions:
+    """The part of a call that is no tensor."""
 
-    `mode` is torch.nn's name of the cell: RNN_TANH, RNN_RELU, LSTM or GRU.
-    """
-    kind, nonlinearity = ("RNN", mode[4:].lower()) if mode.startswith("RNN") else (mode, "tanh")
-    directions = given.h_0.shape[0]
-    per = len(given.weights) // directions
-    x, lengths = given.x, given.lengths
-    spread = None
-    if given.batch_sizes is not None:
-        spread, lengths = _spread(given.batch_sizes, given.h_0.shape[1])
-        x = x[0][spread]
-    outputs: list[Tensor] = []
-    states: list[cells.State] = []
-    steps: list[list[Any]] = [[None] * x.shape[0] if seen else [] for _ in range(directions)]
-    for d in range(directions):
-        own = given.weights[per * d : per * (d + 1)]
-        zones = [None if z is None else z[d] for z in (given.zone_h, given.zone_c)]
-        if spread is not None:
-            zones = [None if z is None else z[0][spread] for z in zones]
-        output, state = cells.sequence(
-            kind,
-            x,
-            tuple(s[d] for s in (given.h_0, given.c_0) if s is not None),
-            cells.Weights(
-                own[0],
-                own[1],
-                bias_ih=own[2] if per >= 4 else None,
-                bias_hh=own[3] if per >= 4 else None,
-                hr=own[-1] if per % 2 else None,
-            ),
-            nonlinearity=nonlinearity,
-            backwards=d == 1,
-            extras=cells.Extras(
-                lengths=lengths,
-                reset=given.reset,
-                h_mask=None if given.h_mask is None else given.h_mask[d],
-                zone_h=zones[0],
-                zone_c=zones[1],
-                clip=clip,
-                norms=norms[d] if norms else None,
-            ),
-            seen=steps[d] if seen else None,
-        )
-        outputs.append(output)
-        states.append(state)
-    y = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
-    inside = None
-    if spread is not None and lengths is not None:
-        inside = torch.arange(x.shape[0], device=x.device).unsqueeze(1) < lengths
-        y = y[inside].unsqueeze(0)
-    last = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
-    if seen is not None:
-        _look(seen, steps, inside, y, last)
-    return (y, *last)
+    clip: float = 0.0  # bound on the norm of dL/dh_t, for each sample; 0 for none
+    checkpoint: bool = False  # keep the square root of the steps, compute the others again
+    trace: Trace | None = None
 
 
-def _look(
-    seen: Seen,
-    steps: list[list[tuple[cells.State, cells.Gates]]],  # [D][T]
-    inside: Tensor | None,  # [T, B], where y is packed
-    y: Tensor,
-    last: cells.State,
-) -> None:
-    """Fill `seen` now, and its gradients when a backward pass comes by."""
+class LayerCall(NamedTuple):
+    """A call of one layer. D directions, the second from the last step to the first. A packed batch
+    has B' = 1 step of all its rows; else T' = T and B' = B."""
 
-    def placed(values: list[Tensor]) -> Tensor:  # T of [B, ...] to [T', B', ...]
-        whole = torch.stack(values)
-        return whole if inside is None else whole[inside].unsqueeze(0)
+    cell: CellType
+    x: Tensor  # [T', B', I]
+    state: cells.State  # [D, B, P], and further states [D, B, H]
+    weights: tuple[cells.Weights, ...]  # of each direction
+    lengths: Tensor | None = None  # [B]
+    batch_sizes: Tensor | None = None  # [T], packed alone
+    reset: Tensor | None = None  # [T, B]
+    h_mask: Tensor | None = None  # [D, B, P]: factor on h as it enters the recurrent product
+    zones: tuple[Tensor | None, ...] = ()  # [D, T', B', N]: the share of each state that stays
+    options: CallOptions = CallOptions()
 
-    nothing = y.new_empty(0)
-    gates = nothing
-    if steps[0] and (steps[0][0][1] or len(last) == 2):
-        gates = torch.stack(
-            [placed([torch.stack((*g, *s[1:]), dim=1).detach() for s, g in d]) for d in steps]
-        )
-    c_n = last[1].detach() if len(last) == 2 else nothing
-    seen.kept = Kept(y.detach(), last[0].detach(), c_n, gates, nothing)
+    @property
+    def steps(self) -> int:
+        """T."""
+        return (self.x if self.batch_sizes is None else self.batch_sizes).shape[0]
 
-    # plain numbers alone: a hook that held a tensor of the graph would keep the graph for ever
-    shapes = [(len(steps), *y.shape[:2], s.shape[-1]) for s in last]
-    if seen.norms:
-        shapes = [shape[:3] for shape in shapes]
-    packed = inside is not None
-    counts = [] if inside is None else inside.sum(dim=1).tolist()
-
-    def watch(part: int, d: int, t: int) -> Callable[[Tensor], None]:
-        first, count = sum(counts[:t]), counts[t] if packed else 0
-
-        def store(gradient: Tensor) -> None:
-            if seen.dh is None:
-                seen.dh, *dc = (gradient.new_zeros(shape) for shape in shapes)
-                seen.dc = dc[0] if dc else None
-            whole = (seen.dh, seen.dc)[part]
-            assert whole is not None
-            gradient = seen.reduced(gradient.detach())
-            if packed:
-                whole[d, 0, first : first + count].copy_(gradient[:count])
-            else:
-                whole[d, t].copy_(gradient)
-
-        return store
-
-    for d, states in enumerate(steps):
-        for t, (state, _) in enumerate(states):
-            for part, tensor in enumerate(state):
-                if tensor.requires_grad:
-                    tensor.register_hook(watch(part, d, t))  # pyright: ignore
+    @property
+    def directions(self) -> int:
+        """D."""
+        return len(self.weights)
 
 
-def _spread(batch_sizes: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-    """Where each step and sample of a packed batch lies: rows [T,B], any beyond; lengths [B]."""
-    inside = torch.arange(batch) < batch_sizes.unsqueeze(1)
-    first = batch_sizes.cumsum(0) - batch_sizes
-    rows = (first.unsqueeze(1) + torch.arange(batch)) * inside
-    return rows, inside.sum(0)
-
-
-class Call(NamedTuple):
+class StackCall(NamedTuple):
     """A call of a whole stack of layers: time first, batched, state complete."""
 
     x: Tensor  # [T, B, I], or [1, sum of lengths, I] when packed
@@ -200,7 +83,17 @@ class Call(NamedTuple):
     batch_sizes: Tensor | None  # [T], of a PackedSequence
     lengths: Tensor | None  # [B]
     reset: Tensor | None  # [T, B]
+    weights: tuple[cells.Weights, ...]  # of each layer and direction
     order: Tensor | None = None  # [B]: where a PackedSequence's sorted batch has each sample
+
+    def tensors(self) -> list[Tensor]:
+        """Input, state and weights, in this order."""
+        return [self.x, *self.state, *flat_weights(self.weights)]
+
+
+def flat_weights(weights: Sequence[cells.Weights]) -> list[Tensor]:
+    """In torch.nn's order, layer by layer, direction by direction; without layer_norm's."""
+    return [w for one in weights for w in one[:5] if w is not None]
 
 
 def check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
@@ -232,11 +125,16 @@ def check_probabilities(**probabilities: Any) -> None:
             )
 
 
-class Facts(Protocol):
-    """What of a layer its calls are held against."""
+class LayerSizes(Protocol):
+    """The properties of a layer that its calls are checked against."""
 
-    kind: ClassVar[str]
     weight_ih_l0: Tensor
+
+    @property
+    def cell_type(self) -> CellType:
+        """What it computes."""
+        ...
+
     input_size: int
     hidden_size: int
     num_layers: int
@@ -246,24 +144,26 @@ class Facts(Protocol):
 
 
 def read(
-    layer: Facts,
+    layer: LayerSizes,
     input: Tensor | PackedSequence,
     hx: Hidden | None,
     lengths: Tensor | None,
     reset: Tensor | None,
-) -> Call:
-    """Check a call as torch.nn does, and bring it to the form of `Call`."""
+    weights: tuple[cells.Weights, ...],
+) -> StackCall:
+    """Check a call as torch.nn does, and bring it to the form of `StackCall`."""
     states: tuple[Any, ...] | None = None
     if hx is not None:
-        states = (hx[0], hx[1]) if layer.kind == "LSTM" else (hx,)
+        several = len(layer.cell_type.states) > 1
+        states = tuple(hx[n] for n in range(len(layer.cell_type.states))) if several else (hx,)
     if isinstance(input, PackedSequence):
         if lengths is not None or reset is not None:
             raise ValueError("a PackedSequence brings its lengths; give a tensor for `reset`")
-        return _read_packed(layer, input, states)
+        return _read_packed(layer, input, states, weights)
     x = input
     if x.dim() not in (2, 3):
         raise ValueError(
-            f"{layer.kind}: expected input to be 2D or 3D, got {x.dim()}D tensor instead"
+            f"{layer.cell_type.name}: expected input to be 2D or 3D, got {x.dim()}D tensor instead"
         )
     for s in states or ():
         if s.dim() != x.dim():
@@ -288,10 +188,15 @@ def read(
             f"reset must be bool with one entry per step and sample, {list(x.shape[:2])} when "
             f"time is first; got {reset.dtype} {list(reset.shape)}"
         )
-    return Call(x, state, None, lengths, reset)
+    return StackCall(x, state, None, lengths, reset, weights)
 
 
-def _read_packed(layer: Facts, input: PackedSequence, states: tuple[Any, ...] | None) -> Call:
+def _read_packed(
+    layer: LayerSizes,
+    input: PackedSequence,
+    states: tuple[Any, ...] | None,
+    weights: tuple[cells.Weights, ...],
+) -> StackCall:
     data, batch_sizes, order, back = input
     if data.dim() != 2:
         raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
@@ -299,10 +204,10 @@ def _read_packed(layer: Facts, input: PackedSequence, states: tuple[Any, ...] | 
         states = tuple(s.index_select(1, order) for s in states)
     _check_input(layer, data)
     state = _check_state(layer, states, int(batch_sizes[0]), data)
-    return Call(data.unsqueeze(0), state, batch_sizes, None, None, back)
+    return StackCall(data.unsqueeze(0), state, batch_sizes, None, None, weights, back)
 
 
-def _check_input(layer: Facts, x: Tensor) -> None:
+def _check_input(layer: LayerSizes, x: Tensor) -> None:
     dtype = layer.weight_ih_l0.dtype
     if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
         raise ValueError(
@@ -317,11 +222,12 @@ def _check_input(layer: Facts, x: Tensor) -> None:
 
 
 def _check_state(
-    layer: Facts, states: tuple[Any, ...] | None, batch: int, x: Tensor
+    layer: LayerSizes, states: tuple[Any, ...] | None, batch: int, x: Tensor
 ) -> cells.State:
-    sizes = [layer.proj_size or layer.hidden_size, layer.hidden_size]
+    further = len(layer.cell_type.states) - 1
+    sizes = [layer.proj_size or layer.hidden_size, *[layer.hidden_size] * further]
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
-    shapes = [(rows, batch, size) for size in sizes[: 2 if layer.kind == "LSTM" else 1]]
+    shapes = [(rows, batch, size) for size in sizes]
     if states is None:
         return tuple(x.new_zeros(shape) for shape in shapes)
     for index, (state, shape) in enumerate(zip(states, shapes, strict=True)):
@@ -349,7 +255,7 @@ def _check_lengths(lengths: Tensor, x: Tensor) -> Tensor:
 
 
 def give_back(
-    layer: Facts, input: Tensor | PackedSequence, output: Tensor, state: cells.State
+    layer: LayerSizes, input: Tensor | PackedSequence, output: Tensor, state: cells.State
 ) -> tuple[Any, Any]:
     """Output and state in the caller's own form."""
     given: Tensor | PackedSequence = output
@@ -364,4 +270,4 @@ def give_back(
         state = tuple(s.squeeze(1) for s in state)
     elif layer.batch_first:
         given = output.transpose(0, 1)
-    return given, (state if layer.kind == "LSTM" else state[0])
+    return given, (state[0] if len(state) == 1 else state)

@@ -1,22 +1,20 @@
 """RNNCell, LSTMCell and GRUCell: one step of one layer, drop-in for torch.nn's."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from throughtime.nn import cells
+from throughtime.nn import cell_types, cells, engines
 from throughtime.nn.calls import Hidden
-from throughtime.nn.native import choose_path
+from throughtime.nn.cell_types import CellType
 
 
-class _Cell(nn.Module):
+class RecurrentCell(nn.Module):
     """One step of one layer, with torch.nn's parameter names."""
 
-    kind: ClassVar[str]
-    nonlinearity: str = "tanh"
+    cell_type: CellType
     bias_ih: nn.Parameter | None
     bias_hh: nn.Parameter | None
 
@@ -32,7 +30,7 @@ class _Cell(nn.Module):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
-        gate_size = cells.GATES[self.kind] * hidden_size
+        gate_size = self.cell_type.weight_blocks * hidden_size
 
         def parameter(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
@@ -52,53 +50,44 @@ class _Cell(nn.Module):
     def forward(self, input: Tensor, hx: Hidden | None = None) -> Any:
         """One step: input [B,I] or [I], state [B,H] or [H]."""
         states: tuple[Any, ...] | None = None
+        count, name = len(self.cell_type.states), type(self).__name__
         if hx is not None:
-            if self.kind == "LSTM" and isinstance(hx, Tensor):
-                raise TypeError("LSTMCell: hx is a pair (h, c); got a tensor")
-            states = tuple(hx) if self.kind == "LSTM" else (hx,)
-        for name, tensor in (("input", input), *(("hx", s) for s in states or ())):
+            if count > 1 and isinstance(hx, Tensor):
+                raise TypeError(f"{name}: hx is a pair (h, c); got a tensor")
+            states = tuple(hx) if count > 1 else (hx,)
+        for what, tensor in (("input", input), *(("hx", s) for s in states or ())):
             if tensor.dim() not in (1, 2):
                 raise ValueError(
-                    f"{self.kind}Cell: expected {name} to be 1D or 2D, got {tensor.dim()}D instead"
+                    f"{name}: expected {what} to be 1D or 2D, got {tensor.dim()}D instead"
                 )
         x = input if input.dim() == 2 else input.unsqueeze(0)
         if states is None:
-            count = 2 if self.kind == "LSTM" else 1
             states = (x.new_zeros(x.shape[0], self.hidden_size),) * count
         elif input.dim() == 1:
             states = tuple(s.unsqueeze(0) for s in states)
-        if choose_path("cells", lambda: "").name == "torch":
-            new = self._by_torch(x, states)
+        weights = cells.Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        if engines.choose_for_cells() == "torch":
+            operator: Any = getattr(torch, f"{self.cell_type.mode.lower()}_cell")
+            found = operator(x, states if count > 1 else states[0], *weights[:4])
+            new = found if count > 1 else (found,)
         else:
-            weights = cells.Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-            x_part = functional.linear(x, weights.ih, weights.bias_ih)
-            new, _ = cells.step(self.kind, x_part, states, weights, self.nonlinearity)
+            new, _ = cells.step(self.cell_type.step, cells.input_part(x, weights), states, weights)
         if input.dim() == 1:
             new = tuple(s.squeeze(0) for s in new)
-        return new if self.kind == "LSTM" else new[0]
-
-    def _by_torch(self, x: Tensor, states: cells.State) -> cells.State:
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        if self.kind == "LSTM":
-            return torch.lstm_cell(x, states, *weights)
-        if self.kind == "GRU":
-            return (torch.gru_cell(x, states[0], *weights),)
-        operator = torch.rnn_tanh_cell if self.nonlinearity == "tanh" else torch.rnn_relu_cell
-        return (operator(x, states[0], *weights),)
+        return new if count > 1 else new[0]
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
         text += "" if self.bias else ", bias=False"
-        return text + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
+        other = getattr(self, "nonlinearity", "tanh")
+        return text + ("" if other == "tanh" else f", nonlinearity={other}")
 
 
-class RNNCell(_Cell):
+class RNNCell(RecurrentCell):
     """One step of `RNN`, as `torch.nn.RNNCell`.
 
     >>> h = RNNCell(8, 32)(torch.randn(16, 8))  # [B,I] -> [B,H]
     """
-
-    kind = "RNN"
 
     def __init__(
         self,
@@ -111,23 +100,28 @@ class RNNCell(_Cell):
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {nonlinearity}")
+        self.cell_type = cell_types.RNN_RELU if nonlinearity == "relu" else cell_types.RNN_TANH
         super().__init__(input_size, hidden_size, bias, device, dtype)
-        self.nonlinearity = nonlinearity
+
+    @property
+    def nonlinearity(self) -> str:
+        """tanh or relu."""
+        return self.cell_type.hidden_activation
 
 
-class LSTMCell(_Cell):
+class LSTMCell(RecurrentCell):
     """One step of `LSTM`, as `torch.nn.LSTMCell`.
 
     >>> h, c = LSTMCell(8, 32)(torch.randn(16, 8))  # [B,I] -> [B,H] twice
     """
 
-    kind = "LSTM"
+    cell_type = cell_types.LSTM
 
 
-class GRUCell(_Cell):
+class GRUCell(RecurrentCell):
     """One step of `GRU`, as `torch.nn.GRUCell`.
 
     >>> h = GRUCell(8, 32)(torch.randn(16, 8))  # [B,I] -> [B,H]
     """
 
-    kind = "GRU"
+    cell_type = cell_types.GRU

@@ -1,27 +1,49 @@
 """The equations of the Elman RNN, the LSTM and the GRU, and the loop through time, in plain torch.
 
-This file is the definition: every faster path is tested against it. A cell is a pointwise function
-of three things: the input part ``x_part = W_ih x_t + b_ih``, the recurrent part
-``h_part = W_hh h_{t-1} + b_hh``, and the previous state. It gives the new state, and the gates on
-the way to it for those who look. Letters and gate order: docs/design.md.
+This file is the definition: every faster engine is tested against it. A cell is a pointwise
+function of three things: the input part ``x_part = W_ih x_t + b_ih``, the recurrent part
+``h_part = W_hh h_{t-1} + b_hh``, and the previous state. It returns the new state and the values
+computed on the way to it: the gates, and what else a backward pass needs. What else is known of a
+cell stands in `cell_types.py`. Letters and gate order: docs/design.md.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-State = tuple[Tensor, ...]  # (h,) or, for the LSTM, (h, c); each [B, H]
-Gates = tuple[Tensor, ...]  # in torch's order, each [B, H]
+State = tuple[Tensor, ...]  # h first, then what else the cell carries; each [B, H]
+Gates = tuple[Tensor, ...]  # in the order of the weights' blocks, each [B, H]
 
 
-def elman(x_part: Tensor, h_part: Tensor, state: State, nonlinearity: str) -> tuple[State, Gates]:
-    """h' = f(x + r), f = tanh or relu.  All [B, H].  Elman 1990."""
-    f = torch.tanh if nonlinearity == "tanh" else torch.relu
-    return (f(x_part + h_part),), ()
+class CellStep(Protocol):
+    """The pointwise part of a cell, for one time step.
+
+    ``x_part`` and ``h_part`` ``[B, blocks*H]``, the state a tuple of ``[B, H]``. Returns the new
+    state and the gates. ``h_part`` is 0 for a cell without recurrent weights; ``norms`` is given
+    where ``layer_norm=True`` normalizes a further state.
+    """
+
+    def __call__(
+        self, x_part: Tensor, h_part: Tensor, state: State, norms: "Norms | None" = None
+    ) -> tuple[State, Gates]:
+        """Compute one step."""
+        ...
+
+
+def elman_tanh(
+    x_part: Tensor, h_part: Tensor, state: State, norms: "Norms | None" = None
+) -> tuple[State, Gates]:
+    """h' = tanh(x + r).  All [B, H].  Elman 1990."""
+    return (torch.tanh(x_part + h_part),), ()
+
+
+def elman_relu(
+    x_part: Tensor, h_part: Tensor, state: State, norms: "Norms | None" = None
+) -> tuple[State, Gates]:
+    """h' = max(0, x + r).  All [B, H].  Le et al. 2015."""
+    return (torch.relu(x_part + h_part),), ()
 
 
 def lstm(
@@ -35,12 +57,14 @@ def lstm(
     i, f, o = (torch.sigmoid(parts[k]) for k in (0, 1, 3))
     g = torch.tanh(parts[2])
     c = f * state[1] + i * g
-    shown = c if norms is None or norms.c is None else normalized(c, norms.c, norms.bias_c)
-    h = o * torch.tanh(shown)
+    scaled = c if norms is None or norms.c is None else normalized(c, norms.c, norms.bias_c)
+    h = o * torch.tanh(scaled)
     return (h, c), (i, f, g, o)
 
 
-def gru(x_part: Tensor, h_part: Tensor, state: State) -> tuple[State, Gates]:
+def gru(
+    x_part: Tensor, h_part: Tensor, state: State, norms: "Norms | None" = None
+) -> tuple[State, Gates]:
     """Parts [B, 3H] in the order reset, update, new; state (h,).
 
     Cho et al. 2014, in the form of torch and cuDNN: reset is applied after the recurrent product,
@@ -54,65 +78,69 @@ def gru(x_part: Tensor, h_part: Tensor, state: State) -> tuple[State, Gates]:
     return ((1 - z) * n + z * state[0],), (r, z, n, h_n)
 
 
-GATES: Mapping[str, int] = MappingProxyType({"RNN": 1, "GRU": 3, "LSTM": 4})
+class Norms(NamedTuple):
+    """Layer normalization (Ba et al. 2016, eq. 20 to 22): gains, and a bias for the cell state."""
+
+    ih: Tensor  # [G*H]: of the input part
+    hh: Tensor  # [G*H]: of the recurrent part
+    c: Tensor | None = None  # [H]: of the LSTM's cell state on its way to h
+    bias_c: Tensor | None = None  # [H]
 
 
 class Weights(NamedTuple):
     """The parameters of one layer in one direction, shaped as torch.nn shapes them."""
 
     ih: Tensor  # [G*H, I]
-    hh: Tensor  # [G*H, H], or [G*H, P] with a projection
+    hh: Tensor | None  # [G*H, H], or [G*H, P] with a projection; None: the cell has none
     bias_ih: Tensor | None = None  # [G*H]
     bias_hh: Tensor | None = None  # [G*H]
     hr: Tensor | None = None  # [P, H]: h = hr (o tanh(c)), Sak et al. 2014
-
-
-class Norms(NamedTuple):
-    """Layer normalization (Ba et al. 2016, eq. 20 to 22): gains, and a bias for the cell state."""
-
-    ih: Tensor  # [G*H]: of the input part
-    hh: Tensor  # [G*H]: of the recurrent part
-    c: Tensor | None = None  # [H], LSTM alone: of the cell state on its way to h
-    bias_c: Tensor | None = None  # [H]
+    norms: Norms | None = None
 
 
 class Extras(NamedTuple):
-    """What a sequence may have besides; shapes for one direction."""
+    """Options of a sequence; shapes for one direction."""
 
     lengths: Tensor | None = None  # [B]
     reset: Tensor | None = None  # [T, B]
     h_mask: Tensor | None = None  # [B, P]: recurrent dropout (Gal and Ghahramani 2016)
-    zone_h: Tensor | None = None  # [T, B, P]: zoneout (Krueger et al. 2017)
-    zone_c: Tensor | None = None  # [T, B, H]
+    zones: tuple[Tensor | None, ...] = ()  # [T, B, .] a state: zoneout (Krueger et al. 2017)
     clip: float = 0.0  # bound on the norm of dL/dh_t, for each sample; 0 for none
-    norms: Norms | None = None
+
+
+def input_part(x: Tensor, weights: Weights) -> Tensor:
+    """W_ih x + b_ih, normalized where the layer is: [..., I] to [..., G*H]."""
+    if weights.norms is None:
+        return functional.linear(x, weights.ih, weights.bias_ih)
+    return normalized(functional.linear(x, weights.ih), weights.norms.ih, weights.bias_ih)
+
+
+def recurrent_part(h: Tensor, weights: Weights) -> Tensor:
+    """W_hh h + b_hh, normalized where the layer is: [B, P] to [B, G*H]; 0 without such weights."""
+    if weights.hh is None:
+        return h.new_zeros(())
+    if weights.norms is None:
+        return functional.linear(h, weights.hh, weights.bias_hh)
+    return normalized(functional.linear(h, weights.hh), weights.norms.hh, weights.bias_hh)
 
 
 def step(
-    kind: str,
+    cell: CellStep,
     x_part: Tensor,
     state: State,
     weights: Weights,
-    nonlinearity: str = "tanh",
     h_mask: Tensor | None = None,
-    norms: Norms | None = None,
-    zones: tuple[Tensor | None, ...] = (None, None),
+    zones: tuple[Tensor | None, ...] = (),
 ) -> tuple[State, Gates]:
     """One time step of a cell.  x_part [B, G*H], state each [B, H] (h: [B, P] with projection)."""
     h = state[0] if h_mask is None else state[0] * h_mask
-    if norms is None:
-        h_part = functional.linear(h, weights.hh, weights.bias_hh)
-    else:
-        h_part = normalized(functional.linear(h, weights.hh), norms.hh, weights.bias_hh)
-    if kind == "LSTM":
-        (new_h, c), gates = lstm(x_part, h_part, state, norms)
-        new = (new_h if weights.hr is None else functional.linear(new_h, weights.hr), c)
-    elif kind == "GRU":
-        new, gates = gru(x_part, h_part, state)
-    else:
-        new, gates = elman(x_part, h_part, state, nonlinearity)
-    zoned = zip(new, state, zones, strict=False)
-    return tuple(n if z is None else z * s + (1 - z) * n for n, s, z in zoned), gates
+    new, gates = cell(x_part, recurrent_part(h, weights), state, weights.norms)
+    if weights.hr is not None:
+        new = (functional.linear(new[0], weights.hr), *new[1:])
+    if zones:
+        zoned = zip(new, state, zones, strict=True)
+        new = tuple(n if z is None else z * s + (1 - z) * n for n, s, z in zoned)
+    return new, gates
 
 
 def normalized(part: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
@@ -121,28 +149,25 @@ def normalized(part: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def sequence(
-    kind: str,
+    cell: CellStep,
     x: Tensor,
     state: State,
     weights: Weights,
     *,
-    nonlinearity: str = "tanh",
     backwards: bool = False,
     extras: Extras | None = None,
-    seen: list[tuple[State, Gates]] | None = None,
+    trace: list[tuple[State, Gates]] | None = None,
 ) -> tuple[Tensor, State]:
     """One layer in one direction through all of time.
 
     ``x [T, B, I]`` to ``output [T, B, H]`` and the last state. Past a sample's length its state
     stands still and its output is 0. ``reset [T, B]`` is True where a new sequence begins: no state
-    crosses from t-1 to t, in either direction. ``seen`` gets each step's state and gates.
+    crosses from t-1 to t, in either direction. ``trace`` gets each step's state and gates.
     """
-    lengths, reset, h_mask, zone_h, zone_c, clip, norms = extras or Extras()
+    extras = extras or Extras()
+    lengths, reset, clip = extras.lengths, extras.reset, extras.clip
     steps = x.shape[0]
-    if norms is None:
-        x_parts = functional.linear(x, weights.ih, weights.bias_ih)
-    else:
-        x_parts = normalized(functional.linear(x, weights.ih), norms.ih, weights.bias_ih)
+    x_parts = input_part(x, weights)
     outputs: list[Tensor] = [x.new_empty(0)] * steps
     for t in reversed(range(steps)) if backwards else range(steps):
         if reset is not None:
@@ -153,10 +178,10 @@ def sequence(
                 if lengths is not None:  # marks beyond a sample's length say nothing
                     cleared = cleared & (border < lengths)
                 state = tuple(s.masked_fill(cleared.unsqueeze(-1), 0) for s in state)
-        zones = tuple(z if z is None else z[t] for z in (zone_h, zone_c))
-        new, gates = step(kind, x_parts[t], state, weights, nonlinearity, h_mask, norms, zones)
-        if seen is not None:
-            seen[t] = new, gates  # gradients come here as they were clipped
+        zones = tuple(z if z is None else z[t] for z in extras.zones)
+        new, gates = step(cell, x_parts[t], state, weights, extras.h_mask, zones)
+        if trace is not None:
+            trace[t] = new, gates  # gradients come here as they were clipped
         if clip:
             new = (clip_gradient(new[0], clip), *new[1:])
         if lengths is None:

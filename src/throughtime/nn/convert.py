@@ -13,15 +13,16 @@ from torch import nn
 
 from throughtime.nn import cell_layers, layers
 
-THEIRS: Mapping[str, type[nn.Module]] = MappingProxyType(
-    {name: getattr(nn, name) for name in ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")}
-)
 OURS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {
-        name: getattr(cell_layers if name.endswith("Cell") else layers, name)
-        for name in ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
+        kind.__name__: kind
+        for kind in (
+            *(layers.RNN, layers.LSTM, layers.GRU),
+            *(cell_layers.RNNCell, cell_layers.LSTMCell, cell_layers.GRUCell),
+        )
     }
 )
+THEIRS: Mapping[str, type[nn.Module]] = MappingProxyType({name: getattr(nn, name) for name in OURS})
 _FLAG = "_throughtime_converted"  # on a layer that `revert` will turn back
 _SIZES = ("input_size", "hidden_size", "num_layers", "proj_size")
 _SWITCHES = ("bias", "batch_first", "dropout", "bidirectional", "nonlinearity")
@@ -125,10 +126,8 @@ def obstacle(module: nn.Module) -> str:
 def _built(kind: type[nn.Module], like: nn.Module, device: str) -> nn.Module:
     """A layer of the same sizes, its weights not drawn."""
     known = {n: getattr(like, n) for n in (*_SIZES, *_SWITCHES) if hasattr(like, n)}
-    if "LSTM" not in kind.__name__:
+    if not known.get("proj_size"):  # torch.nn's layers without projections refuse even a 0
         known.pop("proj_size", None)
-    if "RNN" not in kind.__name__:
-        known.pop("nonlinearity", None)
     dropout = known.pop("dropout", 0.0)
     built = kind(**known, device=device)
     if hasattr(built, "dropout"):

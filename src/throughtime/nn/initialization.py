@@ -12,9 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn.cells import GATES
-
-_KEEPS = 1  # place of the gate that keeps the state: the LSTM's forget, the GRU's update gate
+from throughtime.nn.cell_types import CellType, cell_type_of
 
 
 def torch_default_(layer: nn.Module) -> None:
@@ -37,24 +35,24 @@ def orthogonal_(layer: nn.Module) -> None:
     A linear RNN then keeps the length of every gradient; tanh makes it shorter, never longer.
     """
     torch_default_(layer)
-    gates = GATES[_kind(layer)]
+    blocks = _cell(layer).weight_blocks
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("bias_"):
                 parameter.zero_()
             elif name.startswith("weight_"):
                 draw = nn.init.xavier_uniform_ if name[7:9] == "ih" else nn.init.orthogonal_
-                for block in [parameter] if name[7:9] == "hr" else parameter.chunk(gates):
+                for block in [parameter] if name[7:9] == "hr" else parameter.chunk(blocks):
                     draw(block)
 
 
 def identity_(layer: nn.Module) -> None:
     """W_hh the identity, W_ih normal with deviation 0.001, biases 0: IRNN (Le et al. 2015).
 
-    For RNN, with ``nonlinearity="relu"`` in the paper. Raises ValueError for the others.
+    For RNN, with ``nonlinearity="relu"`` in the paper. Raises ValueError for cells with gates.
     """
-    if _kind(layer) != "RNN":
-        raise ValueError(f"identity is for an RNN (Le et al. 2015); got {_kind(layer)}")
+    if _cell(layer).gates:
+        raise ValueError(f"identity is for an RNN (Le et al. 2015); got {_cell(layer).name}")
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("weight_hh"):
@@ -69,30 +67,35 @@ def forget_bias_(layer: nn.Module, value: float = 1.0) -> None:
     """torch's default, and the gate that keeps the state opened: a bias of `value` in all.
 
     The LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015), or in the same way the GRU's
-    update gate. torch has two biases that are added: one gets `value`, the other 0. Raises
-    ValueError for an RNN, which has no gate, and without biases.
+    update gate; a gate that keeps where it is shut (`CellType.keeps_when_open`) gets the negative.
+    torch has two biases that are added: one gets `value`, the other 0. Raises ValueError for an
+    RNN, which has no gate, and without biases.
     """
+    cell = _cell_that_keeps(layer)
     torch_default_(layer)
-    for bias in _biases_that_keep(layer):
-        bias.fill_(value)
+    for bias in _gate_biases(layer, cell.keeps):
+        bias.fill_(value if cell.keeps_when_open else -value)
 
 
 def chrono_(layer: nn.Module, longest: float) -> None:
     """torch's default, and units that keep for 1 to `longest` steps (Tallec and Ollivier 2018).
 
-    The bias of the gate that keeps is ln u, u uniform in [1, longest - 1]; the LSTM's input gate
-    gets its negative. Raises ValueError for an RNN, without biases, and for `longest` below 2.
+    The bias of the gate that keeps is ln u, u uniform in [1, longest - 1], or its negative where
+    the gate keeps while it is shut; the LSTM's input gate gets the negative of its forget gate's.
+    Raises ValueError for an RNN, without biases, and for `longest` below 2.
     """
     if not longest >= 2:
         raise ValueError(f"chrono takes the longest time to keep, 2 steps or more; got {longest}")
+    cell = _cell_that_keeps(layer)
     torch_default_(layer)
-    for bias in _biases_that_keep(layer):
+    keeping = _gate_biases(layer, cell.keeps)
+    for bias in keeping:
         bias.uniform_(1.0, longest - 1.0).log_()
-    if _kind(layer) == "LSTM":
-        size = _hidden_size(layer)
-        for bias_ih, bias_hh in _bias_pairs(layer):
-            bias_ih[:size] = -bias_ih[size : 2 * size]
-            bias_hh[:size] = 0.0
+        if not cell.keeps_when_open:
+            bias.neg_()
+    if cell.admits:
+        for bias, other in zip(_gate_biases(layer, cell.admits), keeping, strict=True):
+            bias.copy_(-other)
 
 
 class Initialization(NamedTuple):
@@ -164,44 +167,44 @@ def initialize(model: nn.Module, how: str) -> list[str]:
 
 
 def _is_stack(module: nn.Module) -> bool:
-    return isinstance(module, nn.RNNBase) or (
-        getattr(module, "kind", None) in GATES and hasattr(module, "weight_hh_l0")
-    )
+    return cell_type_of(module) is not None and hasattr(module, "weight_ih_l0")
 
 
-def _kind(layer: nn.Module) -> str:
-    kind = getattr(layer, "kind", None) or str(getattr(layer, "mode", "")).partition("_")[0]
-    if kind not in GATES or not hasattr(layer, "weight_hh_l0"):
+def _cell(layer: nn.Module) -> CellType:
+    cell = cell_type_of(layer)
+    if cell is None or not hasattr(layer, "weight_ih_l0"):
         raise ValueError(f"expected an RNN, LSTM or GRU; got {type(layer).__name__}")
     if nn.utils.parametrize.is_parametrized(layer):
         raise ValueError(
-            f"the weights of this {kind} are parametrized (weight_norm or the like): initialize it "
-            "before it is"
+            f"the weights of this {cell.name} are parametrized (weight_norm or the like): "
+            "initialize it before it is"
         )
-    return kind
+    return cell
 
 
 def _hidden_size(layer: nn.Module) -> int:
-    _kind(layer)
+    _cell(layer)
     size: int = layer.hidden_size  # pyright: ignore[reportAssignmentType]
     return size
 
 
-def _bias_pairs(layer: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """torch's two biases of every layer and direction, as numbers."""
-    named = {n: p.detach() for n, p in layer.named_parameters()}
-    return [(named[n], named[n.replace("_ih", "_hh")]) for n in named if n.startswith("bias_ih")]
-
-
-def _biases_that_keep(layer: nn.Module) -> list[Tensor]:
-    """A view of the one bias of the gate that keeps the state; the other is set to 0."""
-    kind, size = _kind(layer), _hidden_size(layer)
-    if kind == "RNN":
-        raise ValueError("an RNN has no gate whose bias could keep the state; use LSTM or GRU")
-    pairs = _bias_pairs(layer)
-    if not pairs:
+def _cell_that_keeps(layer: nn.Module) -> CellType:
+    cell = _cell(layer)
+    if not cell.keeps:
+        raise ValueError(
+            f"an {cell.name} has no gate whose bias could keep the state; use LSTM or GRU"
+        )
+    if not any(name.startswith("bias_ih") for name, _ in layer.named_parameters()):
         raise ValueError("the layer has no biases (bias=False), so none can keep a gate open")
-    own = slice(_KEEPS * size, (_KEEPS + 1) * size)
-    for _, bias_hh in pairs:
-        bias_hh[own] = 0.0
-    return [bias_ih[own] for bias_ih, _ in pairs]
+    return cell
+
+
+def _gate_biases(layer: nn.Module, gate: str) -> list[Tensor]:
+    """A view of one bias of a gate in every layer and direction; the other bias is set to 0."""
+    size, block = _hidden_size(layer), _cell(layer).block_of(gate)
+    own = slice(block * size, (block + 1) * size)
+    named = {n: p.detach() for n, p in layer.named_parameters()}
+    for name, bias in named.items():
+        if name.startswith("bias_hh"):
+            bias[own] = 0.0
+    return [bias[own] for name, bias in named.items() if name.startswith("bias_ih")]

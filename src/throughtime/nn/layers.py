@@ -5,40 +5,45 @@ loads both ways. Own modules rather than subclasses: torch.compile refuses torch
 """
 
 import warnings
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.nn import calls, cells, initialization, native
-from throughtime.nn.calls import Call, Given, Hidden, Seen
-from throughtime.nn.differentiation import How, sequence
-from throughtime.nn.native import Path
+from throughtime.nn import calls, cell_types, cells, engines, initialization
+from throughtime.nn.calls import CallOptions, Hidden, LayerCall, StackCall, Trace
+from throughtime.nn.cell_types import CellType
+from throughtime.nn.engines.base import LayerRun, Path
 
 # options that torch.nn's layers do not have
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # as in cells.Weights
 BEYOND_TORCH = ("recurrent_dropout", "zoneout", "layer_norm", "clip_hidden_grad", "checkpoint")
 
 
 class Observer(Protocol):
-    """Who looks into a layer: `throughtime.observe`."""
+    """What `throughtime.observe` attaches to a layer."""
 
-    active: bool  # not in the steps between those that are looked at
+    active: bool  # False between the calls that are observed
 
-    def look(
-        self, layer: int, given: Given, order: Tensor | None, norms: list[cells.Norms]
-    ) -> Seen | None:
-        """Where one layer's call leaves what there is to see; None: not this time."""
+    def trace(self, layer: int, call: LayerCall, order: Tensor | None) -> Trace | None:
+        """Where one layer's call leaves its values; None: not this call."""
         ...
 
 
-class Layer(nn.Module):
-    """What the three layers share: parameters and the stack of layers."""
+class RecurrentLayer(nn.Module):
+    """Layers of one recurrent cell: parameters, the stack of layers, and how it is called.
 
-    observer: Observer | None = None  # set while `throughtime.observe` looks
-    kind: ClassVar[str]
-    nonlinearity: str = "tanh"
+    >>> class MinGRU(RecurrentLayer):  # a cell of your own
+    ...     cell_type = CellType("MinGRU", min_gru_step, gates=(Gate("update"), ...))
+    >>> layer = MinGRU(8, 32, num_layers=2, bidirectional=True)
+
+    Arguments, inputs and outputs are those of `LSTM`.
+    """
+
+    cell_type: CellType
+    observer: Observer | None = None  # set within `throughtime.observe`
     weight_ih_l0: Tensor
 
     def __init__(
@@ -62,8 +67,14 @@ class Layer(nn.Module):
         init: str = "torch",
     ) -> None:
         super().__init__()
-        if proj_size is not None and self.kind != "LSTM":
-            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        cell = self.cell_type
+        if proj_size is not None and not cell.projects:
+            projecting = [c.name for c in cell_types.CELL_TYPES.values() if c.projects]
+            others = [c.name for c in cell_types.CELL_TYPES.values() if not c.projects]
+            raise ValueError(
+                f"proj_size argument is only supported for {', '.join(projecting)}, not "
+                + " or ".join(dict.fromkeys(others))
+            )
         proj_size = proj_size or 0
         calls.check_sizes(input_size, hidden_size, num_layers, proj_size)
         calls.check_switches(bias=bias, batch_first=batch_first)
@@ -76,7 +87,7 @@ class Layer(nn.Module):
             warnings.warn(
                 "dropout acts between layers, so it needs num_layers greater than 1; "
                 f"got dropout={dropout} and num_layers={num_layers}",
-                stacklevel=3 if self.kind == "RNN" else 2,  # RNN has a constructor of its own
+                stacklevel=3 if type(self).__init__ is not RecurrentLayer.__init__ else 2,
             )
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -93,26 +104,39 @@ class Layer(nn.Module):
         self.checkpoint = checkpoint
         self.init = init
 
-        self._names: list[str] = []  # of the weights, as `_flat_weights` gives them
-        gate_size = cells.GATES[self.kind] * hidden_size
+        # of each layer and direction: its suffix, and the names of its `Weights`
+        self._names: list[tuple[str, list[str | None]]] = []
         for layer in range(num_layers):
             width = input_size if layer == 0 else self._output_size * self._directions
-            shapes = {"weight_ih": (gate_size, width), "weight_hh": (gate_size, self._output_size)}
-            if bias:
-                shapes |= {"bias_ih": (gate_size,), "bias_hh": (gate_size,)}
-            if proj_size:
-                shapes["weight_hr"] = (proj_size, hidden_size)
-            if layer_norm:
-                shapes |= {"norm_ih": (gate_size,), "norm_hh": (gate_size,)}
-                if self.kind == "LSTM":
-                    shapes |= {"norm_c": (hidden_size,), "norm_bias_c": (hidden_size,)}
+            shapes = self._shapes(width)
             for direction in range(self._directions):
+                suffix = f"_l{layer}" + ("_reverse" if direction else "")
                 for name, shape in shapes.items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-                    setattr(self, name + _suffix(layer, direction), parameter)
-                    if not name.startswith("norm_"):
-                        self._names.append(name + _suffix(layer, direction))
+                    setattr(self, name + suffix, parameter)
+                names = [name + suffix if name in shapes else None for name in _WEIGHTS]
+                self._names.append((suffix, names))
         self.reset_parameters()
+
+    def _shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        """The parameters of one layer and direction with `width` inputs, in torch.nn's order."""
+        cell, rows = self.cell_type, self.cell_type.weight_blocks * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width)}
+        if cell.recurrent_weights:
+            shapes["weight_hh"] = (rows, self._output_size)
+        if self.bias:
+            shapes["bias_ih"] = (rows,)
+            if cell.recurrent_weights:
+                shapes["bias_hh"] = (rows,)
+        if self.proj_size:
+            shapes["weight_hr"] = (self.proj_size, self.hidden_size)
+        if self.layer_norm:
+            shapes["norm_ih"] = (rows,)
+            if cell.recurrent_weights:
+                shapes["norm_hh"] = (rows,)
+            if cell.normalizes:
+                shapes |= {"norm_c": (self.hidden_size,), "norm_bias_c": (self.hidden_size,)}
+        return shapes
 
     @property
     def _directions(self) -> int:
@@ -125,17 +149,15 @@ class Layer(nn.Module):
     @property
     def mode(self) -> str:
         """torch.nn's name of the cell: RNN_TANH, RNN_RELU, LSTM or GRU."""
-        return f"RNN_{self.nonlinearity.upper()}" if self.kind == "RNN" else self.kind
+        return self.cell_type.mode
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters, a list for each layer and direction, as torch.nn gives them."""
-        per = len(self._names) // (self.num_layers * self._directions)
-        flat: list[Any] = self._flat_weights()
-        return [flat[i : i + per] for i in range(0, len(flat), per)]
+        return [[w for w in one[:5] if w is not None] for one in self.weights()]  # pyright: ignore
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as ``init`` says; by default as torch does."""
+        """Draw all weights again by ``init``; by default as torch does."""
         initialization.by_name(self.init)(self)
 
     def flatten_parameters(self) -> None:
@@ -150,14 +172,9 @@ class Layer(nn.Module):
         reset: Tensor | None = None,
     ) -> tuple[Any, Any]:
         """Run whole sequences; see the class for shapes."""
-        call = calls.read(self, input, hx, lengths, reset)
-        weights = self._flat_weights()
-        path = self._path(call, weights)
-        if path.name == "torch":
-            output, state = self._by_torch(call, weights)
-        else:
-            compute = self._natively if path.name == "native" else self._by_equations
-            output, state = self._by_layer(call, weights, compute)
+        call = calls.read(self, input, hx, lengths, reset, self.weights())
+        engine, _ = engines.choose(self, call)
+        output, state = engine.run(self, call)
         return calls.give_back(self, input, output, state)
 
     def step(self, x_t: Tensor, state: Hidden | None = None) -> tuple[Tensor, Any]:
@@ -171,9 +188,11 @@ class Layer(nn.Module):
         direction would have to begin at the end of the stream.
         """
         if self.bidirectional:
-            raise ValueError(f"a bidirectional {self.kind} cannot step: it needs the whole input")
+            name = self.cell_type.name
+            raise ValueError(f"a bidirectional {name} cannot step: it needs the whole input")
         if x_t.dim() not in (1, 2):
-            raise ValueError(f"{self.kind}.step: expected x_t to be 1D or 2D, got {x_t.dim()}D")
+            name = self.cell_type.name
+            raise ValueError(f"{name}.step: expected x_t to be 1D or 2D, got {x_t.dim()}D")
         time = 1 if self.batch_first and x_t.dim() == 2 else 0
         output, new_state = self(x_t.unsqueeze(time), state)
         return output.squeeze(time), new_state
@@ -196,101 +215,63 @@ class Layer(nn.Module):
             "init": "torch",
         }
         for name, default in defaults.items():
-            value = getattr(self, name)
+            value = getattr(self, name, default)
             if value != default:
                 text += f", {name}={value!r}"
         return text
 
     # ---------------------------------------------------------------- computing
 
-    def _path(self, call: Call, weights: list[Tensor]) -> Path:
-        beyond = "layer_norm" if self.layer_norm else ""
-        if self.zoneout and self.proj_size:
-            beyond = beyond or "zoneout of a projection"
-        beyond = beyond or native.beyond_native((call.x, *call.state, *weights))
-        return native.choose_path(beyond, lambda: self._beyond_torch(call, beyond))
+    @property
+    def observed(self) -> bool:
+        """Whether an observer wants this call's values."""
+        return self.observer is not None and self.observer.active
 
-    def _beyond_torch(self, call: Call, beyond_native: str) -> str:
-        """What torch's operators lack for a call, or nothing."""
-        if beyond_native == "forward-mode derivatives":
-            return beyond_native  # of the LSTM
-        extra = next((n for n in BEYOND_TORCH if getattr(self, n)), "")
-        given = next((n for n in ("lengths", "reset") if getattr(call, n) is not None), "")
-        empty = "" if call.x.shape[0] else "empty sequences"
-        looks = self.observer is not None and self.observer.active
-        return extra or given or empty or ("observation" if looks else "")
+    def beyond_torch(self) -> str:
+        """The first of its options that torch.nn's layers do not have, or nothing."""
+        return next((name for name in BEYOND_TORCH if getattr(self, name)), "")
 
-    def _by_torch(self, call: Call, weights: list[Tensor]) -> tuple[Tensor, cells.State]:
-        operators = {
-            "RNN_TANH": torch.rnn_tanh,
-            "RNN_RELU": torch.rnn_relu,
-            "LSTM": torch.lstm,
-            "GRU": torch.gru,
-        }
-        operator: Any = operators[self.mode]
-        state = call.state if self.kind == "LSTM" else call.state[0]
-        how = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
-        if call.batch_sizes is not None:
-            output, *new_state = operator(call.x[0], call.batch_sizes, state, weights, *how)
-            output = output.unsqueeze(0)
-        else:
-            output, *new_state = operator(call.x, state, weights, *how, False)
-        return output, tuple(new_state)
-
-    def _by_layer(
-        self, call: Call, weights: list[Tensor], compute: Any
-    ) -> tuple[Tensor, cells.State]:
-        """The stack of layers, each computed by `compute`."""
+    def layer_by_layer(self, call: StackCall, run: LayerRun) -> tuple[Tensor, cells.State]:
+        """The stack of layers, each computed by `run`, with dropout between them."""
         x, directions = call.x, self._directions
-        per = len(weights) // self.num_layers
         states: list[cells.State] = []
         for layer in range(self.num_layers):
             own = slice(layer * directions, (layer + 1) * directions)
-            h_0, *c_0 = call.state if self.num_layers == 1 else (s[own] for s in call.state)
-            given = Given(
+            state = call.state if self.num_layers == 1 else tuple(s[own] for s in call.state)
+            h_mask, zones = self._masks(x, state)
+            one = LayerCall(
+                self.cell_type,
                 x,
-                h_0,
-                c_0[0] if c_0 else None,
-                call.lengths,
-                call.batch_sizes,
-                call.reset,
-                *self._masks(x, h_0, c_0),
-                weights=weights[per * layer : per * (layer + 1)],
+                state,
+                call.weights[own],
+                lengths=call.lengths,
+                batch_sizes=call.batch_sizes,
+                reset=call.reset,
+                h_mask=h_mask,
+                zones=zones,
+                options=CallOptions(self.clip_hidden_grad, self.checkpoint),
             )
-            norms: list[cells.Norms] = []
-            if self.layer_norm:
-                norms = [self._norms(layer, d) for d in range(directions)]
-            seen = None
             if self.observer is not None:
-                seen = self.observer.look(layer, given, call.order, norms)
-            x, *state = compute(given, norms, seen)
-            states.append(tuple(state))
+                trace = self.observer.trace(layer, one, call.order)
+                if trace is not None:  # an observer needs all of it
+                    one = one._replace(options=CallOptions(self.clip_hidden_grad, trace=trace))
+            x, state = run(one)
+            states.append(state)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = functional.dropout(x, self.dropout)
         if len(states) == 1:
             return x, states[0]
         return x, tuple(torch.cat(parts) for parts in zip(*states, strict=True))
 
-    def _natively(
-        self, given: Given, norms: list[cells.Norms], seen: Seen | None
-    ) -> tuple[Tensor, ...]:
-        del norms  # the kernels have none
-        checkpoint = self.checkpoint and seen is None  # who looks wants all of it
-        y, h_n, c_n = sequence(How(self.mode, self.clip_hidden_grad, checkpoint, seen), given)
-        return (y, h_n) if c_n is None else (y, h_n, c_n)
-
-    def _by_equations(
-        self, given: Given, norms: list[cells.Norms], seen: Seen | None
-    ) -> tuple[Tensor, ...]:
-        return calls.by_equations(self.mode, given, self.clip_hidden_grad, norms, seen)
-
-    def _masks(self, x: Tensor, h_0: Tensor, c_0: list[Tensor]) -> tuple[Tensor | None, ...]:
-        """h_mask, zone_h and zone_c of `Given`, drawn anew at each call in training."""
+    def _masks(
+        self, x: Tensor, state: cells.State
+    ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
+        """h_mask and zones of `LayerCall`, drawn anew at each call in training."""
         h_mask = None
         if self.recurrent_dropout and self.training:
-            h_mask = functional.dropout(torch.ones_like(h_0), self.recurrent_dropout)
+            h_mask = functional.dropout(torch.ones_like(state[0]), self.recurrent_dropout)
         if not self.zoneout:
-            return h_mask, None, None
+            return h_mask, ()
 
         def zone(state: Tensor) -> Tensor:
             shape = (state.shape[0], x.shape[0], x.shape[1], state.shape[2])
@@ -298,21 +279,32 @@ class Layer(nn.Module):
                 return torch.bernoulli(x.new_empty(1).fill_(self.zoneout).expand(shape))
             return x.new_full((1,), self.zoneout).expand(shape[-1]).contiguous().expand(shape)
 
-        return h_mask, zone(h_0), zone(c_0[0]) if c_0 else None
+        return h_mask, tuple(map(zone, state))
 
     # ---------------------------------------------------------------- parameters
 
-    def _flat_weights(self) -> list[Tensor]:
-        """Layer by layer, direction by direction, in torch.nn's order."""
+    def weights(self) -> tuple[cells.Weights, ...]:
+        """The parameters of each layer and direction, by what they are."""
         own = self._parameters  # a parametrized weight is an attribute and not among them
-        return [own[n] if n in own else getattr(self, n) for n in self._names]  # pyright: ignore
+        return tuple(
+            cells.Weights(
+                *(
+                    None if n is None else own[n] if n in own else getattr(self, n)  # pyright: ignore
+                    for n in names
+                ),
+                norms=self._norms(suffix) if self.layer_norm else None,
+            )
+            for suffix, names in self._names
+        )
 
-    def _norms(self, layer: int, direction: int) -> cells.Norms:
-        names = ("norm_ih", "norm_hh", "norm_c", "norm_bias_c")[: 4 if self.kind == "LSTM" else 2]
-        return cells.Norms(*(getattr(self, n + _suffix(layer, direction)) for n in names))
+    def _norms(self, suffix: str) -> cells.Norms:
+        names = ("norm_ih", "norm_hh", "norm_c", "norm_bias_c")[
+            : 4 if self.cell_type.normalizes else 2
+        ]
+        return cells.Norms(*(getattr(self, name + suffix, None) for name in names))  # pyright: ignore
 
 
-class RNN(Layer):
+class RNN(RecurrentLayer):
     """Elman's recurrent network (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
 
     >>> layer = RNN(8, 32, num_layers=2, nonlinearity="relu")
@@ -324,8 +316,6 @@ class RNN(Layer):
 
     Raises ValueError, TypeError or RuntimeError where torch.nn does.
     """
-
-    kind: ClassVar[str] = "RNN"
 
     def __init__(
         self,
@@ -347,11 +337,16 @@ class RNN(Layer):
             )
         how = {"bias": bias, "batch_first": batch_first, "dropout": dropout}
         how |= {"bidirectional": bidirectional, "device": device, "dtype": dtype}
+        self.cell_type = cell_types.RNN_RELU if nonlinearity == "relu" else cell_types.RNN_TANH
         super().__init__(input_size, hidden_size, num_layers, **how, **options)
-        self.nonlinearity = nonlinearity
+
+    @property
+    def nonlinearity(self) -> str:
+        """tanh or relu."""
+        return self.cell_type.hidden_activation
 
 
-class LSTM(Layer):
+class LSTM(RecurrentLayer):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000).
 
     >>> layer = LSTM(8, 32, batch_first=True)
@@ -363,10 +358,10 @@ class LSTM(Layer):
     Raises ValueError, TypeError or RuntimeError where torch.nn does.
     """
 
-    kind: ClassVar[str] = "LSTM"
+    cell_type = cell_types.LSTM
 
 
-class GRU(Layer):
+class GRU(RecurrentLayer):
     """Gated recurrent unit (Cho et al. 2014, reset after the product as in torch and cuDNN).
 
     >>> layer = GRU(8, 32, bidirectional=True)
@@ -378,27 +373,23 @@ class GRU(Layer):
     Raises ValueError, TypeError or RuntimeError where torch.nn does.
     """
 
-    kind: ClassVar[str] = "GRU"
+    cell_type = cell_types.GRU
 
 
 def explain_path(
-    layer: RNN | LSTM | GRU,
+    layer: RecurrentLayer,
     input: Tensor | PackedSequence,
     hx: Hidden | None = None,
     *,
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> Path:
-    """Which path would compute ``layer(input, ...)``, and why; nothing is computed.
+    """Which engine would compute ``layer(input, ...)``, and why; nothing is computed.
 
     >>> explain_path(GRU(8, 32), torch.randn(100, 16, 8)).name
     'native'
 
     Raises what the call itself would raise.
     """
-    call = calls.read(layer, input, hx, lengths, reset)
-    return layer._path(call, layer._flat_weights())  # pyright: ignore[reportPrivateUsage]
-
-
-def _suffix(layer: int, direction: int) -> str:
-    return f"_l{layer}" + ("_reverse" if direction else "")
+    call = calls.read(layer, input, hx, lengths, reset, layer.weights())
+    return engines.choose(layer, call)[1]

@@ -1,0 +1,29 @@
+"""The project's kernels as an engine."""
+
+from torch import Tensor
+
+from throughtime.nn import cells
+from throughtime.nn.calls import StackCall
+from throughtime.nn.engines import autograd, kernels
+from throughtime.nn.engines.base import Stack
+
+
+class Native:
+    """Whole layers in C++, forward and backward."""
+
+    name = "native"
+    description = "the project's kernels"
+
+    def lacks(self, stack: Stack, call: StackCall) -> str:
+        """What the kernels lack for this call."""
+        if not stack.cell_type.native:
+            return f"{stack.cell_type.name} cell"
+        if stack.layer_norm:
+            return "layer_norm"
+        if stack.zoneout and stack.proj_size:
+            return "zoneout of a projection"
+        return kernels.lacking(call.tensors())
+
+    def run(self, stack: Stack, call: StackCall) -> tuple[Tensor, cells.State]:
+        """Run the layers one by one."""
+        return stack.layer_by_layer(call, autograd.sequence)
