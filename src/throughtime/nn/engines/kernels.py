@@ -8,6 +8,7 @@ exporters, tracers. `autograd.py` makes the two one differentiable function.
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -81,6 +82,7 @@ class CellFacts(NamedTuple):
     saved_with_zoneout: int
 
 
+@cache
 def facts(cell: str) -> CellFacts:
     """Sizes of a cell that the kernels compute."""
     assert kernels is not None
@@ -174,8 +176,7 @@ def _layers(module: Any, cell: str, every: int, call: KernelCall, saved: Saved) 
     """The checked arrays of each direction."""
     kind = getattr(module.Cell, cell)
     directions, _, size = call.h_0.shape
-    call = call._replace(weights=[w.contiguous() for w in call.weights], x=_rows(call.x))
-    lengths, batch_sizes, reset = call.lengths, call.batch_sizes, call.reset
+    x = _rows(call.x)
     found: list[Any] = []
     for d in range(directions):
         weights = call.direction(d)
@@ -183,21 +184,21 @@ def _layers(module: Any, cell: str, every: int, call: KernelCall, saved: Saved) 
             module.layer(
                 cell=kind,
                 backwards=d == 1,
-                x=call.x,
-                w_ih=weights.ih,
-                w_hh=weights.hh,
-                b_ih=weights.bias_ih,
-                b_hh=weights.bias_hh,
-                w_hr=weights.hr,
+                x=x,
+                w_ih=weights.ih.contiguous(),
+                w_hh=_contiguous(weights.hh),
+                b_ih=_contiguous(weights.bias_ih),
+                b_hh=_contiguous(weights.bias_hh),
+                w_hr=_contiguous(weights.hr),
                 h_0=call.h_0[d].contiguous(),
                 c_0=None if call.c_0 is None else call.c_0[d].contiguous(),
                 y=saved.y if directions == 1 else saved.y[..., d * size : (d + 1) * size],
                 kept=_one(saved.values, d),
                 h_n=saved.h_n[d],
                 c_n=_one(saved.c_n, d),
-                lengths=None if lengths is None else lengths.contiguous(),
-                batch_sizes=None if batch_sizes is None else batch_sizes.contiguous(),
-                reset=None if reset is None else reset.contiguous(),
+                lengths=_contiguous(call.lengths),
+                batch_sizes=_contiguous(call.batch_sizes),
+                reset=_contiguous(call.reset),
                 h_mask=None if call.h_mask is None else call.h_mask[d].contiguous(),
                 zone_h=None if call.zone_h is None else _rows(call.zone_h[d]),
                 zone_c=None if call.zone_c is None else _rows(call.zone_c[d]),
@@ -296,6 +297,10 @@ def backward(
     if more_dx is not None:
         found.dx.add_(more_dx)
     return found
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def _rows(tensor: Tensor) -> Tensor:
