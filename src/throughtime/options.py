@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from throughtime import catalogue
 from throughtime.errors import InputError
 
-KINDS = ("dense", "window-dense", "rnn", "lstm", "gru")
+KINDS = catalogue.names(trained=True)
 
 Data = Annotated[
     Path,

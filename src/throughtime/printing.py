@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -10,10 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from throughtime.comparing.trials import Progress as Step
+from throughtime.catalogue import label_of
 from throughtime.escapes import visible
 from throughtime.runs import (
-    NAMES,
     PROBLEMS,
     Candidate,
     ChoiceRecord,
@@ -24,7 +23,10 @@ from throughtime.runs import (
     TrainingRecord,
     Verdict,
 )
-from throughtime.training.loop import TrainingSettings
+
+if TYPE_CHECKING:
+    from throughtime.comparing.trials import Progress as Step
+    from throughtime.training.loop import TrainingSettings
 
 
 class Reporter:
@@ -55,12 +57,12 @@ class Reporter:
             )
 
     @contextmanager
-    def bar(self, epochs: int) -> Generator[Callable[[Step], None]]:
+    def bar(self, epochs: int) -> Generator[Callable[["Step"], None]]:
         """A progress bar over all trials of a comparison, moved by every epoch."""
         with self._progress() as progress:
             task = progress.add_task("", total=None, note="starting")
 
-            def watch(step: Step) -> None:
+            def watch(step: "Step") -> None:
                 total = step.total * epochs
                 now = step.done * epochs
                 if step.epoch is not None:
@@ -177,9 +179,11 @@ def comparison_choices(settings: SettingsRecord, kind: str) -> list[ChoiceRecord
 
 
 def fit_choices(
-    config: Any, settings: TrainingSettings, parameters: int, seed: int
+    config: Any, settings: "TrainingSettings", parameters: int, seed: int
 ) -> list[ChoiceRecord]:
     """What one network to train is given."""
+    from throughtime.training.loop import TrainingSettings
+
     s = settings
     usual, rate = TrainingSettings(), f"{settings.learning_rate:g}"
     shape = s.schedule + (f", {s.warmup} steps of warm-up" if s.warmup else "")
@@ -190,7 +194,7 @@ def fit_choices(
         else None,
     ]
     return [
-        ChoiceRecord("network", NAMES[config.kind], "what is trained", "--network"),
+        ChoiceRecord("network", label_of(config.kind), "what is trained", "--network"),
         *([] if config.normalize == "none" else [_normalization(config.normalize)]),
         ChoiceRecord(
             "parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"
@@ -231,7 +235,7 @@ def comparison_table(record: ComparisonRecord) -> Table:
     heads = (
         "error",
         "95 % interval",
-        f"vs {NAMES[verdict.reference]}",
+        f"vs {label_of(verdict.reference)}",
         *([f"step {record.data.horizon}"] if record.data.kind == "forecasting" else []),
         "parameters",
         "training",
@@ -248,7 +252,7 @@ def comparison_table(record: ComparisonRecord) -> Table:
 def _cells(c: Candidate, kind: str) -> tuple[str, ...]:
     by_step = kind == "forecasting"
     return (
-        NAMES[c.kind],
+        label_of(c.kind),
         "diverged" if c.error is None else f"{c.error:.3g}",
         "" if c.low is None or c.high is None else f"{c.low:.3g} to {c.high:.3g}",
         "" if c.relative is None else f"{c.relative:.2f}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from throughtime.bounded_reads import read_regular
+from throughtime.catalogue import kind_of
 from throughtime.errors import InputError
 from throughtime.files import write_whole
 from throughtime.plain import from_plain, to_json
@@ -20,39 +21,18 @@ T = TypeVar("T")
 
 _MOST_RECORD = 1_000_000_000  # bytes of a record that is read
 ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
-TRIVIAL = (
-    *("mean", "persistence", "seasonal", "seasonal-drift"),  # of forecasts
-    *("majority", "average"),  # of classes and of numbers
-    *("unigram", "bigram"),  # of text
-)
 PROBLEMS = {  # what may be asked, and what one of its items is
     "forecasting": "windows",
     "sequences": "sequences",
     "steps": "sequences",
     "tokens": "steps",
 }
-NAMES = {  # of every kind of model, for people
-    "mean": "mean of the window",
-    "persistence": "persistence",
-    "seasonal": "seasonal naive",
-    "seasonal-drift": "seasonal naive with drift",
-    "majority": "most frequent class",
-    "average": "mean answer",
-    "unigram": "unigram",
-    "bigram": "bigram",
-    "dense": "Dense",
-    "window-dense": "WindowDense",
-    "rnn": "RNN",
-    "lstm": "LSTM",
-    "gru": "GRU",
-}
 
 
-def _check_known(field: str, values: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ValueError for a name that no table or page could show."""
-    for value in values:
-        if value not in known:
-            raise ValueError(f"{field} {value!r} is none of {', '.join(known)}")
+def _check_kinds(kinds: Iterable[str]) -> None:
+    """Raise ValueError for a kind that no table or page could show."""
+    for kind in kinds:
+        kind_of(kind)
 
 
 @dataclass(frozen=True)
@@ -193,7 +173,7 @@ class TrialRecord:
     )  # further, of the test part
 
     def __post_init__(self) -> None:
-        _check_known("kind", [self.kind], NAMES)
+        _check_kinds([self.kind])
 
 
 @dataclass(frozen=True)
@@ -228,7 +208,8 @@ class DataRecord:
     kind: str = "forecasting"  # of PROBLEMS
 
     def __post_init__(self) -> None:
-        _check_known("kind", [self.kind], PROBLEMS)
+        if self.kind not in PROBLEMS:
+            raise ValueError(f"kind {self.kind!r} is none of {', '.join(PROBLEMS)}")
 
 
 @dataclass(frozen=True)
@@ -246,7 +227,7 @@ class SettingsRecord:
     patience: int
 
     def __post_init__(self) -> None:
-        _check_known("networks", self.networks, NAMES)
+        _check_kinds(self.networks)
 
 
 @dataclass(frozen=True)
@@ -273,7 +254,7 @@ class Candidate:
     prediction_us: float
 
     def __post_init__(self) -> None:
-        _check_known("kind", [self.kind], NAMES)
+        _check_kinds([self.kind])
 
 
 @dataclass(frozen=True)
@@ -289,7 +270,7 @@ class Verdict:
     candidates: tuple[Candidate, ...]  # best first; those that diverged last
 
     def __post_init__(self) -> None:
-        _check_known("kind", [self.recommended, self.reference, *self.tied], NAMES)
+        _check_kinds([self.recommended, self.reference, *self.tied])
         for kind in (self.recommended, self.reference):
             if kind not in [candidate.kind for candidate in self.candidates]:
                 raise ValueError(f"{kind!r} is none of the candidates")

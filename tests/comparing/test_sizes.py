@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from throughtime.catalogue import FORECASTER, names
 from throughtime.comparing.contests import contest_of
 from throughtime.comparing.sizes import config_for, matched, size_note
 from throughtime.data.batches import WindowPlan
-from throughtime.nn.models import NETWORKS, ModelConfig, build, parameter_count
+from throughtime.nn.models import ModelConfig, build, parameter_count
 
 
 def test_matched_sizes_need_no_note(problem, small_settings):
@@ -49,7 +50,7 @@ def test_where_the_bounds_are(units, parameters, words):
     assert note is None if words is None else words in note
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", names(FORECASTER, trained=True))
 @given(parameters=st.integers(150, 5000))
 def test_matched_sizes_come_as_near_as_they_can(kind, parameters):
     config = ModelConfig(kind, context=10, horizon=3, columns=2)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from throughtime.catalogue import is_trivial
 from throughtime.comparing.verdict import judge as judge_sized
-from throughtime.runs import TRIVIAL, ContextRecord, Diagnosis, TrialRecord
+from throughtime.runs import ContextRecord, Diagnosis, TrialRecord
 
 ORIGINS = 300
 PARAMETERS = 100
@@ -18,7 +19,7 @@ def judge(trials, horizon=2):
 
 def trial(kind, errors, seed=0, *, validation=None, cost=1000, us=100.0, units=8, size=PARAMETERS):
     errors = None if errors is None else np.asarray(errors, dtype=float)
-    trivial = kind in TRIVIAL
+    trivial = is_trivial(kind)
     mean = None if errors is None else float(errors.mean())
     return TrialRecord(
         kind=kind,

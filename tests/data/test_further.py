@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from throughtime.catalogue import FORECASTER, names
 from throughtime.comparing.contests import contest_of
 from throughtime.data.problem import read_problem
 from throughtime.data.tables import Columns, read_table
 from throughtime.deploy.predicting import predict
 from throughtime.errors import InputError
-from throughtime.nn.models import NETWORKS
 from throughtime.nn.storage import load
 
 ONE = np.datetime64("2024-01-01", "h")
@@ -39,6 +39,9 @@ def test_plans_are_seen_ahead_and_targets_never(tmp_path):
     assert x.shape == (2, 7, 2)
     assert x[0, :, 1].tolist() == [1000 + k for k in range(7)]
     assert x[0, :, 0].tolist() == [0, 1, 2, 3, 0, 0, 0] and y[0, :, 0].tolist() == [4, 5, 6]
+
+
+NETWORKS = names(FORECASTER, trained=True)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import assert_same
-from throughtime.nn.models import NETWORKS
+from throughtime.catalogue import SEQUENCES, names
 from throughtime.nn.sequence_models import (
     Bigram,
     Constant,
@@ -14,6 +14,7 @@ from throughtime.nn.sequence_models import (
     build_sequence_network,
 )
 
+NETWORKS = names(SEQUENCES, trained=True)
 every_network = pytest.mark.parametrize("kind", NETWORKS)
 
 

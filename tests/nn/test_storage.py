@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from helpers import assert_same
+from throughtime.catalogue import FORECASTER, is_trivial, names
 from throughtime.errors import InputError
-from throughtime.nn.models import NETWORKS, TRIVIAL, ModelConfig, build
+from throughtime.nn.models import ModelConfig, build
 from throughtime.nn.storage import load, save
 from throughtime.specs import DataSpec
 
@@ -31,10 +32,10 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("kind", TRIVIAL + NETWORKS)
+@pytest.mark.parametrize("kind", names(FORECASTER))
 def test_a_model_comes_back_to_the_bit(tmp_path, kind):
     model = model_of(kind)
-    if kind in NETWORKS:
+    if not is_trivial(kind):
         model.normalizer.fit(torch.randn(20, 2, dtype=torch.float64))
     save(model, tmp_path / "model", SPEC, "# card\n")
     loaded, spec = load(tmp_path / "model")
@@ -191,7 +192,7 @@ def test_saving_over_a_model_replaces_it_whole(folder):
     assert_same(loaded.state_dict(), other.state_dict())
 
 
-@pytest.mark.parametrize("kind", TRIVIAL)
+@pytest.mark.parametrize("kind", [*filter(is_trivial, names(FORECASTER))])
 @pytest.mark.parametrize("name", ["horizon", "context", "season"])
 @pytest.mark.parametrize("size", [10**9, 2**63, 10**30])
 def test_models_without_tensors_take_no_memory_either(tmp_path, kind, name, size):

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from throughtime.catalogue import kind_of, label_of, names
 from throughtime.report import axes, figures
-from throughtime.runs import NAMES
 
 ALL = [
     figures.error_against_cost,
@@ -30,12 +30,13 @@ def test_axes_are_named_and_colours_left_to_the_page(comparison, draw):
 
 
 def test_every_kind_has_a_colour():
-    assert set(figures.COLORS) == set(NAMES)
+    colors = [kind_of(n).color for n in names(trained=True)]
+    assert len(set(colors)) == len(colors)
 
 
 def test_trivial_forecasts_are_told_apart_without_colour(comparison):
     record, _ = comparison
-    trivial = {NAMES[c.kind] for c in record.verdict.candidates if c.trivial}
+    trivial = {label_of(c.kind) for c in record.verdict.candidates if c.trivial}
     points = [t.marker.symbol for t in figures.error_against_cost(record).data if t.name in trivial]
     dashes = [t.line.dash for t in figures.error_by_step(record).data if t.name in trivial]
     assert len(set(points)) == len(set(dashes)) == len(trivial) == 4
@@ -47,7 +48,7 @@ def test_the_truth_is_drawn_in_ink(comparison):
     record, _ = comparison
     inked = [t for t in figures.forecasts_against_truth(record).data if t.meta == axes.INK]
     assert [t.name for t in inked] == ["truth"]
-    assert inked[0].line.color not in figures.COLORS.values()
+    assert inked[0].line.color not in {kind_of(n).color for n in names()}
 
 
 @pytest.mark.parametrize("measured", [(120, 180), (100,), (5, 900), (3, 4e5), (1e-9, 1e30)])
@@ -80,7 +81,7 @@ def test_cost_and_error_are_those_of_the_record(comparison):
     record, _ = comparison
     drawn = {t.name: t for t in figures.error_against_cost(record).data}
     for candidate in record.verdict.candidates:
-        trace = drawn[NAMES[candidate.kind]]
+        trace = drawn[label_of(candidate.kind)]
         assert (trace.x[0], trace.y[0]) == (candidate.prediction_us, candidate.error)
         low = trace.y[0] - trace.error_y.arrayminus[0]
         assert low == pytest.approx(candidate.low)
@@ -100,7 +101,7 @@ def test_forecasts_are_drawn_with_the_truth(comparison):
     assert tuple(drawn["truth"].y) == record.sample.truth
     visible = {name for name, t in drawn.items() if t.visible != "legendonly"}
     best_trivial = next(c.kind for c in record.verdict.candidates if c.trivial)
-    assert visible == {"truth", NAMES[best_trivial], NAMES[record.verdict.recommended]}
+    assert visible == {"truth", label_of(best_trivial), label_of(record.verdict.recommended)}
     # persistence four steps ahead is the truth of four steps before
     assert tuple(drawn["persistence"].y[4:]) == record.sample.truth[:-4]
 
@@ -123,14 +124,14 @@ def test_what_was_seen_inside_is_drawn_in_each_networks_colour(comparison):
     curves = figures.context_curves(record)
     assert [t.name for t in curves.data] == ["Dense", "WindowDense", "GRU"]
     assert [t.line.color for t in curves.data] == [
-        figures.COLORS[k] for k in ("dense", "window-dense", "gru")
+        kind_of(k).color for k in ("dense", "window-dense", "gru")
     ]
     best = min((t for t in record.trials if t.kind == "gru"), key=lambda t: t.validation_error)
     assert curves.data[2].y == best.context.error
     by_lag = figures.gradients_by_lag(record)
     assert [t.name for t in by_lag.data] == ["GRU", "lost below"]
     assert by_lag.data[0].y[1] == pytest.approx(best.diagnosis.layers[0].gradient_by_lag[1])
-    assert by_lag.data[0].line.color == figures.COLORS["gru"]
+    assert by_lag.data[0].line.color == kind_of("gru").color
 
 
 def test_what_was_not_measured_is_not_drawn(comparison):

@@ -1,14 +1,16 @@
 """The page: self-contained, complete, and safe with any text in the data."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from throughtime.catalogue import kind_of, label_of
 from throughtime.report import figures
 from throughtime.report.page import write_page
-from throughtime.runs import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_it_says_the_verdict_its_reasons_and_every_number(page, comparison):
     assert record.verdict.headline in page
     for candidate in record.verdict.candidates:
         numbers = (f"{candidate.validation_error:.4g}", f"{candidate.error:.4g}")
-        assert f"<td>{'</td><td>'.join((NAMES[candidate.kind], *numbers))}</td>" in page
+        assert f"<td>{'</td><td>'.join((label_of(candidate.kind), *numbers))}</td>" in page
         assert f"<td>{candidate.multiply_adds:,}</td>" in page
     for choice in record.data.choices:
         assert f"<td>{choice.name}</td>" in page
@@ -143,7 +145,7 @@ def test_text_and_pictures_can_be_read_on_light_and_on_dark(page):
         assert contrast(color["ink"], color["mark"]) > 10
         assert contrast(color["quiet"], color["paper"]) > 4.5
         # the trivial forecasts' grey is seen on the paper, and told from the truth, drawn in ink
-        grey = figures.COLORS["persistence"]
+        grey = kind_of("persistence").color
         assert contrast(grey, color["paper"]) > 2.5
         assert contrast(grey, color["ink"]) > 2.2
 
@@ -168,3 +170,19 @@ def test_names_are_text_in_pictures_too(comparison):
     drawn = "".join(re.findall(r"Plotly.newPlot\((.*?)\)\s", page, flags=re.DOTALL))
     assert "evil.example" in drawn
     assert "\\u003ca href" not in drawn and "<a href" not in drawn
+
+
+def test_reading_a_run_loads_no_torch(comparison, tmp_path):
+    _, folder = comparison
+    code = (
+        "import sys; from throughtime.cli import main\n"
+        f"sys.argv = ['throughtime', 'report', {str(folder)!r}, '-o', 'page.html']\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    assert not ended.code\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert (tmp_path / "page.html").is_file() and "plotly" in loaded
+    assert not loaded & {"torch", "polars"}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
+from throughtime.catalogue import is_trivial
 from throughtime.comparing.cards import shown, shown_file
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
 from throughtime.comparing.sizes import matched
@@ -15,7 +16,6 @@ from throughtime.data.sequences import SequenceProblem
 from throughtime.insight.sequences import sequence_context, sequence_diagnosis
 from throughtime.nn import storage
 from throughtime.nn.sequence_models import (
-    CONSTANTS,
     Constant,
     SequenceConfig,
     SequenceNetwork,
@@ -77,7 +77,7 @@ class LabellingContest(Contest):
             context=problem.context,
             normalize=normalize,
         )
-        return config if kind in CONSTANTS else matched(config, parameters, parameters_of)
+        return config if is_trivial(kind) else matched(config, parameters, parameters_of)
 
     def parameters(self, config: SequenceConfig) -> int:
         return parameters_of(config)

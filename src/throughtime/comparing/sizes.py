@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from throughtime.catalogue import is_trivial, label_of
 from throughtime.data.problem import Problem
 from throughtime.nn.models import ModelConfig, parameter_count
-from throughtime.runs import NAMES, TRIVIAL
 
 C = TypeVar("C")
 
@@ -28,7 +28,7 @@ def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> 
         known=problem.table.known_ahead,
         categories=tuple(len(words) for words in problem.table.categories),
     )
-    return config if kind in TRIVIAL else matched(config, parameters, parameter_count)
+    return config if is_trivial(kind) else matched(config, parameters, parameter_count)
 
 
 def matched(config: C, parameters: int, count: Callable[[C], int]) -> C:
@@ -54,7 +54,7 @@ def size_note(kind: str, hidden_size: int, parameters: int, asked: int) -> str |
         return None
     share = f" ({100 * abs(off) / asked:.0f} % {'more' if off > 0 else 'fewer'})" if off else ""
     return (
-        f"{NAMES[kind]} is no fair match: hidden size {hidden_size}, {parameters:,} parameters "
+        f"{label_of(kind)} is no fair match: hidden size {hidden_size}, {parameters:,} parameters "
         f"where {asked:,} were asked for{share}. Nothing is concluded from it about the past "
         f"or recurrence; raise --parameters."
     )

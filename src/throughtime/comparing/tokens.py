@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
+from throughtime.catalogue import is_trivial
 from throughtime.comparing.cards import shown, shown_file
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
 from throughtime.comparing.labels import parameters_of
@@ -69,8 +70,7 @@ class TokenContest(Contest):
             context=min(_WINDOW, self.problem.context),
             normalize="none",
         )
-        trivial = kind in ("unigram", "bigram")
-        return config if trivial else matched(config, parameters, parameters_of)
+        return config if is_trivial(kind) else matched(config, parameters, parameters_of)
 
     def parameters(self, config: SequenceConfig) -> int:
         return parameters_of(config)

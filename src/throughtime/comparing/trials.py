@@ -20,6 +20,7 @@ import torch
 
 from throughtime import __version__
 from throughtime.bounded_reads import read_regular
+from throughtime.catalogue import is_trivial, kind_of, order_of
 from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.contests import contest_of
 from throughtime.comparing.verdict import judge
@@ -30,8 +31,6 @@ from throughtime.files import alone_in, is_left_over, write_whole
 from throughtime.nn import storage
 from throughtime.plain import to_json
 from throughtime.runs import (
-    NAMES,
-    TRIVIAL,
     ComparisonRecord,
     EpochRecord,
     SettingsRecord,
@@ -129,7 +128,7 @@ def _compared(
             if record is not None:
                 known[spec] = record
         # the slowest first, so that no process is left alone with one at the end
-        todo = sorted((s for s in specs if s not in known), key=lambda s: _SLOWEST.index(s.kind))
+        todo = sorted((s for s in specs if s not in known), key=lambda s: -kind_of(s.kind).cost)
 
         def tell(spec: Spec, epoch: EpochRecord | None, number: int) -> None:
             if watch is not None:
@@ -180,9 +179,6 @@ def _compared(
     )
     write_record(folder / "comparison.json", record)
     return record
-
-
-_SLOWEST = ("gru", "lstm", "rnn", "window-dense", "dense", *TRIVIAL)
 
 
 def comparison_identity(problem: AnyProblem, settings: SettingsRecord) -> str:
@@ -239,7 +235,7 @@ def _trained(
 ) -> tuple[Any, TrainingRecord | None]:
     config = contest.config(spec.kind, settings.normalize, settings.parameters)
     model = contest.build(config)
-    if spec.kind in TRIVIAL:
+    if is_trivial(spec.kind):
         return model, None
     how = TrainingSettings(
         learning_rate=spec.learning_rate,
@@ -268,7 +264,7 @@ def _recorded(
         kind=spec.kind,
         seed=spec.seed,
         learning_rate=spec.learning_rate,
-        hidden_size=0 if spec.kind in TRIVIAL else model.config.hidden_size,
+        hidden_size=0 if is_trivial(spec.kind) else model.config.hidden_size,
         parameters=model.parameter_count(),
         multiply_adds=contest.multiply_adds(model),
         training=training,
@@ -323,7 +319,7 @@ def _kept(path: Path, kind: type[T]) -> T | None:
 
 
 def _order(spec: Spec) -> tuple[int, int]:
-    return list(NAMES).index(spec.kind), spec.seed
+    return order_of(spec.kind), spec.seed
 
 
 _MARK = "identity"

@@ -13,13 +13,12 @@ from statistics import mean, median, median_low
 
 import numpy as np
 
+from throughtime.catalogue import MEMORIES, is_trivial, kind_of, label_of
 from throughtime.comparing.bootstrap import Bootstrap, block_length, interval
 from throughtime.comparing.sizes import size_note
-from throughtime.runs import ENOUGH_SEEDS, NAMES, TRIVIAL, Candidate, TrialRecord, Verdict
+from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
 ENOUGH = 10  # origins in the test part; with fewer nothing can be said
-RECURRENT = ("rnn", "gru", "lstm")
-_SIMPLEST_FIRST = (*TRIVIAL, "dense", "window-dense", *RECURRENT)
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,11 @@ class _Measured:
 
     @property
     def trivial(self) -> list[str]:
-        return [k for k in self.test if k in TRIVIAL]
+        return [k for k in self.test if is_trivial(k)]
 
     def chosen(self, kinds: Sequence[str]) -> str:
         """Validation's choice."""
-        return min(kinds, key=lambda k: (self.validation[k], _SIMPLEST_FIRST.index(k)))
+        return min(kinds, key=lambda k: (self.validation[k], kind_of(k).cost))
 
     def difference(self, one: str, other: str) -> tuple[float, float]:
         """95 % interval of the paired difference of two test errors."""
@@ -92,7 +91,7 @@ def judge(
             )
     recommended = min(
         tied or [measured.chosen(measured.trivial)],
-        key=lambda k: (candidates[k].multiply_adds, _SIMPLEST_FIRST.index(k)),
+        key=lambda k: (candidates[k].multiply_adds, kind_of(k).cost),
     )
     return Verdict(
         outcome=("trivial", "network", "tie")[min(len(tied), 2)],
@@ -115,7 +114,7 @@ def _measure(
 ) -> _Measured:
     finished = {k: [t for t in group if t.test_error is not None] for k, group in by_kind.items()}
     errors = {k: np.array([t.error_by_origin for t in g]) for k, g in finished.items() if g}
-    networks = [k for k in errors if k not in TRIVIAL and len(finished[k]) == len(by_kind[k])]
+    networks = [k for k in errors if not is_trivial(k) and len(finished[k]) == len(by_kind[k])]
     origins = next(iter(errors.values())).shape[1]
     draw = Bootstrap(origins, block or block_length(origins, horizon), seed=0)
     return _Measured(
@@ -138,7 +137,7 @@ def _candidate(
     beside = measured.test[reference]
     return Candidate(
         kind=kind,
-        trivial=kind in TRIVIAL,
+        trivial=is_trivial(kind),
         validation_error=measured.validation.get(kind),
         error=error,
         low=low,
@@ -174,7 +173,7 @@ def _headline(
     recommended: str,
     answer: str,
 ) -> str:
-    name = NAMES[recommended]
+    name = label_of(recommended)
     if measured.origins < ENOUGH:
         items = "times" if answer == "forecast" else "items"
         return f"Too little to judge by ({measured.origins} test {items}): use {name}."
@@ -183,7 +182,7 @@ def _headline(
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
         less = 100 * (1 - measured.test[recommended] / measured.test[rival])
-        gain = f"its error is {less:.0f} % below {NAMES[rival]}, the best trivial {answer}"
+        gain = f"its error is {less:.0f} % below {label_of(rival)}, the best trivial {answer}"
         headline = f"Use {name}: {gain}."
         if len(tied) > 1:
             headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
@@ -214,10 +213,10 @@ def _reasons(
     if len(tied) > 1:
         each = f"an {answer}" if answer == "answer" else f"a {answer}"
         others = ", ".join(
-            f"{NAMES[k]} {candidates[k].multiply_adds:,}" for k in tied if k != recommended
+            f"{label_of(k)} {candidates[k].multiply_adds:,}" for k in tied if k != recommended
         )
         reasons.append(
-            f"Of the tied networks {NAMES[recommended]} takes the fewest multiply-adds {each}: "
+            f"Of the tied networks {label_of(recommended)} takes the fewest multiply-adds {each}: "
             f"{candidates[recommended].multiply_adds:,} ({others})."
         )
     notes = {
@@ -226,35 +225,36 @@ def _reasons(
         if not c.trivial
     }
     fair = [k for k in networks if notes[k] is None]
-    windowed = [k for k in fair if k in ("window-dense", *RECURRENT)]
-    if "dense" in fair and windowed:
-        best = measured.chosen(windowed)
-        low, _ = measured.difference("dense", best)
+    by_memory = {m: [k for k in fair if kind_of(k).memory == m] for m in MEMORIES}
+    blind, windowed, recurrent = by_memory.values()
+    if blind and windowed + recurrent:
+        one, best = measured.chosen(blind), measured.chosen(windowed + recurrent)
+        low, _ = measured.difference(one, best)
         says = "the past adds nothing that can be measured here."
         if low > 0:
             says = "the past matters: a network that sees the current step alone falls short."
-        reasons.append(_compare(measured, "dense", best) + says)
-    recurrent = [k for k in fair if k in RECURRENT]
-    if "window-dense" in fair and recurrent:
-        best = measured.chosen(recurrent)
-        low, high = measured.difference("window-dense", best)
+        reasons.append(_compare(measured, one, best) + says)
+    if windowed and recurrent:
+        one, best = measured.chosen(windowed), measured.chosen(recurrent)
+        low, high = measured.difference(one, best)
         says = "recurrence adds nothing here."
         if low > 0:
             says = "recurrence helps" + (": it earns its place." if tied else ", but not enough.")
         if low <= 0 <= high:
             says = "recurrence makes no difference that can be measured here."
-        reasons.append(_compare(measured, "window-dense", best) + says)
+        reasons.append(_compare(measured, one, best) + says)
     own = candidates[recommended]
     if own.steps_needed is not None:
         health = "" if own.health in ("", "healthy") else f"; its recurrent layers: {own.health}"
         reasons.append(
-            f"{NAMES[recommended]} needs the last {own.steps_needed} steps to do as well as with "
-            f"all that it is given{health}."
+            f"{label_of(recommended)} needs the last {own.steps_needed} steps to do as well as "
+            f"with all that it is given{health}."
         )
     for c in candidates.values():
         if c.diverged:
             reasons.append(
-                f"{NAMES[c.kind]}: {c.diverged} of {c.seeds} trainings diverged; not recommended."
+                f"{label_of(c.kind)}: {c.diverged} of {c.seeds} trainings diverged; not "
+                "recommended."
             )
     return (*reasons, *(note for note in notes.values() if note is not None))
 
@@ -267,10 +267,11 @@ def _choice(measured: _Measured, kinds: Sequence[str]) -> list[str]:
     if better == chosen:
         return []
     low, high = measured.difference(chosen, better)
+    one, other = label_of(chosen), label_of(better)
     said = "which may be chance." if low <= 0 else "beyond chance: the two parts disagree."
     return [
-        f"Validation chose {NAMES[chosen]} ({measured.validation[chosen]:.3g} there; "
-        f"{NAMES[better]} {measured.validation[better]:.3g}). On the test part {NAMES[better]} "
+        f"Validation chose {one} ({measured.validation[chosen]:.3g} there; "
+        f"{other} {measured.validation[better]:.3g}). On the test part {other} "
         f"errs less (difference {low:+.2g} to {high:+.2g}), {said}"
     ]
 
@@ -278,11 +279,12 @@ def _choice(measured: _Measured, kinds: Sequence[str]) -> list[str]:
 def _compare(measured: _Measured, one: str, other: str) -> str:
     low, high = measured.difference(one, other)
     return (
-        f"{NAMES[one]} {measured.test[one]:.3g} against {NAMES[other]} {measured.test[other]:.3g} "
+        f"{label_of(one)} {measured.test[one]:.3g} against "
+        f"{label_of(other)} {measured.test[other]:.3g} "
         f"(difference {low:+.2g} to {high:+.2g}): "
     )
 
 
 def _list(kinds: Sequence[str]) -> str:
-    names = [NAMES[k] for k in kinds]
+    names = [label_of(k) for k in kinds]
     return ", ".join(names[:-1]) + " and " + names[-1]

@@ -17,21 +17,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn.layers import GRU, LSTM, RNN
+from throughtime import catalogue
 from throughtime.specs import MOST_STEPS
 
-TRIVIAL = ("mean", "persistence", "seasonal", "seasonal-drift")
-NETWORKS = ("dense", "window-dense", "rnn", "lstm", "gru")
 NORMALIZATIONS = ("window", "global", "none")
 _MOST_NUMBERS = 100_000_000  # that a forecast, and what is known ahead, may hold
-_LAYERS: dict[str, type[RNN | LSTM | GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything a model is built from."""
 
-    kind: str  # of TRIVIAL or NETWORKS
+    kind: str  # of the catalogue
     context: int  # T: steps seen
     horizon: int  # steps forecast
     columns: int  # C: the targets first, then further inputs
@@ -50,11 +47,10 @@ class ModelConfig:
         return self.columns - len(self.categories)
 
     def __post_init__(self) -> None:
-        for name, known in (("kind", TRIVIAL + NETWORKS), ("normalize", NORMALIZATIONS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}"
-                )
+        catalogue.check_kind(self.kind, catalogue.FORECASTER)
+        if self.normalize not in NORMALIZATIONS:
+            known = ", ".join(NORMALIZATIONS)
+            raise ValueError(f"normalize is one of {known}; got {self.normalize!r}")
         for name in ("context", "horizon", "columns", "targets", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -71,12 +67,8 @@ class ModelConfig:
                 f"{self.known} known of {self.fixed} fixed columns and categories "
                 f"{self.categories} do not fit {self.columns} columns"
             )
-        need = self.season + (self.kind == "seasonal-drift")
-        if self.kind.startswith("seasonal") and not 1 <= self.season <= need <= self.context:
-            raise ValueError(
-                f"{self.kind} needs context >= {need}; "
-                f"got season {self.season}, context {self.context}"
-            )
+        if self.season < 1:
+            raise ValueError(f"season must be 1 or more, got {self.season}")
 
 
 class Normalizer(nn.Module):
@@ -165,6 +157,10 @@ class Persistence(Forecaster):
 class Seasonal(Forecaster):
     """The value a season ago: y[t+h] = y[t+h-s], the last season again and again."""
 
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        _check_season(config, config.season)
+
     def forward(self, window: Tensor) -> Tensor:
         ahead = torch.arange(self.config.horizon) % self.config.season
         window = self.past(window)
@@ -174,6 +170,10 @@ class Seasonal(Forecaster):
 class SeasonalDrift(Forecaster):
     """The change of a season ago: y[t+h] = y[t] + y[t+h-s] - y[t-s], once more for each season."""
 
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        _check_season(config, config.season + 1)
+
     def forward(self, window: Tensor) -> Tensor:
         window = self.past(window)
         targets = window[..., : self.config.targets]
@@ -182,6 +182,14 @@ class SeasonalDrift(Forecaster):
         steps = torch.arange(self.config.horizon)
         growth = targets[:, -1:] - targets[:, first - 1 : first]
         return targets[:, first + steps % season] + (steps // season + 1).unsqueeze(1) * growth
+
+
+def _check_season(config: ModelConfig, need: int) -> None:
+    if config.context < need:
+        raise ValueError(
+            f"{config.kind} needs context >= {need}; "
+            f"got season {config.season}, context {config.context}"
+        )
 
 
 class Network(Forecaster):
@@ -299,7 +307,7 @@ class Recurrent(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        layer = _LAYERS[config.kind]
+        layer = catalogue.kind_of(config.kind).layer_class()
         self.body = layer(self.width, config.hidden_size, config.num_layers, batch_first=True)
         inputs = config.hidden_size + self.ahead
         self.head = nn.Linear(inputs, config.horizon * config.targets)
@@ -329,19 +337,6 @@ def elements_of_matrices(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.ndim == 2 and p not in looked_up)
 
 
-_CLASSES: dict[str, type[Forecaster]] = {
-    "mean": Mean,
-    "persistence": Persistence,
-    "seasonal": Seasonal,
-    "seasonal-drift": SeasonalDrift,
-    "dense": Dense,
-    "window-dense": WindowDense,
-    "rnn": Recurrent,
-    "lstm": Recurrent,
-    "gru": Recurrent,
-}
-
-
 def build(config: ModelConfig) -> Forecaster:
     """The model a configuration describes.
 
@@ -349,14 +344,15 @@ def build(config: ModelConfig) -> Forecaster:
     >>> model(torch.randn(8, 60, 1, dtype=torch.float64)).shape
     torch.Size([8, 4, 1])
     """
-    return _CLASSES[config.kind](config)
+    return catalogue.kind_of(config.kind).build(catalogue.FORECASTER, config)
 
 
 def build_network(config: ModelConfig) -> Network:
     """A model that learns. Raises ValueError for a trivial forecast, which has nothing to learn."""
     model = build(config)
     if not isinstance(model, Network):
-        raise ValueError(f"{config.kind} has nothing to learn; networks: {', '.join(NETWORKS)}")
+        trained = ", ".join(catalogue.names(catalogue.FORECASTER, trained=True))
+        raise ValueError(f"{config.kind} has nothing to learn; networks: {trained}")
     return model
 
 

@@ -15,24 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn.layers import GRU, LSTM, RNN
-from throughtime.nn.models import (
-    NETWORKS,
-    elements_of_matrices,
-    embedding_width,
-    perceptron,
-)
-
-CONSTANTS = ("majority", "average", "unigram")  # one answer for all, taken from the training part
-TABLES = ("bigram",)  # the next token by the present one
-_LAYERS: dict[str, type[RNN | LSTM | GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+from throughtime import catalogue
+from throughtime.nn.models import elements_of_matrices, embedding_width, perceptron
 
 
 @dataclass(frozen=True)
 class SequenceConfig:
     """Everything a network over sequences is built from."""
 
-    kind: str  # of NETWORKS, CONSTANTS or TABLES
+    kind: str  # of the catalogue
     columns: int  # C: numbers first, then codes
     outputs: int  # O: classes, or numbers
     classes: bool  # outputs are scores of classes
@@ -45,17 +36,12 @@ class SequenceConfig:
     binary: bool = False  # each number is 0 or 1: outputs are logits, answers probabilities
 
     def __post_init__(self) -> None:
-        kinds = (*NETWORKS, *CONSTANTS, *TABLES)
-        for name, known in (("kind", kinds), ("normalize", ("global", "none"))):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}"
-                )
+        catalogue.check_kind(self.kind, catalogue.SEQUENCES)
+        if self.normalize not in ("global", "none"):
+            raise ValueError(f"normalize is one of global, none; got {self.normalize!r}")
         for name in ("columns", "outputs", "context", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.kind in TABLES and not (self.classes and self.columns == len(self.categories) == 1):
-            raise ValueError(f"{self.kind} needs one column of codes, and classes")
         if len(self.categories) > self.columns or any(n < 1 for n in self.categories):
             raise ValueError(f"categories {self.categories} do not fit {self.columns} columns")
 
@@ -188,6 +174,8 @@ class Bigram(SequenceNetwork):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
+        if not (config.classes and config.columns == len(config.categories) == 1):
+            raise ValueError(f"{config.kind} needs one column of codes, and classes")
         self.register_buffer("table", torch.zeros(config.categories[0], config.outputs))
 
     def learn(self, present: Tensor, following: Tensor) -> None:
@@ -276,7 +264,8 @@ class StepRecurrent(Embedded):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
-        self.body = _LAYERS[config.kind](self.width, config.hidden_size, config.num_layers)
+        layer = catalogue.kind_of(config.kind).layer_class()
+        self.body = layer(self.width, config.hidden_size, config.num_layers)
         self.head = nn.Linear(config.hidden_size, config.outputs)
 
     def through(
@@ -296,15 +285,6 @@ class StepRecurrent(Embedded):
         return self.head(hidden[-1])
 
 
-_CLASSES: dict[str, type[SequenceNetwork]] = {
-    "dense": StepDense,
-    "window-dense": StepWindowDense,
-    **dict.fromkeys(_LAYERS, StepRecurrent),
-    **dict.fromkeys(CONSTANTS, Constant),
-    **dict.fromkeys(TABLES, Bigram),
-}
-
-
 def build_sequence_network(config: SequenceConfig) -> SequenceNetwork:
     """The network a configuration describes.
 
@@ -313,7 +293,7 @@ def build_sequence_network(config: SequenceConfig) -> SequenceNetwork:
     >>> build_sequence_network(config).answer(x, lengths).shape
     torch.Size([4, 9])
     """
-    return _CLASSES[config.kind](config)
+    return catalogue.kind_of(config.kind).build(catalogue.SEQUENCES, config)
 
 
 def last_steps(outputs: Tensor, lengths: Tensor | None) -> Tensor:

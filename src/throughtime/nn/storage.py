@@ -17,9 +17,10 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from throughtime.bounded_reads import read_regular
+from throughtime.catalogue import is_trivial, kind_of
 from throughtime.errors import InputError
 from throughtime.files import write_folder_whole
-from throughtime.nn.models import NETWORKS, Forecaster, ModelConfig, build
+from throughtime.nn.models import Forecaster, ModelConfig, build
 from throughtime.nn.sequence_models import (
     SequenceConfig,
     SequenceNetwork,
@@ -174,9 +175,9 @@ def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
     sizes = {name: getattr(config, name, 1) for name in ("hidden_size", "columns", "outputs")}
     sizes |= {"horizon": getattr(config, "horizon", 1), "num_layers": config.num_layers}
     sizes |= {"categories": max((*getattr(config, "categories", ()), 1))}
-    if config.kind not in NETWORKS:
+    if is_trivial(config.kind):
         del sizes["hidden_size"], sizes["num_layers"]  # of which a trivial answer builds nothing
-    if isinstance(config, SequenceConfig) and config.kind == "window-dense":
+    if isinstance(config, SequenceConfig) and kind_of(config.kind).memory == "window":
         sizes["context"] = config.context  # as wide as its first layer
     for name, size in sizes.items():
         limit = len(tensors) if name == "num_layers" else numbers

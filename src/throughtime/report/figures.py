@@ -4,41 +4,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from throughtime.catalogue import kind_of, label_of
 from throughtime.report import pictures
 from throughtime.report.axes import INK, LOST, axes, logarithmic
-from throughtime.runs import NAMES, TRIVIAL, Candidate, ComparisonRecord, TrialRecord
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
-COLORS = {
-    "dense": "#E69F00",
-    "window-dense": "#009E73",
-    "rnn": "#56B4E9",
-    "lstm": "#CC79A7",
-    "gru": "#D55E00",
-    **dict.fromkeys(TRIVIAL, "#999999"),
-}
-_COLORS_BY_NAME = {NAMES[kind]: color for kind, color in COLORS.items()}
-# what has no colour of its own is told apart by its dash or its symbol
-_TRIVIAL_DASH = {
-    "mean": "dot",
-    "persistence": "dash",
-    "seasonal": "longdash",
-    "seasonal-drift": "dashdot",
-    "majority": "dash",
-    "average": "dash",
-    "unigram": "dash",
-    "bigram": "dot",
-}
-_TRIVIAL_SYMBOL = {
-    "mean": "square",
-    "persistence": "diamond",
-    "seasonal": "cross",
-    "seasonal-drift": "x",
-    "majority": "diamond",
-    "average": "diamond",
-    "unigram": "diamond",
-    "bigram": "square",
-}
+from throughtime.runs import Candidate, ComparisonRecord, TrialRecord
 
 
 def error_against_cost(record: ComparisonRecord) -> go.Figure:
@@ -54,10 +23,10 @@ def error_against_cost(record: ComparisonRecord) -> go.Figure:
             mode="markers",
             marker={
                 "size": 14 if candidate.kind == record.verdict.recommended else 10,
-                "symbol": _TRIVIAL_SYMBOL.get(candidate.kind, "circle"),
-                "color": COLORS[candidate.kind],
+                "symbol": kind_of(candidate.kind).symbol,
+                "color": kind_of(candidate.kind).color,
             },
-            name=NAMES[candidate.kind],
+            name=label_of(candidate.kind),
         )
     axes(figure, "time of one prediction, microseconds", f"test error ({record.unit})")
     figure.update_xaxes(logarithmic([c.prediction_us for c in record.verdict.candidates]))
@@ -78,7 +47,7 @@ def error_by_step(record: ComparisonRecord) -> go.Figure:
                 y=means,
                 mode="lines+markers",
                 line=_line(candidate.kind),
-                name=NAMES[candidate.kind],
+                name=label_of(candidate.kind),
             )
     axes(figure, f"steps ahead, of {record.data.step}", f"test error ({record.unit})")
     figure.update_xaxes(dtick=max(1, record.data.horizon // 12))
@@ -112,7 +81,7 @@ def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
                 y=trial.forecast,
                 mode="lines",
                 line={**_line(candidate.kind), "width": 1.5},
-                name=NAMES[candidate.kind],
+                name=label_of(candidate.kind),
                 visible=True if candidate.kind in shown else "legendonly",
             )
     series = f", series {sample.series}" if sample.series else ""
@@ -132,8 +101,8 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
                 x=list(range(1, len(curve) + 1)),
                 y=curve,
                 mode="lines",
-                line={"color": COLORS[kind], "width": 1.2},
-                name=NAMES[kind],
+                line={"color": kind_of(kind).color, "width": 1.2},
+                name=label_of(kind),
                 legendgroup=kind,
                 showlegend=number == 0,
             )
@@ -142,10 +111,11 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
                 x=[best],
                 y=[curve[best - 1]],
                 mode="markers",
-                marker={"color": COLORS[kind], "size": 7},
+                marker={"color": kind_of(kind).color, "size": 7},
                 legendgroup=kind,
                 showlegend=False,
-                hovertemplate=f"{NAMES[kind]}, seed {trial.seed}: kept epoch %{{x}}<extra></extra>",
+                hovertemplate=f"{label_of(kind)}, seed {trial.seed}: kept epoch %{{x}}"
+                "<extra></extra>",
             )
     axes(figure, "epoch", f"validation {_decides(record)}")
     return figure
@@ -162,14 +132,14 @@ def _decides(record: ComparisonRecord) -> str:
 def context_curves(record: ComparisonRecord) -> go.Figure:
     """Error against the number of steps given, a line a network. Empty where none was measured."""
     curves = {
-        NAMES[kind]: (trial.context.steps, trial.context.error, trial.context.standard_error)
+        label_of(kind): (trial.context.steps, trial.context.error, trial.context.standard_error)
         for kind, trial in _best_trials(record).items()
         if trial.context is not None
     }
     if not curves:
         return go.Figure()
     unit = f"validation error ({record.unit})"
-    return pictures.context_curve(curves, unit=unit, step=_each(record), colors=_COLORS_BY_NAME)
+    return pictures.context_curve(curves, unit=unit, step=_each(record), colors=_colors(record))
 
 
 def gradients_by_lag(record: ComparisonRecord) -> go.Figure:
@@ -179,10 +149,10 @@ def gradients_by_lag(record: ComparisonRecord) -> go.Figure:
         if trial.diagnosis is not None:
             for layer in trial.diagnosis.layers:
                 more = f", {layer.name}" if len(trial.diagnosis.layers) > 1 else ""
-                profiles[NAMES[kind] + more] = layer.gradient_by_lag
+                profiles[label_of(kind) + more] = layer.gradient_by_lag
     if not any(profiles.values()):
         return go.Figure()
-    return pictures.gradient_by_lag(profiles, lost=LOST, step=_each(record), colors=_COLORS_BY_NAME)
+    return pictures.gradient_by_lag(profiles, lost=LOST, step=_each(record), colors=_colors(record))
 
 
 def _best_trials(record: ComparisonRecord) -> dict[str, TrialRecord]:
@@ -209,8 +179,8 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
                 x=list(range(1, len(norms) + 1)),
                 y=norms,
                 mode="lines",
-                line={"color": COLORS[kind], "width": 1.2},
-                name=NAMES[kind],
+                line={"color": kind_of(kind).color, "width": 1.2},
+                name=label_of(kind),
                 legendgroup=kind,
                 showlegend=number == 0,
             )
@@ -272,7 +242,7 @@ def _interval(candidate: Candidate) -> dict[str, object]:
 
 
 def _line(kind: str) -> dict[str, object]:
-    return {"color": COLORS[kind], "dash": _TRIVIAL_DASH.get(kind, "solid")}
+    return {"color": kind_of(kind).color, "dash": kind_of(kind).dash}
 
 
 def _trials(record: ComparisonRecord, kind: str) -> list[TrialRecord]:
@@ -283,3 +253,9 @@ def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """The trial with the lowest validation error, if one finished."""
     done = [t for t in trials if t.validation_error is not None]
     return min(done, key=lambda t: t.validation_error or 0.0, default=None)
+
+
+def _colors(record: ComparisonRecord) -> dict[str, str]:
+    """The colour of each candidate, by its label."""
+    kinds = [kind_of(candidate.kind) for candidate in record.verdict.candidates]
+    return {kind.label: kind.color for kind in kinds}

@@ -3,16 +3,17 @@
 from html import escape
 from pathlib import PurePath
 
+from throughtime.catalogue import label_of
 from throughtime.report import html, pictures
 from throughtime.report.axes import LOST
-from throughtime.runs import NAMES, Diagnosis, InspectionRecord, LayerDiagnosis, SeenRecord
+from throughtime.runs import Diagnosis, InspectionRecord, LayerDiagnosis, SeenRecord
 
 ENOUGH = 10  # windows; with fewer an error's own error is not known
 
 
 def write_inspection(record: InspectionRecord) -> str:
     """The page as text: verdict, memory, and the network at work on one window."""
-    title = f"{NAMES[record.kind]} on {PurePath(record.data).name}"
+    title = f"{label_of(record.kind)} on {PurePath(record.data).name}"
     body = f"""<h1>{escape(title)}</h1>
 <p class="quiet">{escape(record.model)} on {escape(record.data)}:
 {record.parameters:,} parameters{_units(record)}; {record.windows} windows,
@@ -87,7 +88,7 @@ def _memory(record: InspectionRecord) -> str:
     parts = [
         html.picture(
             "How many steps it needs",
-            pictures.context_curve({NAMES[record.kind]: curve}, unit=record.unit, step=step),
+            pictures.context_curve({label_of(record.kind): curve}, unit=record.unit, step=step),
             "The error when only the last k steps are given; bars: one standard error. "
             f"From {context.horizon} on it is within one of that with all {context.steps[-1]}.",
         )

@@ -2,8 +2,9 @@
 
 from html import escape
 
+from throughtime.catalogue import label_of
 from throughtime.report import figures, html
-from throughtime.runs import ENOUGH_SEEDS, NAMES, PROBLEMS, Candidate, ComparisonRecord
+from throughtime.runs import ENOUGH_SEEDS, PROBLEMS, Candidate, ComparisonRecord
 
 _PICTURES = (
     (
@@ -105,7 +106,7 @@ def _results(record: ComparisonRecord) -> str:
         "validation error",
         "test error",
         "95 % interval",
-        f"relative to {NAMES[record.verdict.reference]}",
+        f"relative to {label_of(record.verdict.reference)}",
         *([f"at step {record.data.horizon}"] if record.data.kind == "forecasting" else []),
         "parameters",
         "multiply-adds",
@@ -125,7 +126,7 @@ def _result(c: Candidate, record: ComparisonRecord) -> str:
     recommended, by_step = record.verdict.recommended, record.data.kind == "forecasting"
     learned = not c.trivial
     cells = (
-        NAMES[c.kind],
+        label_of(c.kind),
         "" if c.validation_error is None else f"{c.validation_error:.4g}",
         "diverged" if c.error is None else f"{c.error:.4g}",
         "" if c.low is None or c.high is None else f"{c.low:.4g} to {c.high:.4g}",
@@ -148,7 +149,7 @@ def _result(c: Candidate, record: ComparisonRecord) -> str:
 def _choices(record: ComparisonRecord) -> str:
     s = record.settings
     settings = (
-        ("networks", ", ".join(NAMES[k] for k in s.networks), "", "--networks"),
+        ("networks", ", ".join(label_of(k) for k in s.networks), "", "--networks"),
         ("normalization", s.normalize, "", "--normalize"),
         ("parameters", f"{s.parameters:,}", "every network is matched to it", "--parameters"),
         (

@@ -1,0 +1,297 @@
+"""The kinds of networks, and of the simple answers beside them: all that is known of one, once.
+
+Tables, verdicts, reports, the command line and the builders ask the entry. A kind of one's own is
+registered, by a layer of one's own or by networks:
+
+    throughtime.register_network(NetworkKind("mingru", "MinGRU", "...", layer=MinGRU))
+
+This file needs the standard library alone, so that records are read without torch; networks are
+named as "module:class" and imported when they are built.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+Builder = Callable[..., Any]
+FORECASTER, SEQUENCES = "forecaster", "sequences"  # families of networks
+MEMORIES = ("none", "window", "recurrent")
+_LIBRARY = "throughtime.nn"
+_RECURRENT = {
+    FORECASTER: f"{_LIBRARY}.models:Recurrent",
+    SEQUENCES: f"{_LIBRARY}.sequence_models:StepRecurrent",
+}
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """A kind of network, or of simple answer.
+
+    >>> NetworkKind("mingru", "MinGRU", "A GRU whose gates read the input alone.", layer=MinGRU)
+
+    Args:
+        name: What options, records and folders call it.
+        label: What tables and pages call it.
+        explanation: One sentence for people who do not know it.
+        layer: The recurrent layer it is built around; then it needs no builders.
+        builders: By family, "forecaster" or "sequences": what takes a configuration and returns
+            the network; a callable, or "module:name".
+        memory: What it sees of the past: "none", "window" or "recurrent".
+        trivial: Whether it has nothing to train.
+        cost: Its rank in cost; of equals, the lowest is recommended.
+        color: As pages draw it, "#rrggbb".
+        dash: Of its lines in pictures.
+        symbol: Of its points in pictures.
+
+    Raises:
+        ValueError: For fields that do not fit together.
+    """
+
+    name: str
+    label: str
+    explanation: str
+    layer: Builder | str = ""
+    builders: Mapping[str, Builder | str] = field(default_factory=dict[str, Builder | str])
+    memory: str = "recurrent"
+    trivial: bool = False
+    cost: int = 100
+    color: str = "#555555"
+    dash: str = "solid"
+    symbol: str = "circle"
+
+    def __post_init__(self) -> None:
+        if self.layer and not self.builders:
+            object.__setattr__(self, "builders", _RECURRENT)
+        if self.memory not in MEMORIES:
+            raise ValueError(f"memory is one of {', '.join(MEMORIES)}; got {self.memory!r}")
+        if not self.name or not self.label or not self.builders:
+            raise ValueError(f"a kind has a name, a label, and a layer or builders; got {self}")
+        if unknown := set(self.builders) - {FORECASTER, SEQUENCES}:
+            raise ValueError(
+                f"builders are of {FORECASTER} or {SEQUENCES}; {self.name} has {min(unknown)!r}"
+            )
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it is a recurrent network."""
+        return self.memory == "recurrent" and not self.trivial
+
+    def build(self, family: str, config: Any) -> Any:
+        """The network of a configuration. Raises ValueError where it has none of this family."""
+        if family not in self.builders:
+            raise ValueError(f"{self.name} has no network for {family}")
+        return _imported(self.builders[family])(config)
+
+    def layer_class(self) -> Any:
+        """The recurrent layer it is built around."""
+        return _imported(self.layer)
+
+
+def _imported(what: Builder | str) -> Builder:
+    if not isinstance(what, str):
+        return what
+    module, _, name = what.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _trivial(
+    name: str, label: str, explanation: str, builder: str, cost: int, dash: str, symbol: str
+) -> NetworkKind:
+    family = FORECASTER if builder.startswith("models:") else SEQUENCES
+    return NetworkKind(
+        name,
+        label,
+        explanation,
+        builders={family: f"{_LIBRARY}.{builder}"},
+        memory="window",
+        trivial=True,
+        cost=cost,
+        color="#999999",
+        dash=dash,
+        symbol=symbol,
+    )
+
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark; simple
+# answers have no colour of their own, and are told apart by dash and symbol
+_MEAN = "The mean of the steps seen."
+_DRIFT = "The value a season ago, plus the change since."
+_MAJORITY = "The class that the training part has most often."
+_BIGRAM = "Each token as often as it followed the present one."
+_OWN = (
+    _trivial("mean", "mean of the window", _MEAN, "models:Mean", 0, "dot", "square"),
+    _trivial(
+        "persistence",
+        "persistence",
+        "The last value again.",
+        "models:Persistence",
+        1,
+        "dash",
+        "diamond",
+    ),
+    _trivial(
+        "seasonal",
+        "seasonal naive",
+        "The value a season ago.",
+        "models:Seasonal",
+        2,
+        "longdash",
+        "cross",
+    ),
+    _trivial(
+        "seasonal-drift",
+        "seasonal naive with drift",
+        _DRIFT,
+        "models:SeasonalDrift",
+        3,
+        "dashdot",
+        "x",
+    ),
+    _trivial(
+        "majority",
+        "most frequent class",
+        _MAJORITY,
+        "sequence_models:Constant",
+        4,
+        "dash",
+        "diamond",
+    ),
+    _trivial(
+        "average",
+        "mean answer",
+        "The mean of the training part.",
+        "sequence_models:Constant",
+        5,
+        "dash",
+        "diamond",
+    ),
+    _trivial(
+        "unigram",
+        "unigram",
+        "Each token as often as in the training part.",
+        "sequence_models:Constant",
+        6,
+        "dash",
+        "diamond",
+    ),
+    _trivial("bigram", "bigram", _BIGRAM, "sequence_models:Bigram", 7, "dot", "square"),
+    NetworkKind(
+        "dense",
+        "Dense",
+        "A perceptron that sees the current step alone.",
+        builders={
+            FORECASTER: f"{_LIBRARY}.models:Dense",
+            SEQUENCES: f"{_LIBRARY}.sequence_models:StepDense",
+        },
+        memory="none",
+        cost=10,
+        color="#E69F00",
+    ),
+    NetworkKind(
+        "window-dense",
+        "WindowDense",
+        "A perceptron over a window of steps.",
+        builders={
+            FORECASTER: f"{_LIBRARY}.models:WindowDense",
+            SEQUENCES: f"{_LIBRARY}.sequence_models:StepWindowDense",
+        },
+        memory="window",
+        cost=11,
+        color="#009E73",
+    ),
+    NetworkKind(
+        "rnn",
+        "RNN",
+        "Elman's recurrent network, without gates.",
+        layer=f"{_LIBRARY}.layers:RNN",
+        cost=12,
+        color="#56B4E9",
+    ),
+    NetworkKind(
+        "lstm",
+        "LSTM",
+        "Long short-term memory: a cell state behind three gates.",
+        layer=f"{_LIBRARY}.layers:LSTM",
+        cost=14,
+        color="#CC79A7",
+    ),
+    NetworkKind(
+        "gru",
+        "GRU",
+        "Gated recurrent unit: two gates, fewer weights than an LSTM.",
+        layer=f"{_LIBRARY}.layers:GRU",
+        cost=13,
+        color="#D55E00",
+    ),
+)
+_kinds: dict[str, NetworkKind] = {kind.name: kind for kind in _OWN}
+
+
+def register_network(kind: NetworkKind) -> NetworkKind:
+    """Add a kind of network, for `compare`, `fit`, tables and reports.
+
+    >>> register_network(NetworkKind("mingru", "MinGRU", "...", layer=MinGRU))
+
+    Registering the same name again replaces an entry of yours. Returns the kind. Raises ValueError
+    for the name of one of the project's own.
+    """
+    if kind.name in {own.name for own in _OWN}:
+        raise ValueError(f"{kind.name!r} is one of throughtime's own kinds; choose another name")
+    _kinds[kind.name] = kind
+    return kind
+
+
+def forget(name: str) -> None:
+    """Remove a kind that was added. Raises ValueError for any other name."""
+    if name not in {kind.name for kind in registered()}:
+        raise ValueError(f"{name!r} is none of the kinds that were registered")
+    del _kinds[name]
+
+
+def registered() -> tuple[NetworkKind, ...]:
+    """The kinds that were added."""
+    return tuple(_kinds.values())[len(_OWN) :]
+
+
+def kind_of(name: str) -> NetworkKind:
+    """The entry of a kind. Raises ValueError for an unknown name."""
+    if name not in _kinds:
+        raise ValueError(
+            f"kind is one of {', '.join(_kinds)}; got {name!r} (import what registers a kind of "
+            "your own first)"
+        )
+    return _kinds[name]
+
+
+def check_kind(name: str, family: str) -> None:
+    """Raise ValueError unless a kind has networks of this family."""
+    if name not in _kinds or family not in _kinds[name].builders:
+        raise ValueError(
+            f"kind is one of {', '.join(names(family))}; got {name!r} (import what registers a "
+            "kind of your own first)"
+        )
+
+
+def label_of(name: str) -> str:
+    """What tables and pages call a kind."""
+    return kind_of(name).label
+
+
+def is_trivial(name: str) -> bool:
+    """Whether a kind has nothing to train."""
+    return kind_of(name).trivial
+
+
+def names(family: str = "", *, trained: bool = False) -> tuple[str, ...]:
+    """Names of all kinds, or of a family, or of those that are trained, in their order."""
+    return tuple(
+        kind.name
+        for kind in _kinds.values()
+        if (not family or family in kind.builders) and not (trained and kind.trivial)
+    )
+
+
+def order_of(name: str) -> int:
+    """The place of a kind among all."""
+    return list(_kinds).index(name)
