@@ -15,7 +15,7 @@ from throughtime.escapes import visible
 from throughtime.runs import (
     PROBLEMS,
     Candidate,
-    ChoiceRecord,
+    Choice,
     ComparisonRecord,
     DataRecord,
     EpochRecord,
@@ -139,10 +139,10 @@ class EpochBar:
         self._progress.update(self._task, completed=done, note=note)
 
 
-def problem_text(data: DataRecord, further: Sequence[ChoiceRecord]) -> str:
+def problem_text(data: DataRecord, further: Sequence[Choice]) -> str:
     """What was found in the data and decided, a line each, with the option that decides it."""
     training, validation, test = data.windows
-    windows = ChoiceRecord(
+    windows = Choice(
         PROBLEMS[data.kind],
         f"{training} + {validation} + {test}",
         "training, validation, test",
@@ -156,20 +156,20 @@ def problem_text(data: DataRecord, further: Sequence[ChoiceRecord]) -> str:
     return choices_text(head, [*data.choices, windows, *further])
 
 
-def comparison_choices(settings: SettingsRecord, kind: str) -> list[ChoiceRecord]:
+def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
     """What a comparison gives every network."""
     rates = ", ".join(f"{rate:g}" for rate in settings.learning_rates)
     first, count = settings.seeds[0], len(settings.seeds)
     return [
         *([] if kind == "tokens" else [_normalization(settings.normalize)]),
-        ChoiceRecord(
+        Choice(
             "parameters",
             str(settings.parameters),
             "every network is matched to it",
             "--parameters",
         ),
         _epochs(settings.epochs, settings.patience),
-        ChoiceRecord(
+        Choice(
             "seeds",
             f"{first} to {first + count - 1}" if count > 1 else str(first),
             f"learning rates {rates} tried with the first",
@@ -180,7 +180,7 @@ def comparison_choices(settings: SettingsRecord, kind: str) -> list[ChoiceRecord
 
 def fit_choices(
     config: Any, settings: "TrainingSettings", parameters: int, seed: int
-) -> list[ChoiceRecord]:
+) -> list[Choice]:
     """What one network to train is given."""
     from throughtime.training.loop import TrainingSettings
 
@@ -188,35 +188,33 @@ def fit_choices(
     usual, rate = TrainingSettings(), f"{settings.learning_rate:g}"
     shape = s.schedule + (f", {s.warmup} steps of warm-up" if s.warmup else "")
     further = [
-        ChoiceRecord("budget", f"{s.budget:g} s", "at most", "--budget") if s.budget else None,
-        ChoiceRecord("schedule", shape, "of the learning rate", "--schedule, --warmup")
+        Choice("budget", f"{s.budget:g} s", "at most", "--budget") if s.budget else None,
+        Choice("schedule", shape, "of the learning rate", "--schedule, --warmup")
         if (s.schedule, s.warmup) != (usual.schedule, usual.warmup)
         else None,
     ]
     return [
-        ChoiceRecord("network", label_of(config.kind), "what is trained", "--network"),
+        Choice("network", label_of(config.kind), "what is trained", "--network"),
         *([] if config.normalize == "none" else [_normalization(config.normalize)]),
-        ChoiceRecord(
-            "parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"
-        ),
+        Choice("parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"),
         _epochs(s.epochs, s.patience),
-        ChoiceRecord("learning rate", rate, s.optimizer, "--optimizer, --learning-rate"),
-        ChoiceRecord("clipping", s.clip, "of the gradient", "--clip"),
+        Choice("learning rate", rate, s.optimizer, "--optimizer, --learning-rate"),
+        Choice("clipping", s.clip, "of the gradient", "--clip"),
         *(choice for choice in further if choice is not None),
-        ChoiceRecord("seed", str(seed), "of weights and the order of windows", "--seed"),
+        Choice("seed", str(seed), "of weights and the order of windows", "--seed"),
     ]
 
 
-def _normalization(how: str) -> ChoiceRecord:
-    return ChoiceRecord("normalization", how, "how a network is given its values", "--normalize")
+def _normalization(how: str) -> Choice:
+    return Choice("normalization", how, "how a network is given its values", "--normalize")
 
 
-def _epochs(epochs: int, patience: int) -> ChoiceRecord:
+def _epochs(epochs: int, patience: int) -> Choice:
     reason = f"at most; {patience} without a better validation error end it"
-    return ChoiceRecord("epochs", str(epochs), reason, "--epochs")
+    return Choice("epochs", str(epochs), reason, "--epochs")
 
 
-def choices_text(head: str, choices: Sequence[ChoiceRecord]) -> str:
+def choices_text(head: str, choices: Sequence[Choice]) -> str:
     """Choices below a head, a line each."""
     width = max(len(choice.name) for choice in choices)
     lines = [head]

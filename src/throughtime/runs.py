@@ -177,13 +177,13 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
-class ChoiceRecord:
-    """Something decided about the data, and the option that decides otherwise."""
+class Choice:
+    """Something that the program decided, why, and the option that decides otherwise."""
 
     name: str
     value: str
     reason: str
-    option: str
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class DataRecord:
     season: int
     windows: tuple[int, int, int]  # training, validation, test
     borders: tuple[str, str]  # times at which validation and test begin
-    choices: tuple[ChoiceRecord, ...]
+    choices: tuple[Choice, ...]
     kind: str = "forecasting"  # of PROBLEMS
 
     def __post_init__(self) -> None:

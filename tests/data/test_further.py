@@ -257,3 +257,24 @@ def test_plans_are_resampled_too(tmp_path):
     times, plans = found.plans[""]
     assert plans[:, 0].tolist() == [35, 39, 43, 47]
     assert np.array_equal(times, found.clock.after(found.times, np.arange(1, 5)))
+
+
+def test_categories_are_coded_anew_in_a_table_of_their_own(tmp_path, monkeypatch):
+    words = ["a", "b"] * 60 + ["late"] * 30
+    rows = "\n".join(f"{n},{w}" for n, w in enumerate(words))
+    (tmp_path / "t.csv").write_text(f"y,word\n{rows}\n")
+    tables = []
+
+    def remembered(*arguments, **options):
+        tables.append(read_table(*arguments, **options))
+        tables.append(tables[0].values.copy())
+        return tables[0]
+
+    monkeypatch.setattr("throughtime.data.problem.read_table", remembered)
+    columns = Columns(targets=("y",), categorical=("word",))
+    problem = read_problem(tmp_path / "t.csv", columns, horizon=1, context=4)
+    assert tables[0].categories == (("(other)", "a", "b", "late"),)
+    assert (tables[0].values == tables[1]).all()  # what was read is as it was read
+    assert problem.table.categories == (("(other)", "a", "b"),)
+    assert problem.table.values[-1].tolist() == [149.0, 0.0]
+    assert problem.parts.test.values[-1].tolist() == [149.0, 0.0]

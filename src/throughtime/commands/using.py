@@ -58,14 +58,12 @@ def predict(
     from throughtime.nn.storage import load
     from throughtime.output_guard import check_output_file
     from throughtime.printing import Reporter, choices_text
-    from throughtime.runs import ChoiceRecord
 
     loaded, spec = load(model)
     if out is not None:
         check_output_file("--out", out, files_read(spec, model, data, delimiter))
     frame, found, choices = run(loaded, spec, data, missing=missing, delimiter=delimiter)
-    told = [ChoiceRecord(c.name, c.value, c.reason, c.option) for c in choices]
-    Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {found}", told))
+    Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {found}", choices))
     text = (escaped(frame) if escape_formulas else frame).write_csv()
     if out is not None:
         write_whole(out, text, named=True)

@@ -17,10 +17,11 @@ from throughtime.data.collection import Read
 from throughtime.data.feature_library import load_librosa
 from throughtime.data.folders import SOUNDS, files_in
 from throughtime.data.numbers import numbers_of, words_of
-from throughtime.data.reading import Choice, Source, read_frame
+from throughtime.data.reading import Source, read_frame
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable
 from throughtime.files import cache_home, write_whole
+from throughtime.runs import Choice
 
 FEATURES = ("logmel", "mfcc")
 FRAME = 0.01  # seconds from one frame to the next

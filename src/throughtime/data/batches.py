@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.data.reading import Choice, listed
+from throughtime.data.reading import listed
 from throughtime.data.tables import Table
 from throughtime.errors import InputError
+from throughtime.runs import Choice
 
 # Below, the squares of a target's differences vanish from float64.
 _SMALLEST_RANGE = 1e-150

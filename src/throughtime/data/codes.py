@@ -26,6 +26,21 @@ def codes_of(
     return np.column_stack(found), tuple(vocabularies)
 
 
+def trained_codes(
+    trained: np.ndarray, words: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The new code of each old one [M], and its words: those that training lacks are code 0.
+
+    >>> trained_codes(np.array([2, 2]), ("(other)", "a", "b"))
+    (array([0, 0, 1]), ('(other)', 'b'))
+    """
+    seen = np.zeros(len(words), dtype=bool)
+    seen[trained.astype(np.int64)] = True
+    seen[0] = True
+    new = np.where(seen, seen.cumsum() - 1, 0)
+    return new, tuple(w for w, s in zip(words, seen.tolist(), strict=True) if s)
+
+
 def in_sequences(names: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """The rows [R] sequence by sequence, how many each has, and their names, by first appearance.
 

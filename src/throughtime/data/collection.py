@@ -9,8 +9,8 @@ from torch import Tensor
 
 from throughtime.data import gaps
 from throughtime.data.batches import USUAL_SPLIT, Split
-from throughtime.data.codes import OTHER, UNKNOWN
-from throughtime.data.reading import Choice, listed
+from throughtime.data.codes import OTHER, UNKNOWN, trained_codes
+from throughtime.data.reading import listed
 from throughtime.data.sequences import (
     Answers,
     SequenceProblem,
@@ -20,7 +20,7 @@ from throughtime.data.sequences import (
     split_sequences,
 )
 from throughtime.errors import InputError
-from throughtime.runs import ChoiceRecord, DataRecord
+from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
 _MOST_CLASSES = 50  # whole numbers of more values than that are numbers
@@ -131,7 +131,7 @@ def sequence_problem(
     training, validation, test, parted = split_sequences(
         answers, len(sequences), split, seed, read.part, read.where
     )
-    known_codes = _trained_codes(sequences, training, read)
+    sequences, known_codes = _recoded(sequences, training, read)
     if not len(_known(answers.values[_rows_of(sequences, answers, training)])):
         raise InputError(read.where, "no answer is known in the training part", "label more of it")
     if answers.classes and answers.every_step:
@@ -165,7 +165,7 @@ def sequence_problem(
         season=1,
         windows=(len(training), len(validation), len(test)),
         borders=("", ""),
-        choices=tuple(ChoiceRecord(c.name, c.value, c.reason, c.option) for c in choices),
+        choices=choices,
         kind="steps" if answers.every_step else "sequences",
     )
     return SequenceProblem(
@@ -277,23 +277,23 @@ def _check_steps(answers: Answers, known: Tensor, where: str) -> None:
         )
 
 
-def _trained_codes(
+def _recoded(
     sequences: Sequences, training: Tensor, read: Read
-) -> tuple[tuple[str, ...], ...]:
-    """Every code column counted anew, in place: words that training lacks are code 0."""
+) -> tuple[Sequences, tuple[tuple[str, ...], ...]]:
+    """The same sequences, their categories coded anew: words that training lacks are code 0."""
+    if not read.categories:
+        return sequences, ()
     found: list[tuple[str, ...]] = []
-    rows = sequences.steps_of(training)
+    rows, values = sequences.steps_of(training), sequences.values.clone()
     for number, words in enumerate(read.categories):
-        column = sequences.values[:, len(read.columns) + number]
+        column = values[:, len(read.columns) + number]
         if words[0] not in (OTHER, UNKNOWN):  # bytes, or a tokenizer's: all are known
             found.append(words)
             continue
-        seen = torch.zeros(len(words), dtype=torch.bool)
-        seen[column[rows].long()] = True
-        seen[0] = True
-        column.copy_(torch.where(seen, seen.cumsum(0) - 1, 0)[column.long()])
-        found.append(tuple(w for w, s in zip(words, seen.tolist(), strict=True) if s))
-    return tuple(found)
+        new, kept = trained_codes(column[rows].numpy(), words)
+        column.copy_(torch.from_numpy(new)[column.long()])
+        found.append(kept)
+    return Sequences(values, sequences.lengths, sequences.names), tuple(found)
 
 
 def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Read:

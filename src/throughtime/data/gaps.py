@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from throughtime.data.grid import MISSING
-from throughtime.data.reading import Choice
 from throughtime.errors import InputError
+from throughtime.runs import Choice
 
 
 class Filled(NamedTuple):

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from throughtime.data.reading import Choice, Source, listed
+from throughtime.data.reading import Source, listed
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
+from throughtime.runs import Choice
 
 MISSING = ("error", "interpolate", "drop", "mask")
 

@@ -11,7 +11,7 @@ from throughtime.data.codes import codes_of
 from throughtime.data.collection import Read
 from throughtime.data.further import with_static
 from throughtime.data.numbers import numbers_of, refuse_extreme, words_of
-from throughtime.data.reading import Choice, Source, listed, read_frame
+from throughtime.data.reading import Source, listed, read_frame
 from throughtime.data.tables import (
     GAP,
     Columns,
@@ -20,6 +20,7 @@ from throughtime.data.tables import (
     rows_by_group,
 )
 from throughtime.errors import InputError, nearest
+from throughtime.runs import Choice
 from throughtime.specs import SequenceSpec
 
 

@@ -16,9 +16,9 @@ from throughtime.data.batches import (
     folds_by_time,
     plan_windows,
 )
-from throughtime.data.reading import Choice
+from throughtime.data.codes import trained_codes
 from throughtime.data.tables import Columns, Table, read_table
-from throughtime.runs import ChoiceRecord, DataRecord
+from throughtime.runs import Choice, DataRecord
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,10 @@ def read_problem(
     table = read_table(path, columns, missing=missing, delimiter=delimiter, static=static)
     plan, planned = plan_windows(table, horizon, context, season, split)
     each = folds_by_time(table, plan, split, folds)
+    if table.categories:
+        table = _trained_words(table, each[0].training_rows)
+        each = folds_by_time(table, plan, split, folds)
     parts = each[-1]
-    table = _trained_words(table, each[0])
     first, second = table.clock.stamp(np.array(parts.borders))
     if table.time is None:
         of = " of a series" if table.group else ""
@@ -100,22 +102,18 @@ def read_problem(
             sum(len(fold.test) for fold in each),
         ),
         borders=(first, second),
-        choices=tuple(
-            ChoiceRecord(c.name, c.value, c.reason, c.option) for c in (*table.choices, *planned)
-        ),
+        choices=(*table.choices, *planned),
     )
     return Problem(table, plan, parts, record, each if folds > 1 else ())
 
 
-def _trained_words(table: Table, parts: Parts) -> Table:
-    """Every category counted anew, in place: words that training lacks are code 0."""
+def _trained_words(table: Table, training_rows: Tensor) -> Table:
+    """The same table, its categories coded anew: words that training lacks are code 0."""
+    values = table.values.copy()
     found: list[tuple[str, ...]] = []
     for number, words in enumerate(table.categories):
         at = len(table.columns) - len(table.categories) + number
-        column = parts.training.values[:, at]
-        seen = torch.zeros(len(words), dtype=torch.bool)
-        seen[parts.training_rows[:, at].long()] = True
-        seen[0] = True
-        column.copy_(torch.where(seen, seen.cumsum(0) - 1, 0)[column.long()])
-        found.append(tuple(w for w, s in zip(words, seen.tolist(), strict=True) if s))
-    return replace(table, categories=tuple(found))
+        new, kept = trained_codes(training_rows[:, at].numpy(), words)
+        values[:, at] = new[values[:, at].astype(np.int64)]
+        found.append(kept)
+    return replace(table, values=values, categories=tuple(found))

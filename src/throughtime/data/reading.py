@@ -27,21 +27,12 @@ from throughtime.errors import InputError
 from throughtime.escapes import printable
 from throughtime.files import fingerprint
 from throughtime.library_errors import library_errors
+from throughtime.runs import Choice
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", ".", "?", "-")
 _MOST_PACKED, _LEAST_UNPACKED = 200, 50_000_000  # times smaller; bytes, whatever the ratio
 _MOST_COLUMNS = 10_000
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Something the program decided, why, and the option that decides otherwise."""
-
-    name: str
-    value: str
-    reason: str
-    option: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from throughtime.data.batches import Split
-from throughtime.data.reading import Choice, listed
+from throughtime.data.reading import listed
 from throughtime.errors import InputError
-from throughtime.runs import DataRecord
+from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
 _SHOWN = 6  # of names in a message

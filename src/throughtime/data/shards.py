@@ -22,13 +22,13 @@ from throughtime.data.folders import PARQUETS, files_in
 from throughtime.data.grid import Series
 from throughtime.data.numbers import LARGEST
 from throughtime.data.problem import Problem
-from throughtime.data.reading import Choice, Source, polars_name, survive
+from throughtime.data.reading import Source, polars_name, survive
 from throughtime.data.tables import Columns, Table
 from throughtime.data.timeline import ROWS
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable
 from throughtime.library_errors import library_errors
-from throughtime.runs import ChoiceRecord, DataRecord
+from throughtime.runs import Choice, DataRecord
 
 _BLOCK_BYTES = 16 << 20  # of a block in memory; three are there at once
 _SAMPLED = 8  # stretches of each part that are kept in memory
@@ -247,7 +247,7 @@ def shard_problem(
         season=1,
         windows=counts,
         borders=(f"row {borders[0]}", f"row {borders[1]}"),
-        choices=tuple(ChoiceRecord(c.name, c.value, c.reason, c.option) for c in found),
+        choices=tuple(found),
     )
     # two rows of the very mean and spread of all training rows
     scale = torch.stack([moments.mean - moments.spread, moments.mean + moments.spread])

@@ -22,10 +22,11 @@ from throughtime.data.numbers import (
     refuse_extreme,
     words_of,
 )
-from throughtime.data.reading import Choice, Source, read_frame
+from throughtime.data.reading import Source, read_frame
 from throughtime.data.stamps import Times
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError, nearest
+from throughtime.runs import Choice
 
 GAP = "time gap"  # of a row to the one before, in usual steps
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from throughtime.data.sequences import Answers, SequenceProblem, Sequences
 from throughtime.errors import InputError
 from throughtime.files import fingerprint
-from throughtime.runs import ChoiceRecord, DataRecord
+from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
 PREFIX = "task:"  # of a task's name where a path may stand
@@ -297,9 +297,9 @@ def task_problem(
     window = min(context or _WINDOW, len(x))
     mark = fingerprint(f"{name} {length} {seed} {counts}".encode())
     choices = (
-        ChoiceRecord("task", name, f"{len(x)} steps; drawn by seed {seed}", "--length, --seed"),
-        ChoiceRecord("chance", f"{task.chance:.6g}", "the loss of the best without memory", ""),
-        ChoiceRecord("context", str(window), "steps that WindowDense sees", "--context"),
+        Choice("task", name, f"{len(x)} steps; drawn by seed {seed}", "--length, --seed"),
+        Choice("chance", f"{task.chance:.6g}", "the loss of the best without memory", ""),
+        Choice("context", str(window), "steps that WindowDense sees", "--context"),
     )
     record = DataRecord(
         path=f"{PREFIX}{name}",

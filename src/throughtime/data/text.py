@@ -12,10 +12,10 @@ from throughtime.data.batches import Split
 from throughtime.data.collection import Read
 from throughtime.data.folders import TEXTS, files_in, fingerprint_of, read_files
 from throughtime.data.numbers import words_of
-from throughtime.data.reading import Choice, listed, read_frame
+from throughtime.data.reading import listed, read_frame
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable
-from throughtime.runs import ChoiceRecord, DataRecord
+from throughtime.runs import Choice, DataRecord
 from throughtime.specs import TokenSpec
 
 _FEW = 10  # documents; fewer are each cut in three, more are shared out whole
@@ -144,7 +144,7 @@ def text_problem(
         season=1,
         windows=(sizes[0], sizes[1], sizes[2]),
         borders=("", ""),
-        choices=tuple(ChoiceRecord(c.name, c.value, c.reason, c.option) for c in found),
+        choices=tuple(found),
         kind="tokens",
     )
     return TextProblem(

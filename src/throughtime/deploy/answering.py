@@ -14,12 +14,12 @@ from throughtime.data.buckets import answered
 from throughtime.data.collection import Read, as_learned, sequences_of
 from throughtime.data.labelled_tables import labelled_columns, read_labelled
 from throughtime.data.opening import audio_settings
-from throughtime.data.reading import Choice
 from throughtime.data.sequences import lengths_text
 from throughtime.data.text import read_labelled_texts
 from throughtime.deploy.predicting import Forecasts
 from throughtime.errors import InputError
 from throughtime.nn.sequence_models import SequenceNetwork
+from throughtime.runs import Choice
 from throughtime.specs import SequenceSpec, TokenSpec
 
 

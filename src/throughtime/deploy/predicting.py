@@ -9,12 +9,13 @@ import torch
 
 from throughtime.data.calendar import calendar_of
 from throughtime.data.grid import Series
-from throughtime.data.reading import Choice, listed
+from throughtime.data.reading import listed
 from throughtime.data.shards import tail_table
 from throughtime.data.tables import Columns, Table, read_table
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
 from throughtime.nn.models import Forecaster, ModelConfig
+from throughtime.runs import Choice
 from throughtime.specs import DataSpec
 
 

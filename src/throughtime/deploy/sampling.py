@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from throughtime.data.alphabets import Alphabet, check_codes
-from throughtime.data.reading import Choice
 from throughtime.data.text import read_documents
 from throughtime.deploy.predicting import Forecasts
 from throughtime.errors import InputError
 from throughtime.nn.sequence_models import SequenceNetwork
+from throughtime.runs import Choice
 from throughtime.specs import TokenSpec
 
 _STEPS = 1000  # of a document at a time
