@@ -89,9 +89,8 @@ def compare(
     >>> record = compare(problem, settings, Path("throughtime-runs/co2"))
     >>> record.verdict.headline
 
-    ``jobs`` processes work side by side; from 2 on the caller's script needs the usual
-    ``if __name__ == "__main__"``. Raises InputError where the folder holds another comparison,
-    or another process is at work in it.
+    ``jobs`` processes work side by side. Raises InputError where the folder holds another
+    comparison, or another process is at work in it.
     """
     began = time.perf_counter()
     identity = comparison_identity(problem, settings)

@@ -3,14 +3,19 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
+
+from throughtime.catalogue import register_network, registered
 from throughtime.errors import LostWorkerError
 
 # what a worker process is given once, at its start
@@ -49,10 +54,11 @@ def run_side_by_side(
     listener = threading.Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
     shared = {"run": run, "arguments": (problem, settings, folder), "messages": messages}
-    pool = ProcessPoolExecutor(jobs, context, _begin, (shared,))
+    # the caller's own kinds, by value where they are of its script or notebook
+    pool = ProcessPoolExecutor(jobs, context, _begin, (shared, cloudpickle.dumps(registered())))
     try:
         futures: dict[Future[Any], Any] = {}
-        with deaf_to_interrupts(), safe_path():
+        with deaf_to_interrupts(), safe_path(), _without_main():
             for spec in specs:
                 futures[pool.submit(_work, spec)] = spec
         for future in as_completed(futures):
@@ -94,6 +100,21 @@ def safe_path() -> Generator[None]:
 
 
 @contextmanager
+def _without_main() -> Generator[None]:
+    """Processes started here do not run the caller's script again.
+
+    multiprocessing imports the module `__main__` of its parent, for what it may be sent of it; a
+    script without ``if __name__ == "__main__"`` would then compare once more in each worker.
+    """
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
+
+
+@contextmanager
 def deaf_to_interrupts() -> Generator[None]:
     """Processes and threads started here never hear Ctrl-C, from their first instruction on.
 
@@ -116,8 +137,10 @@ def deaf_to_interrupts() -> Generator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _begin(shared: dict[str, Any]) -> None:
+def _begin(shared: dict[str, Any], kinds: bytes) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    for kind in cloudpickle.loads(kinds):
+        register_network(kind)
     _shared.update(shared)
 
 
