@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from throughtime.comparing.contests import contest_of
-from throughtime.data.opening import Asked, open_problem
+from throughtime.data.opening import open_problem
+from throughtime.data_options import DataOptions
 from throughtime.training.loop import TrainingSettings, train
 
 BATCH, HIDDEN, REPEATS = 32, 32, 7
@@ -29,19 +30,19 @@ def ragged(folder):
     lengths = rng.integers(20, 200, 2000)
     x = rng.normal(size=(lengths.sum(), 16)).astype(np.float32)
     np.savez(folder / "x.npz", x=x, lengths=lengths, y=np.arange(2000) % 4)
-    return folder / "x.npz", Asked()
+    return folder / "x.npz", DataOptions()
 
 
 def windows(folder):
     values = np.cumsum(np.random.default_rng(0).normal(size=6000)).round(4)
     (folder / "x.csv").write_text("y\n" + "\n".join(map(str, values)) + "\n")
-    return folder / "x.csv", Asked(("y",), context=100)
+    return folder / "x.csv", DataOptions(("y",), context=100)
 
 
 def text(folder):
     letters = np.random.default_rng(0).choice(list("abcdefgh "), 200_000)
     (folder / "x.txt").write_text("".join(letters))
-    return folder / "x.txt", Asked(context=100)
+    return folder / "x.txt", DataOptions(context=100)
 
 
 def gru(contest):

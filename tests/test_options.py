@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from throughtime.data.opening import Asked
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.options import Data, Seed, asking, checked, seconds
 
@@ -48,11 +48,11 @@ def test_a_command_that_asks_of_data_has_its_options():
 
     names = list(inspect.signature(learn).parameters)
     assert names[0] == "data" and names[-2:] == ["out", "seed"] and "asked" not in names
-    assert {f.name for f in fields(Asked)} - {"seed", "folds"} <= set(names)
+    assert {f.name for f in fields(DataOptions)} - {"seed", "folds"} <= set(names)
     usual = {n: p.default for n, p in inspect.signature(learn).parameters.items() if n != "data"}
     learn(data=Path("x.csv"), **usual | {"target": 'a,"b, c"', "inputs": "none", "seed": 3})
-    assert told["asked"] == Asked(target=("a", "b, c"), inputs=(), seed=3)
+    assert told["asked"] == DataOptions(target=("a", "b, c"), inputs=(), seed=3)
     learn(data=Path("x.csv"), **usual)
-    assert told["asked"] == Asked()
+    assert told["asked"] == DataOptions()
     with pytest.raises(InputError, match="--target: names no column"):
         learn(data=Path("x.csv"), **usual | {"target": " , "})

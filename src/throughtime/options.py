@@ -4,12 +4,14 @@ import csv
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from throughtime import catalogue
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 
 KINDS = catalogue.names(trained=True)
@@ -87,103 +89,50 @@ def seconds(option: str, text: str | None) -> float | None:
     return total
 
 
-class DataOptions:
-    """The options that say what is asked of data: a class whose annotations are their own."""
-
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="Column to forecast; several with commas, a name with a comma in quotes."
-        ),
-    ] = None
-    label: Annotated[
-        str | None,
-        typer.Option(help="Column of answers to learn instead; 'folder': each folder is a class."),
-    ] = None
-    time: Annotated[str | None, typer.Option(help="Column of times; 'none': rows in order.")] = None
-    group: Annotated[str | None, typer.Option(help="Column that tells several series apart.")] = (
-        None
-    )
-    inputs: Annotated[
-        str | None, typer.Option(help="Further numeric columns to use, with commas; 'none'.")
-    ] = None
-    categorical: Annotated[
-        str | None, typer.Option(help="Columns of categories to use, with commas.")
-    ] = None
-    known: Annotated[
-        str | None, typer.Option(help="Columns that are known ahead (plans), with commas.")
-    ] = None
-    calendar: Annotated[
-        str | None,
-        typer.Option(help="Of the time: some of minute, hour, weekday, month, yearday."),
-    ] = None
-    resample: Annotated[
-        str | None, typer.Option(help="Bring rows to a step, by means: 15min, 1h, 1d, ...")
-    ] = None
-    gaps: Annotated[
-        bool, typer.Option("--gaps", help="Rows are steps; the time between them is an input.")
-    ] = False
-    static: Annotated[
-        Path | None, typer.Option(help="Table with a row for each group, to use at every step.")
-    ] = None
-    part: Annotated[
-        str | None, typer.Option(help="Column that says train, validation or test.")
-    ] = None
-    text: Annotated[str | None, typer.Option(help="Column of texts, each of a class.")] = None
-    file: Annotated[str | None, typer.Option(help="Column of names of recordings.")] = None
-    answer: Annotated[str, typer.Option(help="Labels are classes, numbers, or auto.")] = "auto"
-    tokens: Annotated[
-        str, typer.Option(help="Of text: bytes, characters, words, or a tokenizer.json.")
-    ] = "characters"
-    features: Annotated[str, typer.Option(help="Of recordings: logmel or mfcc.")] = "logmel"
-    bands: Annotated[int, typer.Option(help="Mel bands, or coefficients of mfcc.")] = 40
-    rate: Annotated[int, typer.Option(help="Hz that recordings are brought to.")] = 8000
-    channels: Annotated[str, typer.Option(help="Of recordings: mean, or all.")] = "mean"
-    length: Annotated[int | None, typer.Option(help="Of task:NAME: steps to be bridged.")] = None
-    horizon: Annotated[int | None, typer.Option(help="Steps to forecast.")] = None
-    context: Annotated[int | None, typer.Option(help="Steps a network sees.")] = None
-    season: Annotated[int | None, typer.Option(help="Steps of the season; 1: none.")] = None
-    missing: Annotated[
-        str, typer.Option(help="Missing values: error, interpolate, drop or mask.")
-    ] = "error"
-    delimiter: Delimiter = None
-    split: Annotated[
-        str, typer.Option(help="Percent of the time for training, validation and test.")
-    ] = "70/15/15"
+def _of_data() -> list[inspect.Parameter]:
+    """The options of data as parameters that typer understands; lists of names are text."""
+    kind, hints = inspect.Parameter.KEYWORD_ONLY, get_type_hints(DataOptions)
+    found: list[inspect.Parameter] = []
+    for option in fields(DataOptions):
+        if not option.metadata["listed"]:
+            continue
+        hint, default = hints[option.name], option.default
+        if _is_list(hint):
+            hint, default = str | None, None
+        flag = [f"--{option.name}"] if hint is bool else []
+        annotation = Annotated[hint, typer.Option(*flag, help=option.metadata["help"])]
+        found.append(inspect.Parameter(option.name, kind, default=default, annotation=annotation))
+    return found
 
 
-_LISTS = ("target", "inputs", "categorical", "known", "calendar")  # of names, with commas
+def _is_list(hint: Any) -> bool:
+    return any(get_origin(part) is tuple for part in (hint, *get_args(hint)))
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose first parameter is DATA and whose second, `asked`, are the data options.
 
     >>> @asking
-    ... def fit(data: Data, asked: "Asked", out: Path, seed: Seed = 0) -> None: ...
+    ... def fit(data: Data, asked: DataOptions, out: Path, seed: Seed = 0) -> None: ...
 
     The command line then has them all; `asked` is made of what was given there.
     """
     own = inspect.signature(command).parameters
-    kind = inspect.Parameter.KEYWORD_ONLY
-    further = [
-        inspect.Parameter(name, kind, default=getattr(DataOptions, name), annotation=annotation)
-        for name, annotation in DataOptions.__annotations__.items()
-    ]
+    kind, further = inspect.Parameter.KEYWORD_ONLY, _of_data()
     rest = [p.replace(kind=kind) for name, p in own.items() if name not in ("data", "asked")]
+    hints = get_type_hints(DataOptions)
 
     def run(data: Path, **given: Any) -> None:
-        from throughtime.data.opening import Asked
-
         chosen = {p.name: given.pop(p.name) for p in further}
-        for name in _LISTS:
-            chosen[name] = names(chosen[name])
+        for option in fields(DataOptions):
+            if option.name in chosen and _is_list(hints[option.name]):
+                found = names(chosen[option.name])
+                chosen[option.name] = option.default if found is None else found
         if chosen["inputs"] == ("none",):
             chosen["inputs"] = ()
         if chosen["target"] == ():
             raise InputError("--target", "names no column", "name one")
-        for name in ("categorical", "known", "calendar"):
-            chosen[name] = chosen[name] or ()
-        command(data, Asked(**chosen, seed=given["seed"]), **given)
+        command(data, DataOptions(**chosen, seed=given["seed"]), **given)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     signature = inspect.Signature([own["data"], *further, *rest])

@@ -7,7 +7,8 @@ import pytest
 
 from throughtime.comparing.contests import contest_of
 from throughtime.comparing.trials import compare
-from throughtime.data.opening import Asked, open_problem
+from throughtime.data.opening import open_problem
+from throughtime.data_options import DataOptions
 from throughtime.nn.storage import load
 from throughtime.printing import problem_text
 from throughtime.report.page import write_page
@@ -63,7 +64,7 @@ CASES = {
 def done(request, tmp_path_factory):
     make, asked, unit = CASES[request.param]
     folder = tmp_path_factory.mktemp("contest")
-    problem = open_problem(make(folder), Asked(**asked))
+    problem = open_problem(make(folder), DataOptions(**asked))
     contest = contest_of(problem)
     assert contest.size_notes(settings(contest)) == []
     record = compare(problem, settings(contest), folder / "run", command="throughtime compare")

@@ -23,8 +23,9 @@ else:
 with nullcontext() if atheris is None else atheris.instrument_imports(include=["throughtime.data"]):
     from throughtime.data.audio import AudioSettings, features_of, read_recording
     from throughtime.data.batches import USUAL_SPLIT
-    from throughtime.data.opening import Asked, open_problem
+    from throughtime.data.opening import open_problem
     from throughtime.data.text import text_problem
+    from throughtime.data_options import DataOptions
     from throughtime.errors import InputError
 
 TS = "# x\n@problemName x\n@univariate false\n@classLabel true 1 2\n@data\n" + "".join(
@@ -74,10 +75,10 @@ def read(kind, raw, folder):
             elif kind == "text":
                 text_problem(path, split=USUAL_SPLIT)
             elif kind == "csv":
-                open_problem(path, Asked(label="y", group="g", missing="mask"))
-                open_problem(path, Asked(target=("x",), group="g", missing="mask"))
+                open_problem(path, DataOptions(label="y", group="g", missing="mask"))
+                open_problem(path, DataOptions(target=("x",), group="g", missing="mask"))
             else:
-                open_problem(path, Asked(missing="mask"))
+                open_problem(path, DataOptions(missing="mask"))
         except InputError as error:
             assert "\n" not in str(error)
             return False

@@ -15,12 +15,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from throughtime.data.opening import Asked, open_problem
+from throughtime.data.opening import open_problem
+from throughtime.data_options import DataOptions as Options
 from throughtime.errors import InputError
 
-Y = Asked(target=("y",))
-T = Asked(target=("y",), time="t")
-LABEL = Asked(label="y")
+Y = Options(target=("y",))
+T = Options(target=("y",), time="t")
+LABEL = Options(label="y")
 ROWS = "t,y\n" + "".join(f"2024-01-{1 + k:02},{k}\n" for k in range(30))
 DAYS = [np.datetime64("2024-01-01") + k for k in range(60)]
 
@@ -121,7 +122,7 @@ def classes(*words, per=20, name="label"):
     return csv("g,x,y\n" + "\n".join(lines) + "\n")
 
 
-GROUPS = Asked(label="y", group="g", time="none")
+GROUPS = Options(label="y", group="g", time="none")
 OK = None  # read, as the comment says
 
 CASES = {
@@ -153,7 +154,11 @@ CASES = {
         r"row 2, column 'y': text '1,0'.* a decimal comma\?",
     ),
     "text among numbers": (rows(row_7="2024-01-06,five"), Y, "row 7, column 'y': text 'five'"),
-    "no numbers": (csv("t,y\na,b\nc,d\n"), Asked(), "is not a number, nor is any column numeric"),
+    "no numbers": (
+        csv("t,y\na,b\nc,d\n"),
+        Options(),
+        "is not a number, nor is any column numeric",
+    ),
     "NaN": (rows(row_7="2024-01-06,NaN"), Y, "row 7, column 'y': 1 missing values"),
     "infinity": (rows(row_7="2024-01-06,inf"), Y, "row 7, column 'y': an infinite value"),
     "beyond what can be squared": (rows(row_7="2024-01-06,1e200"), Y, "row 7.* beyond 1e\\+150"),
@@ -165,17 +170,17 @@ CASES = {
     ),
     "three date formats in one column": (
         rows(row_7="06.01.2024,5", row_8="01/07/2024,6"),
-        Asked(target=("y",), time="t"),
+        Options(target=("y",), time="t"),
         "row 7, column 't'",
     ),
     "days and months that cannot be told apart": (
         csv("t,y\n" + "".join(f"0{k % 9 + 1}/0{k % 9 + 1}/2024,{k}\n" for k in range(9))),
-        Asked(target=("y",), time="t"),
+        Options(target=("y",), time="t"),
         "column 't'",
     ),
     "a date that is none": (
         rows(row_7="2024-02-31,5"),
-        Asked(("y",), time="t"),
+        Options(("y",), time="t"),
         "row 7, column 't'",
     ),
     "a leap second": (
@@ -187,12 +192,12 @@ CASES = {
         csv(
             "t,y\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n2024-10-27 03:00,4\n"
         ),
-        Asked(("y",), time="t"),
+        Options(("y",), time="t"),
         "row 4, column 't': the time of row 3 again",
     ),
     "a time that goes back": (
         rows(row_7="2024-01-01,5"),
-        Asked(("y",), time="t"),
+        Options(("y",), time="t"),
         "time goes back",
     ),
     "times of no step": (
@@ -201,7 +206,11 @@ CASES = {
         "irregular times: .*--resample .* or --gaps",
     ),
     "too few rows": (csv("y\n1\n2\n3\n"), Y, "too short for context"),
-    "a group's row without a group": (csv("g,y\na,1\n,2\n"), Asked(("y",), group="g"), "row 3"),
+    "a group's row without a group": (
+        csv("g,y\na,1\n,2\n"),
+        Options(("y",), group="g"),
+        "row 3",
+    ),
     "a gzip that is cut": (csv(gzip.compress(ROWS.encode())[:-9], "x.csv.gz"), Y, "cut or damaged"),
     "a gzip that unpacks without end": (
         csv(gzip.compress(b"y\n" + b"1\n" * 40_000_000), "x.csv.gz"),
@@ -217,10 +226,14 @@ CASES = {
     ),
     "lists where words belong": (
         parquet(g=[[1]] * 80, y=range(80)),
-        Asked(("y",), group="g"),
+        Options(("y",), group="g"),
         "column 'g': List.*, not words",
     ),
-    "a column in two parts": (csv("t,y\n1,2\n"), Asked(label="t", time="t"), "'t' plays two parts"),
+    "a column in two parts": (
+        csv("t,y\n1,2\n"),
+        Options(label="t", time="t"),
+        "'t' plays two parts",
+    ),
     # labels
     "one class alone": (classes("a"), GROUPS, "one class alone: a"),
     "a class absent from training": (
@@ -228,79 +241,103 @@ CASES = {
             "g,x,y,p\n"
             + "".join(f"{k},1,{'ab'[k > 7]},{'train' if k < 8 else 'test'}\n" for k in range(10))
         ),
-        Asked(label="y", group="g", time="none", part="p"),
+        Options(label="y", group="g", time="none", part="p"),
         "class b is in the test part and not in the training part",
     ),
     "labels that are all missing": (classes(""), GROUPS, "(one class alone|no answer is known)"),
     "too few sequences": (classes("a", "b", per=1), GROUPS, "leave none for"),
     # archives
-    "an .npz that unpacks without end": (far_larger_unpacked, Asked(), "unpack to 100,000,"),
-    "a .ts file without data": (csv("@problemName x\n", "x.ts"), Asked(), "no line @data"),
+    "an .npz that unpacks without end": (far_larger_unpacked, Options(), "unpack to 100,000,"),
+    "a .ts file without data": (csv("@problemName x\n", "x.ts"), Options(), "no line @data"),
     "a sequence with a dimension too few": (
         csv("@classLabel true a b\n@data\n1,2:3,4:a\n1,2:b\n", "x.ts"),
-        Asked(),
+        Options(),
         "line 4: 1 dimensions where the first sequence has 2",
     ),
-    "Python objects in an .npz": (npz(x=np.array([{}], dtype=object)), Asked(), "Python objects"),
+    "Python objects in an .npz": (
+        npz(x=np.array([{}], dtype=object)),
+        Options(),
+        "Python objects",
+    ),
     "lengths that overflow": (
         npz(x=np.ones((4, 1)), lengths=np.array([2**63 - 1, 2**63 - 1, 6]), y=[0, 1, 2]),
-        Asked(),
+        Options(),
         "array lengths",
     ),
     # text
     "text in Latin 1": (
         texts(a=b"sch\xf6n\n" * 99),
-        Asked(),
+        Options(),
         "a.txt, line 1: byte 0xf6 is not UTF",
     ),
-    "zero bytes in a text": (texts(a=b"ab\0c"), Asked(), "line 1: a zero byte: no text"),
-    "empty documents": (texts(a="", b="word " * 400), Asked(), OK),
-    "nothing but empty documents": (texts(a="", b=" \n"), Asked(), "no letter in it"),
-    "a text too short": (texts(a="word"), Asked(), "too few to learn from"),
+    "zero bytes in a text": (texts(a=b"ab\0c"), Options(), "line 1: a zero byte: no text"),
+    "empty documents": (texts(a="", b="word " * 400), Options(), OK),
+    "nothing but empty documents": (texts(a="", b=" \n"), Options(), "no letter in it"),
+    "a text too short": (texts(a="word"), Options(), "too few to learn from"),
     "a text in no folder of a class": (
         texts(a__x="x", y="y"),
-        Asked(label="folder"),
+        Options(label="folder"),
         "y.txt: in no folder of a class",
     ),
-    "a pipe among texts": (piped, Asked(), "b.txt: this is a pipe; only regular files are read"),
-    "a link that leads to itself": (linked, Asked(), "loop.txt: cannot be read"),
-    "an empty folder": (lambda folder: folder, Asked(), "no file that is known"),
+    "a pipe among texts": (
+        piped,
+        Options(),
+        "b.txt: this is a pipe; only regular files are read",
+    ),
+    "a link that leads to itself": (linked, Options(), "loop.txt: cannot be read"),
+    "an empty folder": (lambda folder: folder, Options(), "no file that is known"),
     "no such path": (lambda folder: folder / "nothing.csv", Y, "no such file"),
     "a name that no file can have": (lambda folder: folder / ("x" * 300), Y, "(no path|no such)"),
     # recordings
-    "a recording cut": (sound(cut=900), Asked(), "a/x.wav: the recording is cut"),
-    "a recording that is none": (sound(cut=3), Asked(), "no recording that can be read"),
-    "a recording without a sample": (sound(np.zeros(0)), Asked(), "(without samples|is cut)"),
-    "a recording of one sample": (sound(np.zeros(1)), Asked(), OK),
+    "a recording cut": (sound(cut=900), Options(), "a/x.wav: the recording is cut"),
+    "a recording that is none": (sound(cut=3), Options(), "no recording that can be read"),
+    "a recording without a sample": (sound(np.zeros(0)), Options(), "(without samples|is cut)"),
+    "a recording of one sample": (sound(np.zeros(1)), Options(), OK),
     "a recording of hours": (
         sound(np.zeros(1000 * 7300), 1000, subtype="PCM_U8"),
-        Asked(),
+        Options(),
         "2.0 hours long",
     ),
-    "recordings of mixed rates": (sound(rate=44100), Asked(), OK),
-    "recordings of mixed channels": (sound(np.zeros((800, 2))), Asked(), OK),
+    "recordings of mixed rates": (sound(rate=44100), Options(), OK),
+    "recordings of mixed channels": (sound(np.zeros((800, 2))), Options(), OK),
     "the same, all channels asked": (
         sound(np.zeros((800, 2))),
-        Asked(channels="all"),
+        Options(channels="all"),
         "2 channels where|1 channels where",
     ),
     "samples that are no numbers": (
         sound(np.full(800, np.nan), subtype="FLOAT"),
-        Asked(),
+        Options(),
         "second 0.000: a sample that is no number",
     ),
     "samples far beyond full scale": (
         sound(np.full(800, 1e20), subtype="FLOAT"),
-        Asked(),
+        Options(),
         "scale it to -1 to 1",
     ),
-    "a rate of a few hertz": (sound(np.zeros(99), 10), Asked(), "10 Hz; give a recording of 1,000"),
+    "a rate of a few hertz": (
+        sound(np.zeros(99), 10),
+        Options(),
+        "10 Hz; give a recording of 1,000",
+    ),
     # options
-    "an option that means nothing here": (rows(), Asked(label="y", horizon=3), "--horizon: means"),
-    "steps without end": (rows(), Asked(("y",), context=10**12), "1,000,000 steps are the most"),
-    "a seed below 0": (rows(), Asked(("y",), seed=-1), "--seed: -1"),
-    "more folds than rows": (rows(), Asked(("y",), folds=10**6), "--folds: 1000000"),
-    "parts that make no whole": (rows(), Asked(("y",), split="70/70/70"), "three parts of 100"),
+    "an option that means nothing here": (
+        rows(),
+        Options(label="y", horizon=3),
+        "--horizon: means",
+    ),
+    "steps without end": (
+        rows(),
+        Options(("y",), context=10**12),
+        "1,000,000 steps are the most",
+    ),
+    "a seed below 0": (rows(), Options(("y",), seed=-1), "--seed: -1"),
+    "more folds than rows": (rows(), Options(("y",), folds=10**6), "--folds: 1000000"),
+    "parts that make no whole": (
+        rows(),
+        Options(("y",), split="70/70/70"),
+        "three parts of 100",
+    ),
 }
 
 

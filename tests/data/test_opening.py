@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from throughtime.data.folders import SOUNDS, TEXTS, files_in, kind_of_folder
-from throughtime.data.opening import Asked, kind_of, open_problem
+from throughtime.data.opening import kind_of, open_problem
 from throughtime.data.problem import Problem
 from throughtime.data.sequences import SequenceProblem
 from throughtime.data.text import TextProblem
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 
 
@@ -49,15 +50,15 @@ def place(tmp_path):
 )
 def test_what_a_path_holds(place, path, asked, kind):
     full = Path(path) if path.startswith("task:") else place / path
-    assert kind_of(full, Asked(**asked)) == kind
+    assert kind_of(full, DataOptions(**asked)) == kind
 
 
 def test_every_door_leads_to_its_problem(place):
-    assert isinstance(open_problem(place / "x.csv", Asked(target=("x",))), Problem)
-    assert isinstance(open_problem(place / "tables", Asked()), Problem)
-    assert isinstance(open_problem(place / "x.csv", Asked(label="y")), SequenceProblem)
-    assert isinstance(open_problem(Path("task:echo"), Asked(length=5)), SequenceProblem)
-    assert isinstance(open_problem(place / "texts", Asked()), TextProblem)
+    assert isinstance(open_problem(place / "x.csv", DataOptions(target=("x",))), Problem)
+    assert isinstance(open_problem(place / "tables", DataOptions()), Problem)
+    assert isinstance(open_problem(place / "x.csv", DataOptions(label="y")), SequenceProblem)
+    assert isinstance(open_problem(Path("task:echo"), DataOptions(length=5)), SequenceProblem)
+    assert isinstance(open_problem(place / "texts", DataOptions()), TextProblem)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_every_door_leads_to_its_problem(place):
 def test_what_cannot_be_is_told(place, path, asked, told):
     full = Path(path) if path.startswith("task:") else place / path
     with pytest.raises(InputError, match=told):
-        open_problem(full, Asked(**asked))
+        open_problem(full, DataOptions(**asked))
 
 
 def test_a_folder_of_two_kinds_is_told(place):
@@ -104,16 +105,16 @@ def test_links_in_a_circle_end(place):
     (place / "texts" / "a" / "again").symlink_to(place / "texts")
     (place / "texts" / "loop.txt").symlink_to(place / "texts" / "loop.txt")
     with pytest.raises(InputError, match=r"loop.txt: cannot be read"):
-        open_problem(place / "texts", Asked())
+        open_problem(place / "texts", DataOptions())
     (place / "texts" / "loop.txt").unlink()
-    assert open_problem(place / "texts", Asked()).record.series == 1
+    assert open_problem(place / "texts", DataOptions()).record.series == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_may_not_be_read_is_told(place):
     (place / "texts" / "a").chmod(0)
     with pytest.raises(InputError, match="texts/a: cannot be read"):
-        open_problem(place / "texts", Asked())
+        open_problem(place / "texts", DataOptions())
 
 
 def test_no_permission_is_told_as_the_system_says_it(place, monkeypatch):
@@ -124,7 +125,7 @@ def test_no_permission_is_told_as_the_system_says_it(place, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InputError, match=r"x.csv: cannot be read \(Permission denied\)"):
-        open_problem(place / "x.csv", Asked(target=("x",)))
+        open_problem(place / "x.csv", DataOptions(target=("x",)))
 
 
 def test_a_file_that_changes_while_it_is_read_is_told(place, monkeypatch):
@@ -140,4 +141,4 @@ def test_a_file_that_changes_while_it_is_read_is_told(place, monkeypatch):
 
     monkeypatch.setattr(os, "fstat", grown)
     with pytest.raises(InputError, match=r"x.csv: changed while it was read"):
-        open_problem(place / "x.csv", Asked(target=("x",)))
+        open_problem(place / "x.csv", DataOptions(target=("x",)))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from throughtime.comparing.contests import contest_of
-from throughtime.data.opening import Asked, open_problem
+from throughtime.data.opening import open_problem
+from throughtime.data_options import DataOptions
 from throughtime.deploy.sampling import sample
 from throughtime.deploy.using import use
 from throughtime.errors import InputError
@@ -15,7 +16,7 @@ from throughtime.nn.storage import load
 
 def saved(path, asked, folder, kind="gru", seed=0):
     """A network as it was built, saved, and read back."""
-    problem = open_problem(path, Asked(**asked))
+    problem = open_problem(path, DataOptions(**asked))
     contest = contest_of(problem)
     torch.manual_seed(seed)
     config = contest.config(kind, contest.normalizations[0], 600)

@@ -29,7 +29,8 @@ from throughtime.options import (
 )
 
 if TYPE_CHECKING:
-    from throughtime.data.opening import AnyProblem, Asked
+    from throughtime.data.opening import AnyProblem
+    from throughtime.data_options import DataOptions
     from throughtime.printing import Reporter
     from throughtime.runs import ComparisonRecord
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @asking
 def compare(
     data: Data,
-    asked: "Asked",
+    asked: "DataOptions",
     normalize: Normalize = None,
     networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
@@ -148,7 +149,7 @@ def run_name(data: Path) -> str:
     return data.name.split(".")[0].replace(":", "-") or "data"
 
 
-def opened(data: Path, asked: "Asked", reporter: "Reporter") -> "AnyProblem":
+def opened(data: Path, asked: "DataOptions", reporter: "Reporter") -> "AnyProblem":
     """What a path holds, as a problem; a bar tells how many recordings are done."""
     from throughtime.data.opening import open_problem
 

@@ -27,7 +27,7 @@ from throughtime.options import (
 
 if TYPE_CHECKING:
     from throughtime.comparing.contest import Contest
-    from throughtime.data.opening import Asked
+    from throughtime.data_options import DataOptions
     from throughtime.runs import TrainingRecord
     from throughtime.training.loop import TrainingSettings
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @asking
 def fit(
     data: Data,
-    asked: "Asked",
+    asked: "DataOptions",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     force: Annotated[
         bool, typer.Option("--force", help="Replace the finished model that OUT holds.")

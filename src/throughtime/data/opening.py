@@ -1,7 +1,7 @@
 """The one door: a path and what was asked, to a problem."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 from throughtime.data.archive import partners, read_archive
@@ -18,6 +18,18 @@ from throughtime.data.shards import shard_problem
 from throughtime.data.tables import Columns
 from throughtime.data.tasks import PREFIX, task_problem
 from throughtime.data.text import TextProblem, read_labelled_texts, text_problem
+from throughtime.data_options import (
+    ARCHIVE,
+    FORECAST,
+    LABELLED_TABLE,
+    LABELLED_TEXT,
+    PARQUET_FOLDER,
+    RECORDINGS,
+    TASK,
+    TEXT,
+    DataOptions,
+    options_of,
+)
 from throughtime.errors import InputError
 from throughtime.specs import MOST_STEPS
 
@@ -25,85 +37,36 @@ ARCHIVES = (".ts", ".npz")
 AnyProblem = Problem | SequenceProblem | TextProblem
 
 
-@dataclass(frozen=True)
-class Asked:
-    """All that may be asked of data; None, or the default, lets the data decide."""
-
-    target: tuple[str, ...] | None = None
-    label: str | None = None
-    time: str | None = None
-    group: str | None = None
-    inputs: tuple[str, ...] | None = None
-    categorical: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
-    calendar: tuple[str, ...] = ()
-    resample: str | None = None
-    gaps: bool = False
-    static: Path | None = None
-    part: str | None = None
-    text: str | None = None
-    file: str | None = None
-    answer: str = "auto"
-    tokens: str = "characters"
-    features: str = "logmel"
-    bands: int = 40
-    rate: int = 8000
-    channels: str = "mean"
-    length: int | None = None
-    horizon: int | None = None
-    context: int | None = None
-    season: int | None = None
-    missing: str = "error"
-    delimiter: str | None = None
-    split: str = "70/15/15"
-    folds: int = 1
-    seed: int = 0
-
-
-# what each kind of data takes, beside context, split and seed
-_TAKES = {
-    "a forecast": "target time group inputs known calendar categorical static resample gaps "
-    "horizon season missing delimiter folds",
-    "a folder of Parquet": "target inputs horizon",
-    "a labelled table": "label time group inputs categorical static part answer missing delimiter",
-    "an archive of sequences": "answer missing",
-    "text": "tokens",
-    "labelled text": "label text part tokens delimiter",
-    "recordings": "label file part features bands rate channels delimiter",
-    "a generated task": "length",
-}
-
-
-def kind_of(path: Path, asked: Asked) -> str:
-    """What a path holds, of `_TAKES`. Raises InputError where nothing known is there."""
+def kind_of(path: Path, asked: DataOptions) -> str:
+    """What a path holds, in the words of `data_options`."""
     if str(path).startswith(PREFIX):
-        return "a generated task"
+        return TASK
     ending = path.suffix.lower()
     if ending in ARCHIVES:
-        return "an archive of sequences"
+        return ARCHIVE
     if asked.file is not None or ending in SOUNDS:
-        return "recordings"
+        return RECORDINGS
     if asked.text is not None:
-        return "labelled text"
+        return LABELLED_TEXT
     if path.is_dir():
         found = kind_of_folder(path)
         if found == "audio":
-            return "recordings"
+            return RECORDINGS
         if found == "text":
-            return "labelled text" if asked.label is not None else "text"
+            return LABELLED_TEXT if asked.label is not None else TEXT
         if found == "parquet":
-            return "a folder of Parquet"
+            return PARQUET_FOLDER
     elif ending in TEXTS:
-        return "text"
-    return "a labelled table" if asked.label is not None else "a forecast"
+        return TEXT
+    return LABELLED_TABLE if asked.label is not None else FORECAST
 
 
 def open_problem(
-    path: Path, asked: Asked, watch: Callable[[int, int], None] | None = None
+    path: Path, asked: DataOptions, watch: Callable[[int, int], None] | None = None
 ) -> AnyProblem:
     """What a path holds, as a problem to learn.
 
-    >>> open_problem(Path("task:adding"), Asked(length=200)).record.windows
+    >>> open_problem(Path("task:adding"), DataOptions(length=200)).record.windows
     (8000, 1000, 2000)
 
     ``watch`` is told how many of how many recordings are done. Raises InputError for what cannot be
@@ -125,12 +88,12 @@ def open_problem(
             raise InputError(f"--{name}", str(value), f"{MOST_STEPS:,} steps are the most")
     if not 0 <= seed < 2**63:
         raise InputError("--seed", str(seed), "give a number from 0 on, below 2 to the 63")
-    if kind == "a generated task":
+    if kind == TASK:
         name = str(path).removeprefix(PREFIX)
         return task_problem(name, asked.length or 100, seed=seed, context=context)
-    if kind == "text":
+    if kind == TEXT:
         return text_problem(path, tokens=asked.tokens, split=split, seed=seed, context=context)
-    if kind == "a folder of Parquet":
+    if kind == PARQUET_FOLDER:
         return shard_problem(
             path,
             Columns(asked.target, inputs=asked.inputs),
@@ -139,7 +102,7 @@ def open_problem(
             split=split,
             watch=watch,
         )
-    if kind == "a forecast":
+    if kind == FORECAST:
         return read_problem(
             path,
             Columns(
@@ -172,10 +135,12 @@ def open_problem(
     )
 
 
-def _read(kind: str, path: Path, asked: Asked, watch: Callable[[int, int], None] | None) -> Read:
-    if kind == "an archive of sequences":
+def _read(
+    kind: str, path: Path, asked: DataOptions, watch: Callable[[int, int], None] | None
+) -> Read:
+    if kind == ARCHIVE:
         return read_archive(path)
-    if kind == "labelled text":
+    if kind == LABELLED_TEXT:
         if asked.label is None:
             raise InputError("--text", "no --label", "name the column of classes")
         return read_labelled_texts(
@@ -186,7 +151,7 @@ def _read(kind: str, path: Path, asked: Asked, watch: Callable[[int, int], None]
             tokens=asked.tokens,
             delimiter=asked.delimiter,
         )
-    if kind == "recordings":
+    if kind == RECORDINGS:
         if asked.file is not None and asked.label is None:
             raise InputError("--file", "no --label", "name the column of labels")
         return read_audio(
@@ -205,10 +170,10 @@ def _read(kind: str, path: Path, asked: Asked, watch: Callable[[int, int], None]
     return read_labelled(path, columns, delimiter=asked.delimiter, static=asked.static)
 
 
-def files_of(path: Path, asked: Asked) -> list[Path]:
+def files_of(path: Path, asked: DataOptions) -> list[Path]:
     """Every file that opening such data reads: none of them may become an output.
 
-    >>> files_of(Path("JapaneseVowels_TRAIN.ts"), Asked())
+    >>> files_of(Path("JapaneseVowels_TRAIN.ts"), DataOptions())
     [PosixPath('JapaneseVowels_TRAIN.ts'), PosixPath('JapaneseVowels_TEST.ts')]
     """
     if str(path).startswith(PREFIX):
@@ -238,12 +203,11 @@ def audio_settings(features: str, rate: int, bands: int, channels: str) -> Audio
         ) from None
 
 
-def _refuse_strange(kind: str, asked: Asked) -> None:
+def _refuse_strange(kind: str, asked: DataOptions) -> None:
     """Raise InputError for an option that such data has no use for."""
-    known = {"context", "split", "seed", *_TAKES[kind].split()}
     for field in fields(asked):
-        if field.name not in known and getattr(asked, field.name) != field.default:
-            takes = ", ".join(f"--{name}" for name in _TAKES[kind].split())
+        if field.name in asked.given() and kind not in field.metadata["kinds"]:
+            takes = ", ".join(f"--{name}" for name in options_of(kind))
             raise InputError(
                 f"--{field.name}", f"means nothing for {kind}", f"leave it out; it takes {takes}"
             )

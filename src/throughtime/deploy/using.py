@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from throughtime.data.opening import Asked, files_of
+from throughtime.data.opening import files_of
+from throughtime.data_options import DataOptions
 from throughtime.deploy.answering import answer
 from throughtime.deploy.predicting import Forecasts, predict
 from throughtime.deploy.sampling import costs
@@ -16,7 +17,7 @@ from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
 def files_read(spec: Spec, folder: Path, data: Path, delimiter: str | None = None) -> list[Path]:
     """Every file that using a model's folder on new data reads."""
-    asked = Asked(delimiter=delimiter)
+    asked = DataOptions(delimiter=delimiter)
     if isinstance(spec, SequenceSpec) and spec.source == "audio":
         asked = replace(asked, file=spec.how["file"] or "file")
     return [*(folder / name for name in MODEL_FILES), *files_of(data, asked)]
