@@ -28,7 +28,7 @@ _TABLES = (FORECAST, LABELLED_TABLE)
 
 
 def _about(kinds: tuple[str, ...], help: str, *, listed: bool = True) -> dict[str, Any]:
-    """Which kinds of data take an option, and its help; not `listed`: commands add it themselves."""
+    """Which kinds take an option, and its help; not `listed`: commands add it themselves."""
     return {"kinds": kinds, "help": help, "listed": listed}
 
 

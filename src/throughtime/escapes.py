@@ -1,12 +1,11 @@
 """Text from outside (names, paths, messages), made safe to print and to encode."""
 
 import os
-from pathlib import Path
 
 
-def printable(path: Path | str) -> str:
+def printable(path: object) -> str:
     """A path as text that can be encoded: bytes that are not UTF-8 are written as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
 def one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from throughtime.bounded_reads import read_given, read_regular
 from throughtime.data.collection import Read
 from throughtime.data.reading import most_unpacked
+from throughtime.data.sources import DataSource, MemorySequences
 from throughtime.errors import InputError
 from throughtime.escapes import printable
 from throughtime.files import fingerprint
@@ -19,7 +20,7 @@ _PARTNERS = {"_TRAIN": "_TEST", "_train": "_test"}
 _MARK = b"@data"
 
 
-def read_archive(path: Path, *, alone: bool = False) -> Read:
+def read_archive(path: DataSource, *, alone: bool = False) -> Read:
     """Sequences of a `.ts` or `.npz` file.
 
     `NAME_TRAIN.ts` is read with `NAME_TEST.ts` beside it, which is the test part then. A `.npz`
@@ -29,6 +30,13 @@ def read_archive(path: Path, *, alone: bool = False) -> Read:
 
     Raises InputError naming file, line or array.
     """
+    if isinstance(path, MemorySequences):
+        parts = [f"{name} {a.shape} {a.dtype}" for name, a in sorted(path.arrays.items())]
+        raw = [np.ascontiguousarray(a).tobytes() for _, a in sorted(path.arrays.items())]
+        mark = fingerprint(b"".join([*(part.encode() for part in parts), *raw]))
+        return _of_arrays(path.arrays, str(path), mark)
+    if not isinstance(path, Path):
+        raise InputError(str(path), "no sequences", "give arrays, or a .ts or .npz file")
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     read = _read_ts(path)
@@ -205,7 +213,10 @@ def _short(text: bytes) -> str:
 def _read_npz(path: Path) -> Read:
     where = printable(path)
     raw = read_given(path)
-    arrays = _arrays(raw, where)
+    return _of_arrays(_arrays(raw, where), where, fingerprint(raw))
+
+
+def _of_arrays(arrays: Mapping[str, np.ndarray], where: str, mark: str) -> Read:
     x = arrays.get("x", arrays.get("X"))
     y = arrays.get("y", arrays.get("Y"))
     if x is None:
@@ -258,7 +269,7 @@ def _read_npz(path: Path) -> Read:
         every_step,
         part,
         where,
-        fingerprint(raw),
+        mark,
         tuple((where, k + 1) for k in range(count)),
     )
 

@@ -12,6 +12,7 @@ from throughtime.data.collection import Read
 from throughtime.data.further import with_static
 from throughtime.data.numbers import numbers_of, refuse_extreme, words_of
 from throughtime.data.reading import Source, listed, read_frame
+from throughtime.data.sources import DataSource
 from throughtime.data.tables import (
     GAP,
     Columns,
@@ -37,7 +38,7 @@ class LabelledColumns:
 
 
 def read_labelled(
-    path: Path,
+    path: DataSource,
     columns: LabelledColumns,
     *,
     delimiter: str | None = None,

@@ -15,6 +15,7 @@ from throughtime.data.problem import Problem, read_problem
 from throughtime.data.reading import read_frame
 from throughtime.data.sequences import SequenceProblem
 from throughtime.data.shards import shard_problem
+from throughtime.data.sources import DataSource, InMemory, MemorySequences, MemoryTexts
 from throughtime.data.tables import Columns
 from throughtime.data.tasks import PREFIX, task_problem
 from throughtime.data.text import TextProblem, read_labelled_texts, text_problem
@@ -37,8 +38,10 @@ ARCHIVES = (".ts", ".npz")
 AnyProblem = Problem | SequenceProblem | TextProblem
 
 
-def kind_of(path: Path, asked: DataOptions) -> str:
+def kind_of(path: DataSource, asked: DataOptions) -> str:
     """What a path holds, in the words of `data_options`."""
+    if isinstance(path, InMemory):
+        return _kind_in_memory(path, asked)
     if str(path).startswith(PREFIX):
         return TASK
     ending = path.suffix.lower()
@@ -61,8 +64,18 @@ def kind_of(path: Path, asked: DataOptions) -> str:
     return LABELLED_TABLE if asked.label is not None else FORECAST
 
 
+def _kind_in_memory(data: InMemory, asked: DataOptions) -> str:
+    if isinstance(data, MemorySequences):
+        return ARCHIVE
+    if isinstance(data, MemoryTexts):
+        return TEXT
+    if asked.text is not None:
+        return LABELLED_TEXT
+    return LABELLED_TABLE if asked.label is not None else FORECAST
+
+
 def open_problem(
-    path: Path, asked: DataOptions, watch: Callable[[int, int], None] | None = None
+    path: DataSource, asked: DataOptions, watch: Callable[[int, int], None] | None = None
 ) -> AnyProblem:
     """What a path holds, as a problem to learn.
 
@@ -94,6 +107,7 @@ def open_problem(
     if kind == TEXT:
         return text_problem(path, tokens=asked.tokens, split=split, seed=seed, context=context)
     if kind == PARQUET_FOLDER:
+        assert isinstance(path, Path)
         return shard_problem(
             path,
             Columns(asked.target, inputs=asked.inputs),
@@ -136,7 +150,7 @@ def open_problem(
 
 
 def _read(
-    kind: str, path: Path, asked: DataOptions, watch: Callable[[int, int], None] | None
+    kind: str, path: DataSource, asked: DataOptions, watch: Callable[[int, int], None] | None
 ) -> Read:
     if kind == ARCHIVE:
         return read_archive(path)
@@ -154,6 +168,7 @@ def _read(
     if kind == RECORDINGS:
         if asked.file is not None and asked.label is None:
             raise InputError("--file", "no --label", "name the column of labels")
+        assert isinstance(path, Path)
         return read_audio(
             path,
             audio_settings(asked.features, asked.rate, asked.bands, asked.channels),

@@ -17,6 +17,7 @@ from throughtime.data.batches import (
     plan_windows,
 )
 from throughtime.data.codes import trained_codes
+from throughtime.data.sources import DataSource
 from throughtime.data.tables import Columns, Table, read_table
 from throughtime.runs import Choice, DataRecord
 
@@ -49,7 +50,7 @@ class Problem:
 
 
 def read_problem(
-    path: Path,
+    path: DataSource,
     columns: Columns,
     *,
     missing: str = "error",

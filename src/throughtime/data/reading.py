@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from throughtime.bounded_reads import MOST_BYTES, read_given
+from throughtime.data.sources import DataSource, MemoryFile, MemoryTable
 from throughtime.errors import InputError
 from throughtime.escapes import printable
 from throughtime.files import fingerprint
@@ -57,7 +58,7 @@ def listed(words: Sequence[str], between: str = ", ") -> str:
 
 
 def read_frame(
-    path: Path, delimiter: str | None = None, labels: Sequence[str | None] = ()
+    path: DataSource, delimiter: str | None = None, labels: Sequence[str | None] = ()
 ) -> tuple[pl.DataFrame, Source]:
     """Read a table; columns of a CSV stay text, stripped, with missing values as null.
 
@@ -68,11 +69,13 @@ def read_frame(
     Raises InputError for a missing, empty, damaged, foreign or ragged file.
     """
     where = printable(path)
-    raw = read_given(path)
+    if isinstance(path, MemoryTable):
+        return _checked(path.frame, where, "table"), Source(where, _fingerprint(path.frame), 1, ())
+    raw = path.raw if isinstance(path, MemoryFile) else read_given(_as_file(path))
     mark = fingerprint(raw)
     for first_bytes, (kind, reader) in _BINARY.items():
         if raw.startswith(first_bytes):
-            return _read_binary(raw, path, kind, reader), Source(
+            return _read_binary(raw, where, kind, reader), Source(
                 where, mark, 1, (Choice("format", kind, "by its first bytes"),)
             )
     choices: list[Choice] = []
@@ -146,14 +149,31 @@ def polars_name(file: Path) -> Generator[str]:
         yield str(file)
 
 
-def _read_binary(raw: bytes, path: Path, kind: str, reader: str) -> pl.DataFrame:
-    where = printable(path)
+def _as_file(path: DataSource) -> Path:
+    if isinstance(path, Path):
+        return path
+    raise InputError(str(path), "no table", "give a data frame or a file")
+
+
+def _fingerprint(frame: pl.DataFrame) -> str:
+    """Of a table in memory: equal values in equal columns have an equal one."""
+    buffer = io.BytesIO()
+    frame.rechunk().write_ipc(buffer)
+    return fingerprint(buffer.getvalue())
+
+
+def _read_binary(raw: bytes, where: str, kind: str, reader: str) -> pl.DataFrame:
     survive(where, kind, reader, raw)
     with library_errors(where, f"this {kind} file cannot be read", "write it again"):
         frame: pl.DataFrame = getattr(pl, reader)(io.BytesIO(raw))
+    return _checked(frame, where, f"{kind} file")
+
+
+def _checked(frame: pl.DataFrame, where: str, kind: str) -> pl.DataFrame:
+    """A table with types. Raises InputError for one without rows, or that no reader could use."""
     _refuse_wide(frame.width, where)
     if frame.is_empty():
-        raise InputError(where, f"this {kind} file has no rows", "give one that has")
+        raise InputError(where, f"this {kind} has no rows", "give one that has")
     for column in frame.iter_columns():
         if column.dtype.is_temporal() and isinstance(column.dtype, pl.Date | pl.Datetime):
             _refuse_far(column, where)

@@ -23,6 +23,7 @@ from throughtime.data.numbers import (
     words_of,
 )
 from throughtime.data.reading import Source, read_frame
+from throughtime.data.sources import DataSource
 from throughtime.data.stamps import Times
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError, nearest
@@ -85,7 +86,7 @@ class Columns:
 
 
 def read_table(
-    path: Path,
+    path: DataSource,
     columns: Columns,
     *,
     missing: str = "error",

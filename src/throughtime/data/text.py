@@ -13,6 +13,7 @@ from throughtime.data.collection import Read
 from throughtime.data.folders import TEXTS, files_in, fingerprint_of, read_files
 from throughtime.data.numbers import words_of
 from throughtime.data.reading import listed, read_frame
+from throughtime.data.sources import DataSource, MemoryTexts
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable
 from throughtime.runs import Choice, DataRecord
@@ -44,11 +45,15 @@ class TextProblem:
     record: DataRecord
 
 
-def read_documents(path: Path) -> tuple[list[Document], str, tuple[Choice, ...]]:
+def read_documents(path: DataSource) -> tuple[list[Document], str, tuple[Choice, ...]]:
     """A file, or all texts below a folder; and a fingerprint of them.
 
     Raises InputError for what is not UTF-8, with its line, and where no document has a letter.
     """
+    if isinstance(path, MemoryTexts):
+        return _filled([Document(str(n), t) for n, t in enumerate(path.texts, 1)], str(path))
+    if not isinstance(path, Path):
+        raise InputError(str(path), "no texts", "give a list of them, or a file")
     whole = path.is_dir()
     files = files_in(path, TEXTS) if whole else [path]
     contents = read_files(files) if whole else [read_given(path)]
@@ -56,9 +61,17 @@ def read_documents(path: Path) -> tuple[list[Document], str, tuple[Choice, ...]]
         Document(printable(file.relative_to(path) if whole else file.name), _decoded(raw, file))
         for file, raw in zip(files, contents, strict=True)
     ]
+    return _filled(documents, str(path), contents)
+
+
+def _filled(
+    documents: Sequence[Document], where: str, contents: Sequence[bytes] | None = None
+) -> tuple[list[Document], str, tuple[Choice, ...]]:
+    """The documents that have a letter; and a fingerprint of all their bytes."""
+    contents = contents or [d.text.encode("utf-8", "surrogatepass") for d in documents]
     filled = [d for d in documents if d.text.strip()]
     if not filled:
-        raise InputError(str(path), "no letter in it", "give text to learn from")
+        raise InputError(where, "no letter in it", "give text to learn from")
     choices: tuple[Choice, ...] = ()
     if len(filled) < len(documents):
         empty = [d.name for d in documents if not d.text.strip()]
@@ -85,7 +98,7 @@ def _decoded(raw: bytes, file: Path) -> str:
 
 
 def text_problem(
-    path: Path,
+    path: DataSource,
     *,
     tokens: str = "characters",
     split: Split,
@@ -175,7 +188,7 @@ def _split(documents: Sequence[Document], split: Split, seed: int) -> tuple[list
 
 
 def read_labelled_texts(
-    path: Path,
+    path: DataSource,
     *,
     label: str,
     text: str | None = None,
@@ -202,7 +215,7 @@ def read_labelled_texts(
             raise InputError(
                 f"{path}/{lone}", "in no folder of a class", "put each text into its class's folder"
             )
-        rows = [(str(path / d.name), 1) for d in documents]
+        rows = [(f"{path}/{d.name}", 1) for d in documents]
     else:
         frame, source = read_frame(path, delimiter, labels=(label, text, part))
         wanted = [text, *([label] if learned is None else []), *([part] if part else [])]
