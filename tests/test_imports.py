@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "throughtime"
 BASE = {
+    "argument_names",
     "bounded_reads",
     "catalogue",
     "cores",
@@ -25,6 +26,7 @@ ALLOWED = {
     "errors": {"escapes"},
     "escapes": set(),
     "library_errors": {"errors"},
+    "argument_names": {"errors"},
     "bounded_reads": {"errors"},
     "catalogue": set(),
     "cores": set(),
@@ -41,13 +43,26 @@ ALLOWED = {
     "comparing": {*BASE, "training", "insight", "nn", "data", "runs", "__version__"},
     "report": {"catalogue", "runs"},
     "deploy": {*BASE, "nn", "insight", "data", "runs", "__version__"},
+    "result": {*BASE, "deploy", "report", "runs"},
+    "api": {
+        *BASE,
+        "comparing",
+        "data",
+        "deploy",
+        "nn",
+        "printing",
+        "result",
+        "runs",
+        "training",
+    },
     "runtime": {"_native"},
-    "printing": {*BASE, "comparing", "nn", "runs", "training"},
+    "printing": {*BASE, "comparing", "runs", "training"},
     "ending": {*BASE, "__version__"},
     "options": {*BASE, "data"},
     "cli": {"commands", "ending"},
     "commands": {
         *BASE,
+        "api",
         "options",
         "comparing",
         "data",

@@ -7,6 +7,9 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # `typing` costs time, and type checkers know the name
 if TYPE_CHECKING:
+    from throughtime.api import Data, compare, fit, load, read
+    from throughtime.catalogue import NetworkKind, register_network
+    from throughtime.deploy.model import Model
     from throughtime.insight.callbacks import Monitor, lightning_callback
     from throughtime.insight.diagnosis import diagnose
     from throughtime.insight.memory import (
@@ -24,10 +27,20 @@ if TYPE_CHECKING:
     from throughtime.nn.engines import forced_path
     from throughtime.nn.initialization import initialize
     from throughtime.nn.layers import GRU, LSTM, RNN, RecurrentLayer, explain_path
+    from throughtime.result import Result
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Data": "throughtime.api",
+    "Model": "throughtime.deploy.model",
+    "NetworkKind": "throughtime.catalogue",
+    "Result": "throughtime.result",
+    "compare": "throughtime.api",
+    "fit": "throughtime.api",
+    "load": "throughtime.api",
+    "read": "throughtime.api",
+    "register_network": "throughtime.catalogue",
     "CellType": "throughtime.nn.cell_types",
     "GRU": "throughtime.nn.layers",
     "GRUCell": "throughtime.nn.cell_layers",
@@ -60,25 +73,34 @@ __all__ = [
     "LSTM",
     "RNN",
     "CellType",
+    "Data",
     "GRUCell",
     "Gate",
     "LSTMCell",
+    "Model",
     "Monitor",
+    "NetworkKind",
     "RNNCell",
     "RecurrentLayer",
+    "Result",
+    "compare",
     "context_curve",
     "convert",
     "diagnose",
     "explain_path",
+    "fit",
     "forced_path",
     "gradient_by_lag",
     "initialize",
     "jacobian_spectrum",
     "lightning_callback",
+    "load",
     "lyapunov_spectrum",
     "memory_horizon",
     "observe",
     "patched",
+    "read",
+    "register_network",
     "revert",
     "time_scales",
 ]

@@ -46,7 +46,9 @@ def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
         sys.stdout.flush()
         sys.exit(code or 0)
     except InputError as error:
-        _stop(str(error), 2)
+        # the Python functions word their errors for Python; the cause is worded for this command
+        own = error.__cause__ if isinstance(error.__cause__, InputError) else error
+        _stop(str(own), 2)
     except (KeyboardInterrupt, typer.Abort):
         _stop(interrupted, _INTERRUPTED)
     except PausedError as error:

@@ -39,6 +39,11 @@ class Reporter:
         console = Console()
         self._result = console if console.is_terminal else Console(width=120)
 
+    @property
+    def has_screen(self) -> bool:
+        """Whether a bar would be seen: a terminal, or a notebook."""
+        return self._aside.is_terminal or self._aside.is_jupyter
+
     def show(self, text: str) -> None:
         """Something to know before the work begins."""
         self._aside.print(visible(text), highlight=False, markup=False, soft_wrap=True)
@@ -116,7 +121,7 @@ class Reporter:
             TextColumn("{task.fields[note]}"),
             console=self._aside,
             transient=True,
-            disable=not self._aside.is_terminal,
+            disable=not self.has_screen,
         )
 
 

@@ -60,3 +60,8 @@ def test_matched_sizes_come_as_near_as_they_can(kind, parameters):
 
     size = matched(config, parameters, parameter_count).hidden_size
     assert off(size) == min(off(s) for s in (max(1, size - 1), size, size + 1))
+
+
+def test_a_network_that_has_no_hidden_size_is_left_as_it_is():
+    config = ModelConfig("gru", context=12, horizon=2, columns=1, hidden_size=7)
+    assert matched(config, 10_000, lambda config: 26) == config

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from throughtime.cores import usable_cores
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.escapes import printable, shown_path
 from throughtime.options import (
@@ -29,8 +29,7 @@ from throughtime.options import (
 )
 
 if TYPE_CHECKING:
-    from throughtime.data.opening import AnyProblem
-    from throughtime.data_options import DataOptions
+    from throughtime.api import Data as ReadData
     from throughtime.printing import Reporter
     from throughtime.runs import ComparisonRecord
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 @asking
 def compare(
     data: Data,
-    asked: "DataOptions",
+    asked: DataOptions,
     normalize: Normalize = None,
     networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
@@ -61,9 +60,7 @@ def compare(
 
     Example: throughtime compare co2.csv --target co2 --horizon 4 --missing interpolate
     """
-    from throughtime.comparing.contests import contest_of
-    from throughtime.comparing.trials import compare as run
-    from throughtime.comparing.trials import comparison_identity
+    from throughtime import api
     from throughtime.data.opening import files_of
     from throughtime.printing import (
         Reporter,
@@ -71,46 +68,30 @@ def compare(
         comparison_table,
         problem_text,
     )
-    from throughtime.runs import SettingsRecord
 
-    kinds = _networks(networks)
     reporter = Reporter(quiet=quiet or as_json)
     reads = files_of(data, asked)
     if out is not None:
         _check_run(out, reads)
-    problem = opened(data, replace(asked, folds=folds), reporter)
-    contest = contest_of(problem)
-    settings = SettingsRecord(
-        networks=kinds,
-        seeds=tuple(range(seed, seed + seeds)),
-        learning_rates=(1e-3, 3e-3, 1e-2),
-        parameters=parameters,
-        normalize=one_of(
-            "--normalize", normalize or contest.normalizations[0], contest.normalizations
-        ),
-        epochs=epochs,
-        batch_size=64,
-        clip_norm=1.0,
-        patience=6,
-    )
-    reporter.show(problem_text(problem.record, comparison_choices(settings, problem.record.kind)))
-    for note in contest.size_notes(settings):
+    kinds = _networks(networks)
+    found = opened(data, replace(asked, folds=folds), reporter)
+    how: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed, "epochs": epochs}
+    how |= {"parameters": parameters, "normalize": normalize}
+    settings = api.comparison_settings(found, **how)
+    reporter.show(problem_text(found.record, comparison_choices(settings, found.kind)))
+    for note in api.size_notes(found, settings):
         reporter.show(f"  note: {note}")
-    mark = comparison_identity(problem, settings)[:8]
-    folder = out or Path("throughtime-runs") / f"{run_name(data)}-{mark}"
+    folder = out or Path("throughtime-runs") / f"{run_name(data)}-{api.mark_of(found, settings)}"
     if out is None:
         _check_run(folder, reads)
     page = folder / "report.html"
     command = printable(shlex.join(["throughtime", *sys.argv[1:]]))
-    with reporter.bar(epochs) as watch:
-        record = run(
-            problem, settings, folder, jobs=jobs or usable_cores(), command=command, watch=watch
-        )
-    _write_report(record, page)
+    result = api.compare(found, **how, folder=folder, jobs=jobs, progress=reporter, command=command)
+    _write_report(result.record, page)
     if as_json:
-        print(json.dumps(_summary(record, folder, page), indent=2))
+        print(json.dumps(_summary(result.record, folder, page), indent=2))
         return
-    reporter.result(comparison_table(record), record.verdict)
+    reporter.result(comparison_table(result.record), result.verdict)
     print(f"report: {shown_path(page)}\nmodel:  {shown_path(folder / 'model')}")
 
 
@@ -149,12 +130,11 @@ def run_name(data: Path) -> str:
     return data.name.split(".")[0].replace(":", "-") or "data"
 
 
-def opened(data: Path, asked: "DataOptions", reporter: "Reporter") -> "AnyProblem":
-    """What a path holds, as a problem; a bar tells how many recordings are done."""
-    from throughtime.data.opening import open_problem
+def opened(data: Path, asked: DataOptions, reporter: "Reporter") -> "ReadData":
+    """What a path holds, as a problem; a bar shows how many recordings are done."""
+    from throughtime.api import read
 
-    with reporter.counting("recordings") as watch:
-        return open_problem(data, asked, watch)
+    return read(data, progress=reporter, **asked.given())
 
 
 def _networks(text: str) -> tuple[str, ...]:

@@ -26,9 +26,8 @@ from throughtime.options import (
 )
 
 if TYPE_CHECKING:
-    from throughtime.comparing.contest import Contest
     from throughtime.data_options import DataOptions
-    from throughtime.runs import TrainingRecord
+    from throughtime.deploy.model import Model
     from throughtime.training.loop import TrainingSettings
 
 
@@ -89,6 +88,7 @@ def fit(
     """
     import torch
 
+    from throughtime import api
     from throughtime.comparing.contests import contest_of
     from throughtime.comparing.fitting import fit as run
     from throughtime.comparing.fitting import fit_identity
@@ -120,12 +120,10 @@ def fit(
     with ExitStack() as stack:
         team = stack.enter_context(joined(device))
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
-        problem = opened(data, asked, reporter)
+        problem = opened(data, asked, reporter).problem
         contest = contest_of(problem)
         decided_by = one_of("--metric", metric or contest.measures[0], contest.measures)
-        usual = contest.normalizations
-        how = one_of("--normalize", normalize or usual[0], usual)
-        config = contest.config(kind, how, parameters)
+        config = api.model_config(contest, kind, normalize, parameters)
         given = fit_choices(config, settings, contest.parameters(config), seed)
         reporter.show(problem_text(problem.record, given))
         checkpoints = Checkpoints(
@@ -138,7 +136,7 @@ def fit(
         check_free(out, replace=force)  # another process may have finished one meanwhile
         torch.manual_seed(seed)
         with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
-            model, (history, last) = run(
+            model, trained = run(
                 problem,
                 config,
                 settings,
@@ -152,20 +150,18 @@ def fit(
             )
         if kept is None:
             return
+        history = trained.record
         reporter.show_troubles(history)
-        _check_learned(data, history)
-        if kept_weights == "last":
-            model.load_state_dict(last)
-        found = contest.measured(model.cpu())
-        words = f"Test error {found.test_error:.4g} ({contest.unit})."
-        out = _saved(contest, model, out, words, force=force, report=reporter.show)
+        found = api.finished(contest, model, trained, keep=kept_weights, where=str(data))
+        out = _saved(found, out, force=force, report=reporter.show)
         kept.remove()
     if as_json:
-        told = {"model": str(out), "test_error": found.test_error, "unit": contest.unit}
-        told |= {"measures": found.measures or {}, "stopped": history.stopped}
+        told = {"model": str(out), "test_error": found.test_error, "unit": found.unit}
+        told |= {"measures": found.measures, "stopped": history.stopped}
         print(to_json({**told, "training": history}))
         return
     epoch = history.best_epoch if kept_weights == "best" else len(history.epochs)
+    words = f"Test error {found.test_error:.4g} ({found.unit})."
     print(f"{words} Kept epoch {epoch}; {history.stopped}.\nmodel: {shown_path(out)}")
 
 
@@ -222,20 +218,12 @@ def _check(settings: "TrainingSettings", device: str, metric: str | None) -> Non
     )
 
 
-def _saved(
-    contest: "Contest",
-    model: Any,
-    out: Path,
-    words: str,
-    *,
-    force: bool,
-    report: Callable[[str], None],
-) -> Path:
+def _saved(model: "Model", out: Path, *, force: bool, report: Callable[[str], None]) -> Path:
     """Write the model; return its folder: another one where somebody took OUT meanwhile."""
     place, number = out, 1
     while True:
         try:
-            contest.save(model, place, words, replace=force)
+            model.save(place, force=force)
         except InputError:
             if not place.exists():
                 raise
@@ -244,16 +232,6 @@ def _saved(
             place = out.with_name(f"{out.name}-{number}")
         else:
             return place
-
-
-def _check_learned(data: Path, training: "TrainingRecord") -> None:
-    """Raise InputError where no epoch was worth keeping."""
-    if not training.best_epoch:
-        raise InputError(
-            str(data),
-            f"training {training.stopped}",
-            "lower --learning-rate or use another network",
-        )
 
 
 def _writer(folder: Path | None) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from throughtime.comparing.sizes import size_note
+from throughtime.nn import storage
 from throughtime.runs import ContextRecord, DataRecord, Diagnosis, Sample, SettingsRecord
 from throughtime.training.processes import Team
 from throughtime.training.task import Task
@@ -80,8 +81,16 @@ class Contest(ABC):
         """What computes one answer, alone."""
 
     @abstractmethod
+    def spec(self) -> storage.Spec:
+        """What a model must know of its data."""
+
+    @abstractmethod
+    def card(self, model: Any, headline: str) -> str:
+        """A few lines for people who find a model's folder."""
+
     def save(self, model: Any, folder: Path, headline: str, *, replace: bool = True) -> None:
-        """Write its folder; with ``replace`` an older model there goes."""
+        """Write a model's folder; with ``replace`` an older model there goes."""
+        storage.save(model, folder, self.spec(), self.card(model, headline), replace=replace)
 
     @abstractmethod
     def sample(self, normalize: str) -> Sample:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.sizes import config_for
 from throughtime.data.problem import Problem
 from throughtime.insight.forecasters import context_of, diagnosis_of
-from throughtime.nn import storage
 from throughtime.nn.models import (
     NORMALIZATIONS,
     Forecaster,
@@ -122,10 +120,11 @@ class ForecastingContest(Contest):
         window, _ = self.problem.parts.test.batch(torch.tensor([0]))
         return lambda: model(window)
 
-    def save(self, model: Forecaster, folder: Path, headline: str, *, replace: bool = True) -> None:
-        problem = self.problem
-        card = model_card(problem, headline, model)
-        storage.save(model, folder, data_spec(problem), card, replace=replace)
+    def spec(self) -> DataSpec:
+        return data_spec(self.problem)
+
+    def card(self, model: Forecaster, headline: str) -> str:
+        return model_card(self.problem, headline, model)
 
     def sample(self, normalize: str) -> Sample:
         table, plan, test = self.problem.table, self.problem.plan, self.problem.parts.test

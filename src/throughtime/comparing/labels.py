@@ -1,7 +1,6 @@
 """Networks compared at answers to whole sequences, or to each of their steps."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
 from throughtime.comparing.sizes import matched
 from throughtime.data.sequences import SequenceProblem
 from throughtime.insight.sequences import sequence_context, sequence_diagnosis
-from throughtime.nn import storage
 from throughtime.nn.sequence_models import (
     Constant,
     SequenceConfig,
@@ -22,6 +20,7 @@ from throughtime.nn.sequence_models import (
     build_sequence_network,
 )
 from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.specs import SequenceSpec
 from throughtime.training.labelling import (
     CLASS_MEASURES,
     Labelling,
@@ -160,11 +159,11 @@ class LabellingContest(Contest):
 
         return answer
 
-    def save(
-        self, model: SequenceNetwork, folder: Path, headline: str, *, replace: bool = True
-    ) -> None:
-        card = sequence_card(self, headline, model)
-        storage.save(model, folder, self.problem.spec, card, replace=replace)
+    def spec(self) -> SequenceSpec:
+        return self.problem.spec
+
+    def card(self, model: SequenceNetwork, headline: str) -> str:
+        return sequence_card(self, headline, model)
 
     def sample(self, normalize: str) -> Sample:
         return NO_SAMPLE

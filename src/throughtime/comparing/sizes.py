@@ -32,13 +32,18 @@ def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> 
 
 
 def matched(config: C, parameters: int, count: Callable[[C], int]) -> C:
-    """The same network with the hidden size whose parameter count comes nearest."""
+    """The same network with the hidden size whose parameter count comes nearest.
+
+    A network whose size does not depend on it is left as it is.
+    """
 
     def sized(hidden_size: int) -> C:
         asked: Any = config
         return replace(asked, hidden_size=hidden_size)
 
     low, high = 1, 2
+    if count(sized(high)) <= count(sized(low)):
+        return config
     while count(sized(high)) < parameters:
         low, high = high, 2 * high
     while high - low > 1:

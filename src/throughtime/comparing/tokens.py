@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from throughtime.comparing.sizes import matched
 from throughtime.data.alphabets import Alphabet
 from throughtime.data.text import TextProblem
 from throughtime.insight.sequences import sequence_context, sequence_diagnosis
-from throughtime.nn import storage
 from throughtime.nn.sequence_models import (
     Bigram,
     Constant,
@@ -29,6 +27,7 @@ from throughtime.nn.sequence_models import (
     build_sequence_network,
 )
 from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.specs import TokenSpec
 from throughtime.training.processes import Team
 from throughtime.training.tokens import TOKEN_MEASURES, NextToken, token_nats
 
@@ -148,11 +147,12 @@ class TokenContest(Contest):
 
         return answer
 
-    def save(
-        self, model: SequenceNetwork, folder: Path, headline: str, *, replace: bool = True
-    ) -> None:
+    def spec(self) -> TokenSpec:
+        return self.problem.spec
+
+    def card(self, model: SequenceNetwork, headline: str) -> str:
         record, spec = self.record, self.problem.spec
-        card = f"""# {model.config.kind}: the next token
+        return f"""# {model.config.kind}: the next token
 
 Tells the next token of a text ({spec.unit}, {self.size} different ones).
 
@@ -164,7 +164,6 @@ Tells the next token of a text ({spec.unit}, {self.size} different ones).
 `throughtime sample FOLDER --prompt ...` goes on writing; `throughtime predict FOLDER new.txt` tells
 what each token of a text costs it. It learned the style and the faults of its text, nothing else.
 """
-        storage.save(model, folder, spec, card, replace=replace)
 
     def sample(self, normalize: str) -> Sample:
         return NO_SAMPLE

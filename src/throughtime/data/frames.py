@@ -11,7 +11,8 @@ from throughtime.errors import InputError
 
 def is_frame(value: object) -> bool:
     """Whether this is a data frame: polars, pandas, or anything with the Arrow C stream."""
-    return _is_pandas(value) or hasattr(value, "__arrow_c_stream__")
+    lazy = isinstance(value, pl.LazyFrame)
+    return lazy or _is_pandas(value) or hasattr(value, "__arrow_c_stream__")
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
@@ -32,11 +33,34 @@ def to_polars(frame: Any) -> pl.DataFrame:
 
 
 def like(rows: pl.DataFrame, given: object) -> Any:
-    """Rows as the library has them that `given` is of; polars for any that is not pandas."""
+    """Rows as the library has them that `given` is of, its columns with the types they have there.
+
+    Of pandas a frame, with the index that the given one has; of polars for anything else.
+    """
+    if not is_frame(given):
+        return rows
+    for name, dtype in to_polars(given).schema.items():
+        if name in rows.columns and rows[name].dtype == pl.String and dtype != pl.String:
+            rows = rows.with_columns(_typed(rows[name], dtype))
     if not _is_pandas(given):
         return rows
     pandas: Any = sys.modules["pandas"]
-    return pandas.DataFrame({name: rows[name].to_list() for name in rows.columns})
+    frame = pandas.DataFrame({name: rows[name].to_list() for name in rows.columns})
+    index = _index_column(given)
+    return frame if index is None or index not in frame.columns else frame.set_index(index)
+
+
+def _typed(words: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Words as numbers or times again; as they are where one of them is none."""
+    found = words
+    if dtype.is_numeric():
+        found = words.cast(dtype, strict=False)
+    elif isinstance(dtype, pl.Date):
+        found = words.str.to_date(strict=False)
+    elif isinstance(dtype, pl.Datetime):
+        unit = dtype.time_unit
+        found = words.str.to_datetime(time_unit=unit, time_zone=dtype.time_zone, strict=False)
+    return words if found.null_count() > words.null_count() else found
 
 
 def _is_pandas(value: object) -> bool:
@@ -46,9 +70,16 @@ def _is_pandas(value: object) -> bool:
 
 def _from_pandas(frame: Any) -> pl.DataFrame:
     pandas: Any = sys.modules["pandas"]
-    plain = isinstance(frame.index, pandas.RangeIndex) and frame.index.name is None
-    table = frame if plain else frame.reset_index()
+    table = frame if _index_column(frame) is None else frame.reset_index()
     return pl.DataFrame({str(name): _column(table[name], pandas) for name in table.columns})
+
+
+def _index_column(frame: Any) -> str | None:
+    """The column that an index becomes; None for one that counts rows."""
+    pandas: Any = sys.modules["pandas"]
+    if isinstance(frame.index, pandas.RangeIndex) and frame.index.name is None:
+        return None
+    return str(frame.index.name or "index")
 
 
 def _column(column: Any, pandas: Any) -> pl.Series:

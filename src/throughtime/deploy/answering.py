@@ -15,6 +15,7 @@ from throughtime.data.collection import Read, as_learned, sequences_of
 from throughtime.data.labelled_tables import labelled_columns, read_labelled
 from throughtime.data.opening import audio_settings
 from throughtime.data.sequences import lengths_text
+from throughtime.data.sources import DataSource
 from throughtime.data.text import read_labelled_texts
 from throughtime.deploy.predicting import Forecasts
 from throughtime.errors import InputError
@@ -26,7 +27,7 @@ from throughtime.specs import SequenceSpec, TokenSpec
 def answer(
     model: SequenceNetwork,
     spec: SequenceSpec,
-    path: Path,
+    path: DataSource,
     *,
     missing: str | None = None,
     delimiter: str | None = None,
@@ -76,7 +77,7 @@ def answer(
     return Forecasts(pl.DataFrame(columns), count, told)
 
 
-def _read(spec: SequenceSpec, path: Path, delimiter: str | None) -> Read:
+def _read(spec: SequenceSpec, path: DataSource, delimiter: str | None) -> Read:
     if spec.source == "archive":
         return read_archive(path, alone=True)
     if spec.source == "text":
@@ -100,6 +101,8 @@ def _read(spec: SequenceSpec, path: Path, delimiter: str | None) -> Read:
             int(spec.how["bands"]),
             spec.how["channels"],
         )
+        if not isinstance(path, Path):
+            raise InputError(str(path), "no recordings", "give a file or a folder of them")
         table = path.suffix.lower() in (".csv", ".parquet", ".arrow", ".tsv")
         return read_audio(
             path,

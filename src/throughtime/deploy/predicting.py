@@ -11,6 +11,7 @@ from throughtime.data.calendar import calendar_of
 from throughtime.data.grid import Series
 from throughtime.data.reading import listed
 from throughtime.data.shards import tail_table
+from throughtime.data.sources import DataSource
 from throughtime.data.tables import Columns, Table, read_table
 from throughtime.data.timeline import Clock
 from throughtime.errors import InputError
@@ -30,7 +31,7 @@ class Forecasts(NamedTuple):
 def predict(
     model: Forecaster,
     spec: DataSpec,
-    path: Path,
+    path: DataSource,
     *,
     missing: str | None = None,
     delimiter: str | None = None,
@@ -90,7 +91,7 @@ def predict(
 
 
 def read_as_learned(
-    spec: DataSpec, path: Path, *, missing: str | None, delimiter: str | None, steps: int
+    spec: DataSpec, path: DataSource, *, missing: str | None, delimiter: str | None, steps: int
 ) -> Table:
     """A table with the columns and the time step that a model learned.
 
@@ -111,7 +112,7 @@ def read_as_learned(
         gaps=spec.gap_unit is not None,
         gap_unit=spec.gap_unit,
     )
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return tail_table(path, columns, steps)
     if spec.masked:
         missing = "mask"

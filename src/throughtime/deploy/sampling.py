@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from throughtime.data.alphabets import Alphabet, check_codes
+from throughtime.data.sources import DataSource
 from throughtime.data.text import read_documents
 from throughtime.deploy.predicting import Forecasts
 from throughtime.errors import InputError
@@ -23,14 +23,23 @@ _STEPS = 1000  # of a document at a time
 
 
 @torch.no_grad()
-def costs(model: SequenceNetwork, spec: TokenSpec, path: Path) -> Forecasts:
+def costs(
+    model: SequenceNetwork,
+    spec: TokenSpec,
+    path: DataSource,
+    *,
+    missing: str | None = None,
+    delimiter: str | None = None,
+) -> Forecasts:
     """What each token of a text costs the model, in bits, and what it would have said instead.
 
     >>> costs(model, spec, Path("new.txt")).rows.columns
     ['file', 'step', 'token', 'bits', 'expected']
 
-    The first token of a document is told from nothing and has no row.
+    The first token of a document is told from nothing and has no row. A text has nothing missing
+    and no delimiter.
     """
+    del missing, delimiter
     documents, _, choices = read_documents(path)
     alphabet = Alphabet(spec)
     check_codes(spec, model.config.outputs)

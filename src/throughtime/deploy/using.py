@@ -1,15 +1,16 @@
 """A saved model of any kind, and new data of its kind."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from throughtime.data.opening import files_of
+from throughtime.data.sources import DataSource
 from throughtime.data_options import DataOptions
 from throughtime.deploy.answering import answer
 from throughtime.deploy.predicting import Forecasts, predict
 from throughtime.deploy.sampling import costs
-from throughtime.nn.models import Forecaster
-from throughtime.nn.sequence_models import SequenceNetwork
 from throughtime.nn.storage import Model, Spec
 from throughtime.output_guard import MODEL_FILES
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
@@ -23,20 +24,20 @@ def files_read(spec: Spec, folder: Path, data: Path, delimiter: str | None = Non
     return [*(folder / name for name in MODEL_FILES), *files_of(data, asked)]
 
 
+_USES: dict[type[Any], Callable[..., Forecasts]] = {
+    DataSpec: predict,
+    SequenceSpec: answer,
+    TokenSpec: costs,
+}
+
+
 def use(
     model: Model,
     spec: Spec,
-    path: Path,
+    path: DataSource,
     *,
     missing: str | None = None,
     delimiter: str | None = None,
 ) -> Forecasts:
     """What a model says of new data; see `predict`, `answer` and `costs`."""
-    if isinstance(model, SequenceNetwork):
-        if isinstance(spec, SequenceSpec):
-            return answer(model, spec, path, missing=missing, delimiter=delimiter)
-        assert isinstance(spec, TokenSpec)
-        return costs(model, spec, path)
-    assert isinstance(model, Forecaster)
-    assert isinstance(spec, DataSpec)
-    return predict(model, spec, path, missing=missing, delimiter=delimiter)
+    return _USES[type(spec)](model, spec, path, missing=missing, delimiter=delimiter)

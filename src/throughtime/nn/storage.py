@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from throughtime.bounded_reads import read_regular
-from throughtime.catalogue import is_trivial, kind_of
+from throughtime.catalogue import is_trivial, kind_of, registered
 from throughtime.errors import InputError
 from throughtime.files import write_folder_whole
 from throughtime.nn.models import Forecaster, ModelConfig, build
@@ -33,6 +33,7 @@ from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 FORMAT = 2
 _TENSORS, _CONFIG, _CARD = MODEL_FILES
 _BYTES = 256  # codes of text as bytes
+_MOST_CARD = 1_000_000  # bytes
 _MOST_CONFIG = 64_000_000  # bytes; a tokenizer is the largest thing in it
 
 
@@ -129,6 +130,12 @@ def load(folder: Path) -> tuple[Model, Spec]:
     return cast(Model, model.eval()), data
 
 
+def read_card(folder: Path) -> str:
+    """The lines for people in a model's folder; a folder without them is whole all the same."""
+    path = folder / _CARD
+    return read_regular(path, _MOST_CARD).decode("utf-8", "replace") if path.is_file() else ""
+
+
 def _check_columns(config: Any, data: Any) -> None:
     """The columns of the data are those the network was built for."""
     if isinstance(data, SequenceSpec):
@@ -177,6 +184,8 @@ def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
     sizes |= {"categories": max((*getattr(config, "categories", ()), 1))}
     if is_trivial(config.kind):
         del sizes["hidden_size"], sizes["num_layers"]  # of which a trivial answer builds nothing
+    elif not kind_of(config.kind).layer and kind_of(config.kind) in registered():
+        del sizes["hidden_size"]  # which a network of the user's own may not have
     if isinstance(config, SequenceConfig) and kind_of(config.kind).memory == "window":
         sizes["context"] = config.context  # as wide as its first layer
     for name, size in sizes.items():

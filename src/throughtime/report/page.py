@@ -78,6 +78,12 @@ a trial, {escape(record.cpu)}; {record.seconds:.0f} s; data SHA-256
     return html.page(title, body)
 
 
+def summary(record: ComparisonRecord) -> str:
+    """The verdict and the table alone, as notebooks show them."""
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in record.verdict.reasons)
+    return f"<p><b>{escape(record.verdict.headline)}</b></p><ul>{reasons}</ul>{_results(record)}"
+
+
 def _about(record: ComparisonRecord) -> tuple[str, str]:
     """What was learned, and from what: a title and a line."""
     data = record.data

@@ -1,0 +1,59 @@
+"""A finished comparison, for people who work in Python."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import polars as pl
+
+from throughtime.catalogue import label_of
+from throughtime.deploy.model import Model, load_model
+from throughtime.runs import ComparisonRecord, Verdict
+
+
+class Result:
+    """A comparison: what `compare` returns.
+
+    >>> result = compare(read("co2.csv", target="co2", horizon=4, missing="interpolate"))
+    >>> result.verdict.headline
+    'Use GRU: ...'
+    """
+
+    def __init__(self, record: ComparisonRecord, folder: Path, keeper: object = None) -> None:
+        self.record = record
+        self.folder = folder
+        self._keeper = keeper  # of a temporary folder, which is removed with it
+
+    @property
+    def verdict(self) -> Verdict:
+        """What to use, and why."""
+        return self.record.verdict
+
+    @property
+    def model(self) -> Model:
+        """The recommended model, ready to predict and to be saved."""
+        return load_model(self.folder / "model")
+
+    def table(self) -> pl.DataFrame:
+        """Every candidate in a row, best first; errors in the unit that ``record.unit`` names."""
+        names = [f.name for f in fields(self.verdict.candidates[0])]
+        rows = {n: [getattr(c, n) for c in self.verdict.candidates] for n in names}
+        return pl.DataFrame({"network": [label_of(kind) for kind in rows["kind"]], **rows})
+
+    def report(self, path: str | Path) -> Path:
+        """Write the page; returns its path. Raises InputError where it would replace a record."""
+        from throughtime.files import write_whole
+        from throughtime.output_guard import check_output_file
+        from throughtime.report.page import write_page
+
+        page = Path(path)
+        check_output_file("report()", page, [self.folder / "comparison.json"])
+        write_whole(page, write_page(self.record), named=True)
+        return page
+
+    def __repr__(self) -> str:
+        return "\n".join([self.verdict.headline, *(f"- {r}" for r in self.verdict.reasons)])
+
+    def _repr_html_(self) -> str:
+        from throughtime.report.page import summary
+
+        return summary(self.record)
