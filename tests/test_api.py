@@ -239,7 +239,7 @@ class Line(Network):
 
     def __init__(self, config):
         super().__init__(config)
-        self.body = torch.nn.Linear(config.context * self.width, config.horizon * config.targets)
+        self.body = torch.nn.Linear(config.context * self.width, self.outputs)
 
     def compute(self, seen, ahead=None):
         return self.body(seen.flatten(1))

@@ -12,17 +12,19 @@ logger "throughtime".
 
 import inspect
 import logging
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from throughtime import catalogue
-from throughtime.argument_names import as_argument, named_arguments
+from throughtime.argument_names import as_argument, named_arguments, show_options
 from throughtime.catalogue import NetworkKind
 from throughtime.comparing import trials
 from throughtime.comparing.contest import Contest
@@ -35,6 +37,7 @@ from throughtime.data_options import DataOptions
 from throughtime.deploy.model import Model, load_model
 from throughtime.errors import InputError
 from throughtime.nn.layers import RecurrentLayer
+from throughtime.nn.outputs import Output, register_output
 from throughtime.result import Result
 from throughtime.runs import (
     Choice,
@@ -139,6 +142,7 @@ def comparison_settings(
     epochs: int = 30,
     parameters: int = 4000,
     normalize: str | None = None,
+    output: str | Output = "",
 ) -> SettingsRecord:
     """What a comparison is asked to do, checked; see `compare`."""
     normalizations = contest_of(data.problem).normalizations
@@ -156,6 +160,7 @@ def comparison_settings(
         batch_size=64,
         clip_norm=1.0,
         patience=6,
+        output=_output(output),
     )
 
 
@@ -179,6 +184,7 @@ def compare(
     epochs: int = 30,
     parameters: int = 4000,
     normalize: str | None = None,
+    output: str | Output = "",
     folder: str | Path | None = None,
     jobs: int | None = None,
     progress: "bool | Reporter | None" = None,
@@ -198,6 +204,7 @@ def compare(
         epochs: Passes over the data, at most.
         parameters: The size that every network is matched to.
         normalize: "window" (forecasts alone), "global" or "none".
+        output: Of forecasts, an `Output` of your own, or its name.
         folder: Where records and models are kept; the same call then goes on from there. By
             default a temporary one, for as long as the result lives.
         jobs: Processes side by side; by default one for each core. Works from scripts without a
@@ -219,9 +226,10 @@ def compare(
         epochs=epochs,
         parameters=parameters,
         normalize=normalize,
+        output=output,
     )
-    keeper = None if folder is not None else tempfile.TemporaryDirectory(prefix="throughtime-")
-    place = Path(folder) if keeper is None else Path(keeper.name) / "run"  # pyright: ignore
+    temporary = None if folder is not None else Path(tempfile.mkdtemp(prefix="throughtime-"))
+    place = Path(folder) if folder is not None else Path(str(temporary)) / "run"
 
     with _bars(progress) as reporter, reporter.bar(epochs) as watch:
 
@@ -238,7 +246,10 @@ def compare(
             command=command,
             watch=both,
         )
-    return Result(record, place, keeper)
+    result = Result(record, place)
+    if temporary is not None:
+        weakref.finalize(result, shutil.rmtree, temporary, ignore_errors=True)
+    return result
 
 
 def _networks(
@@ -264,6 +275,13 @@ def _network(network: str | NetworkKind | type[RecurrentLayer], option: str = "-
     return network.name
 
 
+def _output(output: str | Output) -> str:
+    """The name of an output; one of the user's own is registered."""
+    if isinstance(output, str):
+        return output
+    return register_output(output).name
+
+
 def _added(name: str) -> bool:
     return name in [kind.name for kind in catalogue.registered()]
 
@@ -284,6 +302,7 @@ def fit(
     network: str | NetworkKind | type[RecurrentLayer] = "gru",
     parameters: int = 4000,
     normalize: str | None = None,
+    output: str | Output = "",
     metric: str | None = None,
     keep: Literal["best", "last"] = "best",
     seed: int = 0,
@@ -301,6 +320,7 @@ def fit(
         network: A name, an entry of the catalogue, or a recurrent layer of your own.
         parameters: Its size, about.
         normalize: "window" (forecasts alone), "global" or "none".
+        output: Of forecasts, an `Output` of your own, or its name.
         metric: The measure that decides which epoch is best; by default the first of its kind.
         keep: Which weights to keep: of the best epoch, or the last.
         seed: Of weights and the order of the data.
@@ -322,7 +342,7 @@ def fit(
             raise TypeError(f"fit() got an unexpected argument {name!r}; of training: {known}")
     settings, contest = TrainingSettings(**training), contest_of(data.problem)
     kind = _network(network, "--network")
-    config = model_config(contest, kind, normalize, parameters)
+    config = model_config(contest, kind, normalize, parameters, _output(output))
     decided_by = _one_of("--metric", metric or contest.measures[0], contest.measures)
     _one_of("--keep", keep, ("best", "last"))
     with ExitStack() as stack:
@@ -336,13 +356,17 @@ def fit(
     return finished(contest, model, trained, keep=keep, where=data.record.path)
 
 
-def model_config(contest: Contest, kind: str, normalize: str | None, parameters: int) -> Any:
+def model_config(
+    contest: Contest, kind: str, normalize: str | None, parameters: int, output: str = ""
+) -> Any:
     """The configuration of a network for this problem. Raises InputError for what cannot be."""
     usual = contest.normalizations
     how = _one_of("--normalize", normalize or usual[0], usual)
     try:
-        return contest.config(kind, how, parameters)
+        return contest.config(kind, how, parameters, output)
     except ValueError as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError("--network", str(error), "choose another kind") from None
 
 
@@ -408,20 +432,5 @@ def _random_state(seed: int) -> Any:
         yield
 
 
-def _with_options(function: Any, kind: Any) -> None:
-    """Show every option in the signature and the docstring of a function that takes them."""
-    own = inspect.signature(function)
-    hints = get_type_hints(kind)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    further = [
-        inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name])
-        for f in fields(kind)
-    ]
-    plain = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    function.__signature__ = own.replace(parameters=[*plain, *further])
-    told = [f"    {f.name}: {as_argument(f.metadata['help'])}" for f in fields(kind)]
-    function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *told])
-
-
-_with_options(read, DataOptions)
+show_options(read, DataOptions)
 __all__ = ["Data", "Model", "Result", "compare", "fit", "load", "read"]

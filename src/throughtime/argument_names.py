@@ -1,9 +1,11 @@
 """Errors in the words of Python: arguments where the command line has options."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from dataclasses import fields
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from throughtime.errors import InputError
 
@@ -29,3 +31,18 @@ def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
             raise InputError(*map(as_argument, error.args)) from error
 
     return call
+
+
+def show_options(function: Any, kind: Any) -> None:
+    """Show every option in the signature and the docstring of a function that takes them."""
+    own = inspect.signature(function)
+    hints = get_type_hints(kind)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    further = [
+        inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name])
+        for f in fields(kind)
+    ]
+    plain = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    function.__signature__ = own.replace(parameters=[*plain, *further])
+    told = [f"    {f.name}: {as_argument(f.metadata['help'])}" for f in fields(kind)]
+    function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *told])

@@ -18,10 +18,9 @@ class Result:
     'Use GRU: ...'
     """
 
-    def __init__(self, record: ComparisonRecord, folder: Path, keeper: object = None) -> None:
+    def __init__(self, record: ComparisonRecord, folder: Path) -> None:
         self.record = record
         self.folder = folder
-        self._keeper = keeper  # of a temporary folder, which is removed with it
 
     @property
     def verdict(self) -> Verdict:

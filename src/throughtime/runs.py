@@ -225,6 +225,7 @@ class SettingsRecord:
     batch_size: int
     clip_norm: float
     patience: int
+    output: str = ""  # of forecasts, where it is not the usual one
 
     def __post_init__(self) -> None:
         _check_kinds(self.networks)

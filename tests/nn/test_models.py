@@ -124,7 +124,7 @@ def test_a_network_that_says_nothing_forecasts_the_center(kind, how):
 def test_loss_is_the_squared_error_in_the_networks_scale(kind, how):
     model = fitted(kind, normalize=how)
     window, target = windows(), windows(steps=3, columns=1, seed=1)
-    _, _, spread = model.scaled_forecast(window)
+    _, _, spread = model.scaled_output(window)
     expected = (((model(window) - target) / spread) ** 2).mean()
     loss = model.loss(window, target).double()
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)

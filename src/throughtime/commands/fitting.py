@@ -195,14 +195,13 @@ def _check(settings: "TrainingSettings", device: str, metric: str | None) -> Non
     """Raise InputError for a name or a number that is none, before any data is read."""
     import torch
 
+    from throughtime.nn.outputs import Classes, Numbers
     from throughtime.training.clipping import clipper_by_name
-    from throughtime.training.forecasting import MEASURES
-    from throughtime.training.labelling import CLASS_MEASURES
     from throughtime.training.optimizing import Rate, optimizer_by_name
     from throughtime.training.tokens import TOKEN_MEASURES
 
     if metric is not None:
-        one_of("--metric", metric, (*MEASURES, *CLASS_MEASURES, *TOKEN_MEASURES))
+        one_of("--metric", metric, (*Numbers.measures, *Classes.measures, *TOKEN_MEASURES))
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device", "no GPU that torch can use", "take cpu")
     checked("--clip", lambda: clipper_by_name(settings.clip))

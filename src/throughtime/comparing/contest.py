@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from throughtime.comparing.sizes import size_note
+from throughtime.errors import InputError
 from throughtime.nn import storage
 from throughtime.runs import ContextRecord, DataRecord, Diagnosis, Sample, SettingsRecord
 from throughtime.training.processes import Team
@@ -43,8 +44,11 @@ class Contest(ABC):
         """The trivial answers that this problem admits."""
 
     @abstractmethod
-    def config(self, kind: str, normalize: str, parameters: int) -> Any:
-        """A model's configuration, of about so many parameters."""
+    def config(self, kind: str, normalize: str, parameters: int, output: str = "") -> Any:
+        """A model's configuration, of about so many parameters.
+
+        ``output``: of forecasts alone, what is put out, see `nn.outputs`; empty: as usual.
+        """
 
     @abstractmethod
     def parameters(self, config: Any) -> int:
@@ -99,7 +103,8 @@ class Contest(ABC):
     def size_notes(self, settings: SettingsRecord) -> list[str]:
         """What to know of the networks' sizes before time is spent on training them."""
         asked = settings.parameters
-        configs = [self.config(kind, settings.normalize, asked) for kind in settings.networks]
+        how = (settings.normalize, asked, settings.output)
+        configs = [self.config(kind, *how) for kind in settings.networks]
         notes = [size_note(c.kind, c.hidden_size, self.parameters(c), asked) for c in configs]
         return [note for note in notes if note is not None]
 
@@ -121,6 +126,12 @@ class Contest(ABC):
     def block(self) -> int | None:
         """Items that err alike are as near as this; None: by the horizon and their number."""
         return None
+
+
+def no_output(output: str) -> None:
+    """Raise InputError for an output where the answers decide what is put out."""
+    if output:
+        raise InputError("--output", repr(output), "leave it out; it is for forecasts")
 
 
 NO_SAMPLE = Sample((), (), "", "", (), (), ())

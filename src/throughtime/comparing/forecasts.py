@@ -62,8 +62,8 @@ class ForecastingContest(Contest):
             kinds += ["seasonal-drift"] if plan.season + 1 <= plan.context else []
         return kinds
 
-    def config(self, kind: str, normalize: str, parameters: int) -> ModelConfig:
-        return config_for(self.problem, kind, normalize, parameters)
+    def config(self, kind: str, normalize: str, parameters: int, output: str = "") -> ModelConfig:
+        return config_for(self.problem, kind, normalize, parameters, output or "point")
 
     def parameters(self, config: ModelConfig) -> int:
         return parameter_count(config)

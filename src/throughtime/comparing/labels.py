@@ -9,7 +9,7 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.catalogue import is_trivial
 from throughtime.comparing.cards import shown, shown_file
-from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
+from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
 from throughtime.comparing.sizes import matched
 from throughtime.data.sequences import SequenceProblem
 from throughtime.insight.sequences import sequence_context, sequence_diagnosis
@@ -22,11 +22,10 @@ from throughtime.nn.sequence_models import (
 from throughtime.runs import ContextRecord, Diagnosis, Sample
 from throughtime.specs import SequenceSpec
 from throughtime.training.labelling import (
-    CLASS_MEASURES,
     Labelling,
     answers_of_sequences,
     errors_of_sequences,
-    measures_of,
+    output_of_answers,
 )
 from throughtime.training.processes import Team
 
@@ -44,7 +43,7 @@ class LabellingContest(Contest):
         self.record = problem.record
         self.batch_steps = batch_steps
         answers = problem.answers
-        self.measures = measures_of(answers)
+        self.measures = output_of_answers(answers).measures
         self.reference = "majority" if answers.classes else "average"
         # a task whose chance level is known is measured by what that is the chance level of
         self._by_loss = problem.chance is not None or answers.binary
@@ -63,7 +62,10 @@ class LabellingContest(Contest):
     def trivial_kinds(self) -> list[str]:
         return [self.reference]
 
-    def config(self, kind: str, normalize: str, parameters: int) -> SequenceConfig:
+    def config(
+        self, kind: str, normalize: str, parameters: int, output: str = ""
+    ) -> SequenceConfig:
+        no_output(output)
         problem = self.problem
         config = SequenceConfig(
             kind,
@@ -117,18 +119,14 @@ class LabellingContest(Contest):
         problem = self.problem
         validation = self._errors(model, problem.validation)
         test = self._errors(model, problem.test)
-        one, other = _mean(test, "first"), _mean(test, "second")
-        if self.measures == CLASS_MEASURES:
-            measures = {"share of wrong answers": one, "cross-entropy": other}
-        else:
-            measures = {"mean absolute error": one, "root mean squared error": other**0.5}
+        totals = model.output.totals(_mean(test, "first"), _mean(test, "second"))
         error = _mean(test, "judged")
         return Measured(
             validation_error=_mean(validation, "judged"),
             test_error=error,
             error_by_step=np.array([error]),
             error_by_origin=_weighted(test),
-            measures=measures,
+            measures=dict(zip(model.output.labels, totals, strict=True)),
         )
 
     def _errors(self, model: SequenceNetwork, index: Tensor) -> dict[str, Tensor]:

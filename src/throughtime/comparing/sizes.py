@@ -14,7 +14,9 @@ _FEWEST_UNITS = 4  # a narrower network fails for its size, whatever it is given
 _FARTHEST_OFF = 0.10  # of the parameters asked for
 
 
-def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> ModelConfig:
+def config_for(
+    problem: Problem, kind: str, normalize: str, parameters: int, output: str = "point"
+) -> ModelConfig:
     """The configuration of a model for this problem, of about so many parameters."""
     config = ModelConfig(
         kind,
@@ -27,6 +29,7 @@ def config_for(problem: Problem, kind: str, normalize: str, parameters: int) -> 
         fixed=problem.table.fixed,
         known=problem.table.known_ahead,
         categories=tuple(len(words) for words in problem.table.categories),
+        output=output,
     )
     return config if is_trivial(kind) else matched(config, parameters, parameter_count)
 

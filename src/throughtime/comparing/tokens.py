@@ -12,7 +12,7 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.catalogue import is_trivial
 from throughtime.comparing.cards import shown, shown_file
-from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured
+from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
 from throughtime.comparing.labels import parameters_of
 from throughtime.comparing.sizes import matched
 from throughtime.data.alphabets import Alphabet
@@ -58,7 +58,10 @@ class TokenContest(Contest):
     def trivial_kinds(self) -> list[str]:
         return ["unigram", *(["bigram"] if self.size <= _LARGEST_TABLE else [])]
 
-    def config(self, kind: str, normalize: str, parameters: int) -> SequenceConfig:
+    def config(
+        self, kind: str, normalize: str, parameters: int, output: str = ""
+    ) -> SequenceConfig:
+        no_output(output)
         config = SequenceConfig(
             kind,
             columns=1,

@@ -232,7 +232,7 @@ def _trained(
     spec: Spec,
     watch: Callable[[EpochRecord], None],
 ) -> tuple[Any, TrainingRecord | None]:
-    config = contest.config(spec.kind, settings.normalize, settings.parameters)
+    config = contest.config(spec.kind, settings.normalize, settings.parameters, settings.output)
     model = contest.build(config)
     if is_trivial(spec.kind):
         return model, None

@@ -17,6 +17,7 @@ import cloudpickle
 
 from throughtime.catalogue import register_network, registered
 from throughtime.errors import LostWorkerError
+from throughtime.nn.outputs import register_output, registered_outputs
 
 # what a worker process is given once, at its start
 _shared: dict[str, Any] = {}
@@ -54,8 +55,9 @@ def run_side_by_side(
     listener = threading.Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
     shared = {"run": run, "arguments": (problem, settings, folder), "messages": messages}
-    # the caller's own kinds, by value where they are of its script or notebook
-    pool = ProcessPoolExecutor(jobs, context, _begin, (shared, cloudpickle.dumps(registered())))
+    # the caller's own kinds and outputs, by value where they are of its script or notebook
+    own = cloudpickle.dumps((registered(), registered_outputs()))
+    pool = ProcessPoolExecutor(jobs, context, _begin, (shared, own))
     try:
         futures: dict[Future[Any], Any] = {}
         with deaf_to_interrupts(), safe_path(), _without_main():
@@ -137,10 +139,13 @@ def deaf_to_interrupts() -> Generator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _begin(shared: dict[str, Any], kinds: bytes) -> None:
+def _begin(shared: dict[str, Any], own: bytes) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for kind in cloudpickle.loads(kinds):
+    kinds, outputs = cloudpickle.loads(own)
+    for kind in kinds:
         register_network(kind)
+    for output in outputs:
+        register_output(output)
     _shared.update(shared)
 
 

@@ -27,8 +27,7 @@ def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor)
             seen, ahead, center, spread = model.see(window)
 
         def forecast(part: Tensor) -> Tensor:
-            computed = model.compute(part, ahead).reshape(target.shape)
-            return computed.double() * spread + center
+            return model.forecast(part, ahead, center, spread)
 
         earlier = "cut" if isinstance(model, Recurrent) else "hold"
         curve = context_curve(forecast, seen, error, earlier=earlier)

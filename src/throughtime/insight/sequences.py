@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from throughtime.insight.diagnosis import diagnose
 from throughtime.insight.memory import ContextCurve, memory_horizon
@@ -27,7 +27,7 @@ def sequence_context(
     items = torch.arange(len(lengths))
     if model.config.every_step:
         wanted = wanted[lengths - 1, items]
-    known = wanted >= 0 if model.config.classes else ~wanted.isnan().any(dim=-1)
+    known = model.output.known(wanted)
     x, lengths, wanted = x[:, known], lengths[known], wanted[known]
     if not len(lengths):
         return None
@@ -41,7 +41,7 @@ def sequence_context(
         answer = model.answer(x[rows, items], given)
         if model.config.every_step:
             answer = answer[given - 1, items]
-        found.append(_errors(model, answer, wanted, by_loss))
+        found.append(model.output.error_of_prediction(answer, wanted, by_loss=by_loss))
     each = torch.stack(found)
     count = each.shape[1]
     error = each.std(dim=1) / math.sqrt(count) if count > 1 else torch.zeros(len(asked))
@@ -49,17 +49,6 @@ def sequence_context(
     return ContextRecord(
         curve.steps, tuple(curve.loss.tolist()), tuple(curve.error.tolist()), memory_horizon(curve)
     )
-
-
-def _errors(model: SequenceNetwork, answer: Tensor, wanted: Tensor, by_loss: bool) -> Tensor:
-    if model.config.classes and by_loss:
-        return nn.functional.cross_entropy(answer.double(), wanted, reduction="none")
-    if model.config.classes:
-        return (answer.argmax(dim=-1) != wanted).double()
-    if model.config.binary:
-        return nn.functional.binary_cross_entropy(answer, wanted, reduction="none").sum(dim=-1)
-    off = answer - wanted
-    return (off.square() if by_loss else off.abs()).mean(dim=-1).double()
 
 
 def sequence_loss(model: SequenceNetwork, x: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:

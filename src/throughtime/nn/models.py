@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime import catalogue
+from throughtime.nn.outputs import output_of
 from throughtime.specs import MOST_STEPS
 
 NORMALIZATIONS = ("window", "global", "none")
@@ -40,6 +41,7 @@ class ModelConfig:
     fixed: int = 0  # the last so many numbers are scaled by the training part: marks, plans
     known: int = 0  # of these the last so many are given for the steps ahead, too
     categories: tuple[int, ...] = ()  # codes that each of the last columns has
+    output: str = "point"  # of `outputs`; networks only
 
     @property
     def numbers(self) -> int:
@@ -51,6 +53,7 @@ class ModelConfig:
         if self.normalize not in NORMALIZATIONS:
             known = ", ".join(NORMALIZATIONS)
             raise ValueError(f"normalize is one of {known}; got {self.normalize!r}")
+        output_of(self.output)
         for name in ("context", "horizon", "columns", "targets", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -204,10 +207,12 @@ class Network(Forecaster):
         )
         self.width = config.numbers + sum(widths)  # of a step
         self.ahead = config.known * config.horizon  # numbers known of the steps ahead
+        self.output = output_of(config.output)
+        self.outputs = config.horizon * self.output.width(config.targets)  # numbers, of all steps
 
     @abstractmethod
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
-        """What is seen [B, T, width], and known ahead [B, ahead], to forecasts [B, horizon * K]."""
+        """What is seen [B, T, width], and known ahead [B, ahead], to outputs [B, outputs]."""
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The numbers it sees, scaled [B, T, numbers]; center and spread of its targets."""
@@ -232,21 +237,29 @@ class Network(Forecaster):
             ahead = plan.flatten(1).to(dtype)
         return seen, ahead, center, spread
 
-    def scaled_forecast(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Forecasts in the network's own scale, with center and spread to put them back."""
+    def scaled_output(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs [B, horizon, width] in the network's own scale; center and spread of targets."""
         seen, ahead, center, spread = self.see(window)
-        shape = (-1, self.config.horizon, self.config.targets)
-        return self.compute(seen, ahead).reshape(shape), center, spread
+        return self._shaped(self.compute(seen, ahead)), center, spread
+
+    def _shaped(self, output: Tensor) -> Tensor:
+        width = self.output.width(self.config.targets)
+        return output.reshape(-1, self.config.horizon, width)
+
+    def forecast(
+        self, seen: Tensor, ahead: Tensor | None, center: Tensor, spread: Tensor
+    ) -> Tensor:
+        """Forecasts [B, horizon, K] in raw values, from what `see` returned."""
+        output = self._shaped(self.compute(seen, ahead))
+        return self.output.prediction(output).double() * spread + center
 
     def forward(self, window: Tensor) -> Tensor:
-        forecast, center, spread = self.scaled_forecast(window)
-        return forecast.double() * spread + center
+        return self.forecast(*self.see(window))
 
     def loss(self, window: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error in the network's own scale, so every window weighs alike."""
-        forecast, center, spread = self.scaled_forecast(window)
-        scaled_target = ((target - center) / spread).to(forecast.dtype)
-        return (forecast - scaled_target).square().mean()
+        """The loss of its output in the network's own scale, so every window weighs alike."""
+        output, center, spread = self.scaled_output(window)
+        return self.output.loss(output, ((target - center) / spread).to(output.dtype))
 
 
 def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
@@ -269,9 +282,7 @@ class Dense(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.body = perceptron(
-            self.width + self.ahead, config.hidden_size, config.horizon * config.targets
-        )
+        self.body = perceptron(self.width + self.ahead, config.hidden_size, self.outputs)
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         now = self.past(window)[:, -1:, : self.config.numbers]
@@ -292,11 +303,8 @@ class WindowDense(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.body = perceptron(
-            config.context * self.width + self.ahead,
-            config.hidden_size,
-            config.horizon * config.targets,
-        )
+        inputs = config.context * self.width + self.ahead
+        self.body = perceptron(inputs, config.hidden_size, self.outputs)
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
         return self.body(_beside(seen.flatten(1), ahead))
@@ -310,7 +318,7 @@ class Recurrent(Network):
         layer = catalogue.kind_of(config.kind).layer_class()
         self.body = layer(self.width, config.hidden_size, config.num_layers, batch_first=True)
         inputs = config.hidden_size + self.ahead
-        self.head = nn.Linear(inputs, config.horizon * config.targets)
+        self.head = nn.Linear(inputs, self.outputs)
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
         output, _ = self.body(seen)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from throughtime import catalogue
 from throughtime.nn.models import elements_of_matrices, embedding_width, perceptron
+from throughtime.nn.outputs import answer_output
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class SequenceNetwork(nn.Module, ABC):
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__()
         self.config = config
+        self.output = answer_output(classes=config.classes, binary=config.binary)
         for name, size, fill in (
             ("center", config.numbers, torch.zeros),
             ("spread", config.numbers, torch.ones),
@@ -105,16 +107,11 @@ class SequenceNetwork(nn.Module, ABC):
 
     def answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """As `scaled_answer`; numbers in their own unit, float64."""
-        found = self.scaled_answer(x, lengths)
-        if self.config.classes:
-            return found
-        if self.config.binary:
-            return found.double().sigmoid()
-        return found.double() * self.answer_spread + self.answer_center
+        output = self.scaled_answer(x, lengths)
+        return self.output.prediction(output, self.answer_center, self.answer_spread)
 
     def loss(self, x: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy, squared error in the network's own scale, or, of numbers that are 0
-        or 1, the negative log-likelihood of all of them together.
+        """The mean loss of its output; see `outputs`.
 
         ``target``: classes [B] or [T,B], or numbers [B,O] or [T,B,O]; where a class is negative or
         a number NaN there is no answer to learn from.
@@ -123,18 +120,7 @@ class SequenceNetwork(nn.Module, ABC):
 
     def loss_of_answer(self, answer: Tensor, target: Tensor) -> Tensor:
         """The same, of outputs that are there already."""
-        if self.config.classes:
-            return nn.functional.cross_entropy(
-                answer.flatten(0, -2).float(), target.flatten(), ignore_index=-1
-            )
-        if self.config.binary:
-            each = nn.functional.binary_cross_entropy_with_logits(
-                answer, target.nan_to_num(0.0).to(answer.dtype), reduction="none"
-            ).sum(dim=-1)
-            return each[~target.isnan().any(dim=-1)].mean()
-        scaled = ((target - self.answer_center) / self.answer_spread).to(answer.dtype)
-        there = ~scaled.isnan().any(dim=-1)
-        return (answer[there] - scaled[there]).square().mean()
+        return self.output.loss(answer, target, self.answer_center, self.answer_spread)
 
     def parameter_count(self) -> int:
         """Numbers that training sets."""

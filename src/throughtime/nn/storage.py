@@ -186,7 +186,8 @@ def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
         del sizes["hidden_size"], sizes["num_layers"]  # of which a trivial answer builds nothing
     elif not kind_of(config.kind).layer and kind_of(config.kind) in registered():
         del sizes["hidden_size"]  # which a network of the user's own may not have
-    if isinstance(config, SequenceConfig) and kind_of(config.kind).memory == "window":
+    wide = kind_of(config.kind).memory == "window" and not is_trivial(config.kind)
+    if isinstance(config, SequenceConfig) and wide:
         sizes["context"] = config.context  # as wide as its first layer
     for name, size in sizes.items():
         limit = len(tensors) if name == "num_layers" else numbers

@@ -8,12 +8,10 @@ from torch import Tensor, nn
 
 from throughtime.data.buckets import Buckets, answered
 from throughtime.data.sequences import Answers, SequenceProblem
+from throughtime.nn.outputs import AnswerOutput, answer_output
 from throughtime.nn.sequence_models import SequenceNetwork
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task
-
-CLASS_MEASURES = ("cross-entropy", "error")  # nats; share of wrong answers
-NUMBER_MEASURES = ("mae", "rmse")
 
 
 class Labelling(Task):
@@ -38,7 +36,7 @@ class Labelling(Task):
     ) -> None:
         self.model = self.network = model
         self.problem = problem
-        self.measures = measures_of(problem.answers)
+        self.measures = output_of_answers(problem.answers).measures
         self.decided_by = decided_by or self.measures[0]
         self.team = team or Team()
         # a sequence of which nothing is known has nothing to teach
@@ -64,7 +62,7 @@ class Labelling(Task):
         index = self.index[drawn]
         own = self.team.share(index)
         tensors = self.problem.batch(own if len(own) else index[:1])
-        return Batch(tensors, int(known_answers(tensors[2]).sum()) if len(own) else 0)
+        return Batch(tensors, int(self.network.output.known(tensors[2]).sum()) if len(own) else 0)
 
     def loss(self, model: nn.Module, *tensors: Tensor) -> Tensor:
         assert isinstance(model, SequenceNetwork)
@@ -84,10 +82,7 @@ class Labelling(Task):
                 float(counts.sum()),
             ]
         one, other, count = self.team.summed(sums)
-        if self.measures == CLASS_MEASURES:
-            measures = {"cross-entropy": other / count, "error": one / count}
-        else:
-            measures = {"mae": one / count, "rmse": (other / count) ** 0.5}
+        measures = self.network.output.measured(one / count, other / count)
         return {self.decided_by: measures[self.decided_by], **measures}
 
     def state_dict(self) -> dict[str, Any]:
@@ -97,19 +92,14 @@ class Labelling(Task):
         self.buckets.load_state_dict(state)
 
 
-def measures_of(answers: Answers) -> tuple[str, str]:
-    """What is measured of such answers."""
-    return CLASS_MEASURES if answers.classes or answers.binary else NUMBER_MEASURES
-
-
-def known_answers(wanted: Tensor) -> Tensor:
-    """Which answers are known: classes that are not negative, numbers none of which is NaN."""
-    return wanted >= 0 if wanted.dtype == torch.int64 else ~wanted.isnan().any(dim=-1)
+def output_of_answers(answers: Answers) -> AnswerOutput:
+    """What a network puts out for such answers."""
+    return answer_output(classes=bool(answers.classes), binary=answers.binary)
 
 
 def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
     """How many known answers each sequence has, [n]."""
-    known = known_answers(problem.answers.values)
+    known = output_of_answers(problem.answers).known(problem.answers.values)
     if not problem.answers.every_step:
         return known[index].long()
     before = torch.cat([torch.zeros(1, dtype=torch.int64), known.cumsum(0)])
@@ -126,27 +116,12 @@ def errors_of_sequences(
     Cross-entropy of numbers that are 0 or 1 is that of all of a step together.
     """
     model.eval()
-    answers = problem.answers
-    say = model.scaled_answer if answers.binary else model.answer
-    found = answered(say, problem.sequences, index, answers.every_step)
+    answers, output = problem.answers, model.output
+    found = answered(model.scaled_answer, problem.sequences, index, answers.every_step)
     at = problem.sequences.steps_of(index) if answers.every_step else index
     wanted = answers.values[at]
-    known = known_answers(wanted)
-    if answers.classes:
-        wrong = (found.argmax(dim=-1) != wanted).double()
-        nats = nn.functional.cross_entropy(found.double(), wanted.clamp(min=0), reduction="none")
-        each = (wrong, nats)
-    elif answers.binary:
-        target = wanted.nan_to_num(0.0)
-        wrong = ((found > 0) != (target > 0)).double().mean(dim=-1)
-        nats = nn.functional.binary_cross_entropy_with_logits(
-            found.double(), target, reduction="none"
-        )
-        each = (wrong, nats.sum(dim=-1))
-    else:
-        scale = model.answer_spread if answers.outputs > 1 else torch.ones(1)
-        off = (found - wanted) / scale
-        each = (off.abs().mean(dim=-1), off.square().mean(dim=-1))
+    known = output.known(wanted)
+    each = output.errors(found, wanted, model.answer_center, model.answer_spread)
     of = torch.arange(len(index))
     if answers.every_step:
         of = of.repeat_interleave(problem.sequences.lengths[index])
