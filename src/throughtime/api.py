@@ -299,7 +299,7 @@ def _one_of(option: str, value: str, known: Sequence[str]) -> str:
 def fit(
     data: Data,
     *,
-    network: str | NetworkKind | type[RecurrentLayer] = "gru",
+    network: str | NetworkKind | type[RecurrentLayer] = catalogue.DEFAULT_NETWORK,
     parameters: int = 4000,
     normalize: str | None = None,
     output: str | Output = "",

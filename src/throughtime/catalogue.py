@@ -9,13 +9,15 @@ This file needs the standard library alone, so that records are read without tor
 named as "module:class" and imported when they are built.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 Builder = Callable[..., Any]
 FORECASTER, SEQUENCES = "forecaster", "sequences"  # families of networks
+OPPONENTS_AT = ("forecasts", "classes", "numbers", "tokens")
+DEFAULT_NETWORK = "gru"
 MEMORIES = ("none", "window", "recurrent")
 _LIBRARY = "throughtime.nn"
 _RECURRENT = {
@@ -43,6 +45,8 @@ class NetworkKind:
         color: As pages draw it, "#rrggbb".
         dash: Of its lines in pictures.
         symbol: Of its points in pictures.
+        opponent_at: The problems whose simple answer it is: one of `OPPONENTS_AT`.
+        reference: Of simple answers, errors are relative to the one with the highest.
 
     Raises:
         ValueError: For fields that do not fit together.
@@ -59,10 +63,15 @@ class NetworkKind:
     color: str = "#555555"
     dash: str = "solid"
     symbol: str = "circle"
+    opponent_at: str = ""
+    reference: int = 0
 
     def __post_init__(self) -> None:
         if self.layer and not self.builders:
             object.__setattr__(self, "builders", _RECURRENT)
+        if self.opponent_at not in ("", *OPPONENTS_AT):
+            known = ", ".join(OPPONENTS_AT)
+            raise ValueError(f"opponent_at is one of {known}; got {self.opponent_at!r}")
         if self.memory not in MEMORIES:
             raise ValueError(f"memory is one of {', '.join(MEMORIES)}; got {self.memory!r}")
         if not self.name or not self.label or not self.builders:
@@ -95,87 +104,74 @@ def _imported(what: Builder | str) -> Builder:
     return getattr(import_module(module), name)
 
 
-def _trivial(
-    name: str, label: str, explanation: str, builder: str, cost: int, dash: str, symbol: str
+_GREY = "#999999"  # simple answers are told apart by dash and symbol
+
+
+def _simple(
+    name: str,
+    label: str,
+    explanation: str,
+    builder: str,
+    opponent_at: str,
+    cost: int,
+    picture: tuple[str, str],
+    reference: int = 0,
 ) -> NetworkKind:
-    family = FORECASTER if builder.startswith("models:") else SEQUENCES
+    family = FORECASTER if opponent_at == "forecasts" else SEQUENCES
+    module = "models" if family == FORECASTER else "sequence_models"
     return NetworkKind(
         name,
         label,
         explanation,
-        builders={family: f"{_LIBRARY}.{builder}"},
+        builders={family: f"{_LIBRARY}.{module}:{builder}"},
         memory="window",
         trivial=True,
         cost=cost,
-        color="#999999",
-        dash=dash,
-        symbol=symbol,
+        color=_GREY,
+        dash=picture[0],
+        symbol=picture[1],
+        opponent_at=opponent_at,
+        reference=reference,
     )
 
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark; simple
-# answers have no colour of their own, and are told apart by dash and symbol
-_MEAN = "The mean of the steps seen."
-_DRIFT = "The value a season ago, plus the change since."
-_MAJORITY = "The class that the training part has most often."
-_BIGRAM = "Each token as often as it followed the present one."
+_DOT, _DASH, _LONG, _MIXED = (
+    ("dot", "square"),
+    ("dash", "diamond"),
+    ("longdash", "cross"),
+    ("dashdot", "x"),
+)
+_WORDS = {
+    "mean": "The mean of the steps seen.",
+    "persistence": "The last value again.",
+    "seasonal": "The value a season ago.",
+    "drift": "The value a season ago, plus the change since.",
+    "majority": "The class that the training part has most often.",
+    "average": "The mean of the training part.",
+    "unigram": "Each token as often as in the training part.",
+    "bigram": "Each token as often as it followed the present one.",
+}
+_AT = "forecasts"
+# trained networks: Okabe and Ito's palette, which colour-blind readers can tell apart
 _OWN = (
-    _trivial("mean", "mean of the window", _MEAN, "models:Mean", 0, "dot", "square"),
-    _trivial(
-        "persistence",
-        "persistence",
-        "The last value again.",
-        "models:Persistence",
-        1,
-        "dash",
-        "diamond",
-    ),
-    _trivial(
-        "seasonal",
-        "seasonal naive",
-        "The value a season ago.",
-        "models:Seasonal",
-        2,
-        "longdash",
-        "cross",
-    ),
-    _trivial(
+    _simple("mean", "mean of the window", _WORDS["mean"], "Mean", _AT, 0, _DOT),
+    _simple("persistence", "persistence", _WORDS["persistence"], "Persistence", _AT, 1, _DASH, 1),
+    _simple("seasonal", "seasonal naive", _WORDS["seasonal"], "Seasonal", _AT, 2, _LONG, 2),
+    _simple(
         "seasonal-drift",
         "seasonal naive with drift",
-        _DRIFT,
-        "models:SeasonalDrift",
+        _WORDS["drift"],
+        "SeasonalDrift",
+        _AT,
         3,
-        "dashdot",
-        "x",
+        _MIXED,
     ),
-    _trivial(
-        "majority",
-        "most frequent class",
-        _MAJORITY,
-        "sequence_models:Constant",
-        4,
-        "dash",
-        "diamond",
+    _simple(
+        "majority", "most frequent class", _WORDS["majority"], "Constant", "classes", 4, _DASH, 1
     ),
-    _trivial(
-        "average",
-        "mean answer",
-        "The mean of the training part.",
-        "sequence_models:Constant",
-        5,
-        "dash",
-        "diamond",
-    ),
-    _trivial(
-        "unigram",
-        "unigram",
-        "Each token as often as in the training part.",
-        "sequence_models:Constant",
-        6,
-        "dash",
-        "diamond",
-    ),
-    _trivial("bigram", "bigram", _BIGRAM, "sequence_models:Bigram", 7, "dot", "square"),
+    _simple("average", "mean answer", _WORDS["average"], "Constant", "numbers", 5, _DASH, 1),
+    _simple("unigram", "unigram", _WORDS["unigram"], "Constant", "tokens", 6, _DASH, 1),
+    _simple("bigram", "bigram", _WORDS["bigram"], "Bigram", "tokens", 7, _DOT),
     NetworkKind(
         "dense",
         "Dense",
@@ -290,6 +286,16 @@ def names(family: str = "", *, trained: bool = False) -> tuple[str, ...]:
         for kind in _kinds.values()
         if (not family or family in kind.builders) and not (trained and kind.trivial)
     )
+
+
+def opponents(problem: str) -> tuple[str, ...]:
+    """The simple answers to a problem, of `OPPONENTS_AT`."""
+    return tuple(kind.name for kind in _kinds.values() if kind.opponent_at == problem)
+
+
+def reference_of(kinds: Iterable[str]) -> str:
+    """Of simple answers the one that errors are relative to."""
+    return max(kinds, key=lambda name: kind_of(name).reference)
 
 
 def order_of(name: str) -> int:

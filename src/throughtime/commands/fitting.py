@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from throughtime.catalogue import DEFAULT_NETWORK
 from throughtime.commands.comparing import opened
 from throughtime.errors import InputError
 from throughtime.escapes import shown_path
@@ -39,7 +40,7 @@ def fit(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the finished model that OUT holds.")
     ] = False,
-    network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "gru",
+    network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = DEFAULT_NETWORK,
     normalize: Normalize = None,
     parameters: Parameters = 4000,
     epochs: Epochs = 30,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
+from throughtime.catalogue import opponents, reference_of
 from throughtime.comparing.cards import shown, shown_file, shown_names
 from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.sizes import config_for
@@ -18,8 +19,8 @@ from throughtime.nn.models import (
     Forecaster,
     ModelConfig,
     Network,
+    Normalizer,
     build,
-    build_network,
     parameter_count,
 )
 from throughtime.runs import ContextRecord, Diagnosis, Sample
@@ -48,19 +49,22 @@ class ForecastingContest(Contest):
         self.problem = problem
         self.record = problem.record
         self.unit = problem.unit
-        self.reference = "seasonal" if "seasonal" in self.trivial_kinds() else "persistence"
+        self.reference = reference_of(self.trivial_kinds())
 
     def folds(self) -> list[Contest]:
         parts = self.problem.folds or (self.problem.parts,)
         return [ForecastingContest(replace(self.problem, parts=p, folds=())) for p in parts]
 
     def trivial_kinds(self) -> list[str]:
-        plan = self.problem.plan
-        kinds = ["mean", "persistence"]
-        if plan.season > 1:
-            kinds += ["seasonal"] if plan.season <= plan.context else []
-            kinds += ["seasonal-drift"] if plan.season + 1 <= plan.context else []
-        return kinds
+        return [kind for kind in opponents("forecasts") if self._admits(kind)]
+
+    def _admits(self, kind: str) -> bool:
+        """Whether this context and season are enough for a simple forecast."""
+        try:
+            build(self.config(kind, "none", 1))
+        except ValueError:
+            return False
+        return True
 
     def config(self, kind: str, normalize: str, parameters: int, output: str = "") -> ModelConfig:
         return config_for(self.problem, kind, normalize, parameters, output or "point")
@@ -134,10 +138,12 @@ class ForecastingContest(Contest):
         shown = test.batch(drawn[-1:])[0]
         rows = np.arange(starts[-1], starts[-1] + plan.context)
         # the window as a network that sees all of it is given it
-        model = build_network(self.config("window-dense", normalize, 1))
-        numbers = model.config.numbers
-        model.normalizer.fit(self.problem.parts.training_rows[:, :numbers])
-        scaled = model.frame(shown)[0]
+        numbers = len(table.columns) - len(table.categories)
+        normalizer = Normalizer(normalize, numbers, table.fixed)
+        normalizer.fit(self.problem.parts.training_rows[:, :numbers])
+        window = shown[:, : plan.context, :numbers]
+        center, spread = normalizer.frame(window)
+        scaled = (window - center) / spread
         return Sample(
             times=tuple(table.clock.stamp(table.times[forecast_rows])),
             truth=tuple(table.values[forecast_rows, 0].tolist()),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
-from throughtime.catalogue import is_trivial
+from throughtime.catalogue import is_trivial, opponents, reference_of
 from throughtime.comparing.cards import shown, shown_file
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
 from throughtime.comparing.sizes import matched
@@ -44,7 +44,7 @@ class LabellingContest(Contest):
         self.batch_steps = batch_steps
         answers = problem.answers
         self.measures = output_of_answers(answers).measures
-        self.reference = "majority" if answers.classes else "average"
+        self.reference = reference_of(self.trivial_kinds())
         # a task whose chance level is known is measured by what that is the chance level of
         self._by_loss = problem.chance is not None or answers.binary
         if answers.binary:
@@ -60,7 +60,7 @@ class LabellingContest(Contest):
             self.unit = f"mean absolute error, {answers.name}, in its own unit"
 
     def trivial_kinds(self) -> list[str]:
-        return [self.reference]
+        return list(opponents("classes" if self.problem.answers.classes else "numbers"))
 
     def config(
         self, kind: str, normalize: str, parameters: int, output: str = ""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
-from throughtime.catalogue import is_trivial
+from throughtime.catalogue import is_trivial, kind_of, opponents, reference_of
 from throughtime.comparing.cards import shown, shown_file
 from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
 from throughtime.comparing.labels import parameters_of
@@ -41,13 +41,13 @@ class TokenContest(Contest):
     """See `Contest`."""
 
     measures = TOKEN_MEASURES
-    reference = "unigram"
     normalizations = ("none",)
 
     def __init__(self, problem: TextProblem) -> None:
         self.problem = problem
         self.record = problem.record
         self.size = Alphabet(problem.spec).size
+        self.reference = reference_of(self.trivial_kinds())
         # nats a token to the unit; words that are not known cost too little to be spread over all
         # their letters
         letters = problem.spec.unit != "words"
@@ -56,7 +56,11 @@ class TokenContest(Contest):
         self._scale = (tokens / problem.test_characters if letters else 1.0) / math.log(2)
 
     def trivial_kinds(self) -> list[str]:
-        return ["unigram", *(["bigram"] if self.size <= _LARGEST_TABLE else [])]
+        return [kind for kind in opponents("tokens") if self._admits(kind)]
+
+    def _admits(self, kind: str) -> bool:
+        """Whether a table of its size is counted."""
+        return kind_of(kind).reference > 0 or self.size <= _LARGEST_TABLE
 
     def config(
         self, kind: str, normalize: str, parameters: int, output: str = ""

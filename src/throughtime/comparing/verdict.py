@@ -13,7 +13,7 @@ from statistics import mean, median, median_low
 
 import numpy as np
 
-from throughtime.catalogue import MEMORIES, is_trivial, kind_of, label_of
+from throughtime.catalogue import MEMORIES, is_trivial, kind_of, label_of, reference_of
 from throughtime.comparing.bootstrap import Bootstrap, block_length, interval
 from throughtime.comparing.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
@@ -53,7 +53,7 @@ def judge(
     horizon: int,
     parameters: int,
     *,
-    reference: str = "persistence",
+    reference: str = "",
     block: int | None = None,
     answer: str = "forecast",
 ) -> Verdict:
@@ -76,6 +76,7 @@ def judge(
     # in one order, so that the same trials always draw the same samples
     for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
+    reference = reference or reference_of(kind for kind in by_kind if is_trivial(kind))
     measured = _measure(by_kind, horizon, block)
     candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
     networks = list(measured.without_luck)

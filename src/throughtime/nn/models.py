@@ -188,6 +188,8 @@ class SeasonalDrift(Forecaster):
 
 
 def _check_season(config: ModelConfig, need: int) -> None:
+    if config.season < 2:
+        raise ValueError(f"{config.kind} needs a season; got {config.season} step")
     if config.context < need:
         raise ValueError(
             f"{config.kind} needs context >= {need}; "
