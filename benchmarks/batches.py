@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from throughtime.comparing.contests import contest_of
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
+from throughtime.problems.registry import contest_of
 from throughtime.training.loop import TrainingSettings, train
 
 BATCH, HIDDEN, REPEATS = 32, 32, 7

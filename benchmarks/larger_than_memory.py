@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from throughtime.comparing.contests import contest_of
-from throughtime.data.batches import USUAL_SPLIT
-from throughtime.data.shards import shard_problem
-from throughtime.data.tables import Columns
+from throughtime.data.tables.parquet_folder import shard_problem
+from throughtime.data.tables.tables import Columns
+from throughtime.data.tables.windows import USUAL_SPLIT
+from throughtime.problems.registry import contest_of
 from throughtime.training.loop import TrainingSettings, train
 
 COLUMNS, ROWS = 8, 2_000_000  # of a file: 128 MB in memory

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 import throughtime
-from throughtime.data.tasks import task_by_name
+from throughtime.data.sequences.generated_tasks import task_by_name
 from throughtime.training.clipping import clipper_by_name
 from throughtime.training.guard import Guard
 from throughtime.training.optimizing import Rate

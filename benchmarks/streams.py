@@ -48,7 +48,7 @@ def stream(path):
     from torch import nn
 
     import throughtime
-    from throughtime.data.lanes import Streams
+    from throughtime.data.sequences.stream_batches import Streams
     from throughtime.training.loop import TrainingSettings, train
     from throughtime.training.streams import TruncatedBPTT
 

@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 import throughtime  # noqa: F401 - loads what is loaded late before the clock runs
-from throughtime.data.batches import WindowPlan, Windows
-from throughtime.nn.models import ModelConfig, build_network
+from throughtime.data.tables.windows import WindowPlan, Windows
+from throughtime.problems.forecasting.networks import ModelConfig, build_network
+from throughtime.problems.forecasting.training import Forecasting
 from throughtime.training.clipping import clipper_by_name
-from throughtime.training.forecasting import Forecasting
 from throughtime.training.loop import TrainingSettings, train
 
 SIZES = ((48, 24, 32), (64, 60, 32), (128, 100, 32))  # hidden, context, batch

@@ -60,8 +60,8 @@ def co2_cut(tmp_path_factory):
 @pytest.fixture(scope="session")
 def problem(co2_cut):
     """The demo's problem on the cut, with a short context."""
-    from throughtime.data.problem import read_problem
-    from throughtime.data.tables import Columns
+    from throughtime.data.tables.forecast_problem import read_problem
+    from throughtime.data.tables.tables import Columns
 
     columns = Columns(targets=("co2",), time="date")
     return read_problem(co2_cut, columns, missing="interpolate", horizon=4, context=54)

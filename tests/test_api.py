@@ -13,7 +13,7 @@ import throughtime as tt
 from helpers import throughtime
 from throughtime import catalogue
 from throughtime.errors import InputError
-from throughtime.nn.models import Network
+from throughtime.problems.forecasting.networks import Network
 from throughtime.runs import ComparisonRecord, read_record
 
 T = np.arange(300)

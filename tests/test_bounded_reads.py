@@ -15,8 +15,8 @@ import pytest
 from kinds import KINDS, SMALL
 from throughtime import bounded_reads
 from throughtime.bounded_reads import check_regular, read_given, read_regular
-from throughtime.data import reading
-from throughtime.data.archive import read_archive
+from throughtime.data.sequences.archive import read_archive
+from throughtime.data.tables import reading
 from throughtime.errors import InputError
 
 
@@ -249,7 +249,7 @@ def test_the_advice_for_a_packed_npz_helps(tmp_path, monkeypatch):
 
 
 def test_a_wide_table_is_refused_by_name_and_a_narrower_one_read_in_time(tmp_path):
-    from throughtime.data.reading import read_frame
+    from throughtime.data.tables.reading import read_frame
 
     def written(columns, rows):
         path = tmp_path / f"{columns}.csv"
@@ -275,7 +275,7 @@ def test_a_wide_table_is_refused_by_name_and_a_narrower_one_read_in_time(tmp_pat
 def test_wide_binary_tables_are_refused_alike(tmp_path, format):
     import polars as pl
 
-    from throughtime.data.reading import read_frame
+    from throughtime.data.tables.reading import read_frame
 
     frame = pl.DataFrame({f"c{k}": [1.0] for k in range(10_001)})
     path = tmp_path / "wide"

@@ -7,8 +7,8 @@ import torch
 
 from throughtime import catalogue
 from throughtime.catalogue import FORECASTER, SEQUENCES, NetworkKind
-from throughtime.nn.models import ModelConfig, Network, build
-from throughtime.nn.sequence_models import SequenceConfig, build_sequence_network
+from throughtime.problems.forecasting.networks import ModelConfig, Network, build
+from throughtime.problems.labelling.networks import SequenceConfig, build_sequence_network
 
 
 @pytest.fixture(autouse=True)

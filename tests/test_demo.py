@@ -8,10 +8,10 @@ import torch
 
 from throughtime.comparing.fitting import fit
 from throughtime.comparing.sizes import config_for
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns
-from throughtime.nn.models import build
-from throughtime.training.forecasting import errors
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data.tables.tables import Columns
+from throughtime.problems.forecasting.networks import build
+from throughtime.problems.forecasting.training import errors
 from throughtime.training.loop import TrainingSettings
 
 

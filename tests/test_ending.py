@@ -130,7 +130,7 @@ def test_bad_data_gets_one_line_and_exit_code_2(tmp_path, content, text):
 
 
 def test_a_fault_of_ours_gets_one_line_and_exit_code_1():
-    code = "from throughtime.ending import run_to_the_end\n"
+    code = "from throughtime.exit_codes import run_to_the_end\n"
     code += "def app(*_, **__):\n    raise RuntimeError('first\\nsecond')\n"
     code += "run_to_the_end(app, keeps=False)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -157,7 +157,7 @@ RAISED = {
 
 @pytest.mark.parametrize(("error", "told"), RAISED.items())
 def test_what_is_no_mistake_of_the_users_gets_one_line_and_exit_code_1(error, told):
-    code = "from throughtime.ending import run_to_the_end, LostWorkerError\n"
+    code = "from throughtime.exit_codes import run_to_the_end, LostWorkerError\n"
     code += f"def app(*_, **__):\n    raise {error}\nrun_to_the_end(app, keeps=False)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -321,7 +321,7 @@ def test_an_interrupt_says_how_to_go_on(co2_cut, tmp_path):
 
 def test_an_interrupt_inside_generated_code_ends_as_any_other(tmp_path):
     (tmp_path / "probe.py").write_text(
-        "from throughtime.ending import run_to_the_end\n"
+        "from throughtime.exit_codes import run_to_the_end\n"
         "def app(*_, **__):\n"
         "    exec('raise KeyboardInterrupt')\n"
         "run_to_the_end(app, keeps=False)\n"

@@ -240,7 +240,7 @@ def test_without_a_home_every_kind_is_learned_and_answered(made, tmp_path, stran
 
 def test_numba_is_given_a_place_where_it_has_none(tmp_path, monkeypatch):
     """By the name that numba knows, in a folder that is its user's alone, and gone at the end."""
-    from throughtime.data import feature_library
+    from throughtime.data.audio import feature_library
 
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setattr(feature_library, "can_be_written", lambda path: False)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.plain import from_plain, to_json
+from throughtime.serialization import from_plain, to_json
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from throughtime import printing
 from throughtime.comparing.trials import Progress
-from throughtime.nn.models import ModelConfig
 from throughtime.printing import (
     Reporter,
     comparison_choices,
@@ -16,6 +15,7 @@ from throughtime.printing import (
     fit_choices,
     problem_text,
 )
+from throughtime.problems.forecasting.networks import ModelConfig
 from throughtime.runs import EpochRecord
 from throughtime.training.loop import TrainingSettings
 

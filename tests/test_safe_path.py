@@ -10,7 +10,7 @@ import pytest
 
 from kinds import KINDS, SMALL
 from throughtime.comparing.workers import run_side_by_side, safe_path
-from throughtime.data.reading import read_frame
+from throughtime.data.tables.reading import read_frame
 
 # what the command line, its workers and its trial readers import, as a hostile folder would name it
 POISON = (
@@ -103,7 +103,7 @@ def test_numba_takes_no_settings_from_the_current_folder(poisoned, tmp_path):
     (poisoned / ".numba_config.yaml").write_text(f"cache_dir: {evil}\nopt: 0\n")
     script = (
         "import sys; sys.path.pop(0)\n"  # the current folder, which `-c` puts there
-        "from throughtime.data.feature_library import load_librosa\n"
+        "from throughtime.data.audio.feature_library import load_librosa\n"
         "load_librosa().feature\n"
         "from numba.core import config\n"
         "print(config.CACHE_DIR, config.OPT)\n"

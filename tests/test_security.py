@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 from throughtime import bounded_reads, runs, specs
-from throughtime.data import alphabets, audio, reading
-from throughtime.nn import storage
+from throughtime.data.audio import recordings as audio
+from throughtime.data.tables import reading
+from throughtime.data.text import vocabularies as alphabets
+from throughtime.deploy import storage
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "SECURITY.md").read_text()

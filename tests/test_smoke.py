@@ -8,10 +8,10 @@ import torch
 
 import throughtime
 from throughtime.comparing.trials import compare
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns
-from throughtime.deploy.predicting import predict
-from throughtime.nn.storage import load
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data.tables.tables import Columns
+from throughtime.deploy.storage import load
+from throughtime.problems.forecasting.prediction import predict
 from throughtime.report.page import write_page
 
 

@@ -22,8 +22,12 @@ from typing import NamedTuple
 LOADED = (
     *("librosa.feature", "plotly.graph_objects", "polars", "rich.progress", "soundfile", "soxr"),
     *("tokenizers", "torch._dynamo", "throughtime.commands.fitting", "throughtime.deploy.using"),
-    *("throughtime.comparing.contests", "throughtime.comparing.trials"),
-    *("throughtime.deploy.inspecting", "throughtime.report.inspection", "throughtime.report.page"),
+    *("throughtime.problems.registry", "throughtime.comparing.trials"),
+    *(
+        "throughtime.problems.forecasting.inspection",
+        "throughtime.report.inspection",
+        "throughtime.report.page",
+    ),
 )
 LIMIT = 100  # seconds of a run; a longer one is killed, and its return code is -9
 

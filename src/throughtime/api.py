@@ -28,7 +28,6 @@ from throughtime.argument_names import as_argument, named_arguments, show_option
 from throughtime.catalogue import NetworkKind
 from throughtime.comparing import trials
 from throughtime.comparing.contest import Contest
-from throughtime.comparing.contests import contest_of
 from throughtime.comparing.fitting import fit as train_network
 from throughtime.cores import usable_cores
 from throughtime.data.inputs import data_options_of, source_of
@@ -38,6 +37,7 @@ from throughtime.deploy.model import Model, load_model
 from throughtime.errors import InputError
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output, register_output
+from throughtime.problems.registry import contest_of
 from throughtime.result import Result
 from throughtime.runs import (
     Choice,

@@ -19,10 +19,10 @@ FORECASTER, SEQUENCES = "forecaster", "sequences"  # families of networks
 OPPONENTS_AT = ("forecasts", "classes", "numbers", "tokens")
 DEFAULT_NETWORK = "gru"
 MEMORIES = ("none", "window", "recurrent")
-_LIBRARY = "throughtime.nn"
+_PROBLEMS = "throughtime.problems"
 _RECURRENT = {
-    FORECASTER: f"{_LIBRARY}.models:Recurrent",
-    SEQUENCES: f"{_LIBRARY}.sequence_models:StepRecurrent",
+    FORECASTER: f"{_PROBLEMS}.forecasting.networks:Recurrent",
+    SEQUENCES: f"{_PROBLEMS}.labelling.networks:StepRecurrent",
 }
 
 
@@ -118,12 +118,12 @@ def _simple(
     reference: int = 0,
 ) -> NetworkKind:
     family = FORECASTER if opponent_at == "forecasts" else SEQUENCES
-    module = "models" if family == FORECASTER else "sequence_models"
+    problem = "forecasting" if family == FORECASTER else "labelling"
     return NetworkKind(
         name,
         label,
         explanation,
-        builders={family: f"{_LIBRARY}.{module}:{builder}"},
+        builders={family: f"{_PROBLEMS}.{problem}.networks:{builder}"},
         memory="window",
         trivial=True,
         cost=cost,
@@ -177,8 +177,8 @@ _OWN = (
         "Dense",
         "A perceptron that sees the current step alone.",
         builders={
-            FORECASTER: f"{_LIBRARY}.models:Dense",
-            SEQUENCES: f"{_LIBRARY}.sequence_models:StepDense",
+            FORECASTER: f"{_PROBLEMS}.forecasting.networks:Dense",
+            SEQUENCES: f"{_PROBLEMS}.labelling.networks:StepDense",
         },
         memory="none",
         cost=10,
@@ -189,8 +189,8 @@ _OWN = (
         "WindowDense",
         "A perceptron over a window of steps.",
         builders={
-            FORECASTER: f"{_LIBRARY}.models:WindowDense",
-            SEQUENCES: f"{_LIBRARY}.sequence_models:StepWindowDense",
+            FORECASTER: f"{_PROBLEMS}.forecasting.networks:WindowDense",
+            SEQUENCES: f"{_PROBLEMS}.labelling.networks:StepWindowDense",
         },
         memory="window",
         cost=11,
@@ -200,7 +200,7 @@ _OWN = (
         "rnn",
         "RNN",
         "Elman's recurrent network, without gates.",
-        layer=f"{_LIBRARY}.layers:RNN",
+        layer="throughtime.nn.layers:RNN",
         cost=12,
         color="#56B4E9",
     ),
@@ -208,7 +208,7 @@ _OWN = (
         "lstm",
         "LSTM",
         "Long short-term memory: a cell state behind three gates.",
-        layer=f"{_LIBRARY}.layers:LSTM",
+        layer="throughtime.nn.layers:LSTM",
         cost=14,
         color="#CC79A7",
     ),
@@ -216,7 +216,7 @@ _OWN = (
         "gru",
         "GRU",
         "Gated recurrent unit: two gates, fewer weights than an LSTM.",
-        layer=f"{_LIBRARY}.layers:GRU",
+        layer="throughtime.nn.layers:GRU",
         cost=13,
         color="#D55E00",
     ),

@@ -6,10 +6,10 @@ import typer
 
 from throughtime.commands.comparing import compare, report
 from throughtime.commands.fitting import fit
-from throughtime.commands.naming import data
-from throughtime.commands.telling import info
-from throughtime.commands.using import inspect, predict, sample
-from throughtime.ending import run_to_the_end
+from throughtime.commands.info import info
+from throughtime.commands.predicting import inspect, predict, sample
+from throughtime.commands.public_sets import data
+from throughtime.exit_codes import run_to_the_end
 
 app = typer.Typer(
     name="throughtime",

@@ -15,7 +15,7 @@ from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import kind_of
 from throughtime.errors import InputError
 from throughtime.files import write_whole
-from throughtime.plain import from_plain, to_json
+from throughtime.serialization import from_plain, to_json
 
 T = TypeVar("T")
 

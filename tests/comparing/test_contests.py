@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from throughtime.comparing.contests import contest_of
 from throughtime.comparing.trials import compare
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
-from throughtime.nn.storage import load
+from throughtime.deploy.storage import load
 from throughtime.printing import problem_text
+from throughtime.problems.registry import contest_of
 from throughtime.report.page import write_page
 from throughtime.runs import ComparisonRecord, SettingsRecord, read_record
 

@@ -6,8 +6,8 @@ import pytest
 
 from throughtime.comparing.fitting import fit, fit_identity
 from throughtime.comparing.sizes import config_for
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data.tables.tables import Columns
 from throughtime.training.loop import TrainingSettings
 
 

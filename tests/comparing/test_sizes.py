@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from throughtime.catalogue import FORECASTER, names
-from throughtime.comparing.contests import contest_of
 from throughtime.comparing.sizes import config_for, matched, size_note
-from throughtime.data.batches import WindowPlan
-from throughtime.nn.models import ModelConfig, build, parameter_count
+from throughtime.data.tables.windows import WindowPlan
+from throughtime.problems.forecasting.networks import ModelConfig, build, parameter_count
+from throughtime.problems.registry import contest_of
 
 
 def test_matched_sizes_need_no_note(problem, small_settings):

@@ -16,16 +16,16 @@ import torch
 from helpers import assert_same
 from throughtime.comparing import trials
 from throughtime.comparing.contest import Measured
-from throughtime.comparing.contests import contest_of
 from throughtime.comparing.sizes import config_for
 from throughtime.comparing.trials import Spec, compare, run_trial
-from throughtime.data.batches import WindowPlan
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data.tables.tables import Columns
+from throughtime.data.tables.windows import WindowPlan
+from throughtime.deploy.storage import load
 from throughtime.errors import InputError
 from throughtime.files import alone_in
-from throughtime.nn.models import Forecaster
-from throughtime.nn.storage import load
+from throughtime.problems.forecasting.networks import Forecaster
+from throughtime.problems.registry import contest_of
 from throughtime.runs import TrialRecord, read_record, write_record
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from throughtime.comparing.trials import compare
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data.tables.tables import Columns
 from throughtime.runs import SettingsRecord
 
 SETTINGS = SettingsRecord(

@@ -21,10 +21,10 @@ else:
 
 
 with nullcontext() if atheris is None else atheris.instrument_imports(include=["throughtime.data"]):
-    from throughtime.data.audio import AudioSettings, features_of, read_recording
-    from throughtime.data.batches import USUAL_SPLIT
+    from throughtime.data.audio.recordings import AudioSettings, features_of, read_recording
     from throughtime.data.opening import open_problem
-    from throughtime.data.text import text_problem
+    from throughtime.data.tables.windows import USUAL_SPLIT
+    from throughtime.data.text.documents import text_problem
     from throughtime.data_options import DataOptions
     from throughtime.errors import InputError
 

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from throughtime.data.archive import read_archive
+from throughtime.data.sequences.archive import read_archive
 from throughtime.errors import InputError
 
 HEAD = "# made up\n@problemName x\n@univariate false\n@classLabel true 1 2\n@data\n"

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from throughtime.data.audio import (
+from throughtime.data.audio.recordings import (
     AudioSettings,
     _cut_wav,
     features_of,
@@ -14,7 +14,7 @@ from throughtime.data.audio import (
     read_audio,
     read_recording,
 )
-from throughtime.data.collection import sequence_problem
+from throughtime.data.sequences.collection import sequence_problem
 from throughtime.errors import InputError
 
 soundfile = pytest.importorskip("soundfile")
@@ -77,7 +77,7 @@ def test_features_are_computed_once_and_by_content(tmp_path, monkeypatch):
     def fail(*arguments):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("throughtime.data.audio.features_of", fail)
+    monkeypatch.setattr("throughtime.data.audio.recordings.features_of", fail)
     again, same = kept_features(path, HERE, store)
     assert np.array_equal(first, again) and mark == same
     for harm in (lambda: entry.write_bytes(entry.read_bytes()[:-3]), lambda: record(path, tone(9))):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.data.batches import (
+from throughtime.data.tables.tables import Columns, read_table
+from throughtime.data.tables.windows import (
     Split,
     WindowPlan,
     every_window,
     plan_windows,
     split_by_time,
 )
-from throughtime.data.tables import Columns, read_table
 from throughtime.errors import InputError
 
 

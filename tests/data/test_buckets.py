@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.data.buckets import Buckets, answered, in_order, prefetched
-from throughtime.data.sequences import Sequences
+from throughtime.data.sequences.length_batches import Buckets, answered, in_order, prefetched
+from throughtime.data.sequences.sequences import Sequences
 
 
 @given(

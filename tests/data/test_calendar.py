@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.data.calendar import CALENDAR, calendar_names, calendar_of, resampled, step_of
+from throughtime.data.tables.calendar import (
+    CALENDAR,
+    calendar_names,
+    calendar_of,
+    resampled,
+    step_of,
+)
 
 MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1))
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from throughtime.catalogue import FORECASTER, names
-from throughtime.comparing.contests import contest_of
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns, read_table
-from throughtime.deploy.predicting import predict
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data.tables.tables import Columns, read_table
+from throughtime.deploy.storage import load
 from throughtime.errors import InputError
-from throughtime.nn.storage import load
+from throughtime.problems.forecasting.prediction import predict
+from throughtime.problems.registry import contest_of
 
 ONE = np.datetime64("2024-01-01", "h")
 
@@ -270,7 +270,7 @@ def test_categories_are_coded_anew_in_a_table_of_their_own(tmp_path, monkeypatch
         tables.append(tables[0].values.copy())
         return tables[0]
 
-    monkeypatch.setattr("throughtime.data.problem.read_table", remembered)
+    monkeypatch.setattr("throughtime.data.tables.forecast_problem.read_table", remembered)
     columns = Columns(targets=("y",), categorical=("word",))
     problem = read_problem(tmp_path / "t.csv", columns, horizon=1, context=4)
     assert tables[0].categories == (("(other)", "a", "b", "late"),)

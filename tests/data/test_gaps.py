@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from throughtime.data.gaps import fill
+from throughtime.data.sequences.missing import fill
 from throughtime.errors import InputError
 
 NAN = np.nan

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from throughtime.data.tables import Columns, read_table
+from throughtime.data.tables.tables import Columns, read_table
 from throughtime.errors import InputError
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from throughtime.data.collection import as_learned, sequence_problem
-from throughtime.data.labelled_tables import LabelledColumns, labelled_columns, read_labelled
+from throughtime.data.sequences.collection import as_learned, sequence_problem
+from throughtime.data.tables.labelled import LabelledColumns, labelled_columns, read_labelled
 from throughtime.errors import InputError
 
 ROWS = "who,t,x,kind,y\n" + "".join(

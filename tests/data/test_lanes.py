@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.data.lanes import CodeStreams, Streams
+from throughtime.data.sequences.stream_batches import CodeStreams, Streams
 
 
 def numbered(*lengths):

@@ -12,11 +12,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from throughtime.data import layout, named
-from throughtime.data.archive import read_archive
-from throughtime.data.fetching import fetched
-from throughtime.data.layout import Layout, laid_out
-from throughtime.data.named import NAMED, File, get, named_set
+from throughtime.data.public_sets import layout, named
+from throughtime.data.public_sets.fetching import fetched
+from throughtime.data.public_sets.layout import Layout, laid_out
+from throughtime.data.public_sets.named import NAMED, File, get, named_set
+from throughtime.data.sequences.archive import read_archive
 from throughtime.errors import InputError
 from throughtime.files import alone_in
 

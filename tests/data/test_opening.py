@@ -9,9 +9,9 @@ import pytest
 
 from throughtime.data.folders import SOUNDS, TEXTS, files_in, kind_of_folder
 from throughtime.data.opening import kind_of, open_problem
-from throughtime.data.problem import Problem
-from throughtime.data.sequences import SequenceProblem
-from throughtime.data.text import TextProblem
+from throughtime.data.sequences.sequences import SequenceProblem
+from throughtime.data.tables.forecast_problem import Problem
+from throughtime.data.text.documents import TextProblem
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 

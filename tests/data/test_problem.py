@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from throughtime.data.problem import read_problem
-from throughtime.data.tables import Columns
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data.tables.tables import Columns
 
 
 def test_the_record_says_what_was_found(problem, co2_cut):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.data.reading import read_frame
+from throughtime.data.tables.reading import read_frame
 from throughtime.errors import InputError
 
 GOOD = "date,co2\n2000-01-01,1.5\n2000-01-08,\n2000-01-15, 2.5 \n"

@@ -6,14 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.data.batches import USUAL_SPLIT, Split
-from throughtime.data.sequences import (
+from throughtime.data.sequences.sequences import (
     Answers,
     Sequences,
     classes_of,
     lengths_text,
     split_sequences,
 )
+from throughtime.data.tables.windows import USUAL_SPLIT, Split
 from throughtime.errors import InputError
 
 

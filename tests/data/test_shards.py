@@ -5,13 +5,13 @@ import polars as pl
 import pytest
 import torch
 
-from throughtime.data import shards as module
-from throughtime.data.batches import USUAL_SPLIT
-from throughtime.data.shards import open_shards, shard_problem, tail_table
-from throughtime.data.tables import Columns
+from throughtime.data.tables import parquet_folder as module
+from throughtime.data.tables.parquet_folder import open_shards, shard_problem, tail_table
+from throughtime.data.tables.tables import Columns
+from throughtime.data.tables.windows import USUAL_SPLIT
 from throughtime.errors import InputError
-from throughtime.nn.models import ModelConfig, build_network
-from throughtime.training.forecasting import StreamedForecasting
+from throughtime.problems.forecasting.networks import ModelConfig, build_network
+from throughtime.problems.forecasting.training import StreamedForecasting
 
 ROWS = 5000
 

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from throughtime.data.reading import Source
-from throughtime.data.stamps import parse_times
-from throughtime.data.timeline import find_clock
+from throughtime.data.tables.reading import Source
+from throughtime.data.tables.timeline import find_clock
+from throughtime.data.tables.timestamps import parse_times
 from throughtime.errors import InputError
 
 SOURCE = Source("data.csv", "", 2, ())

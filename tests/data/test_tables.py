@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from throughtime.data.tables import Columns, read_table
+from throughtime.data.tables.tables import Columns, read_table
 from throughtime.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "tables"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from throughtime.data.tasks import task_by_name, task_problem
+from throughtime.data.sequences.generated_tasks import task_by_name, task_problem
 
 
 def batch(name, length, count=4000):

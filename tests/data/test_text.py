@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from throughtime.data.alphabets import Alphabet
-from throughtime.data.batches import USUAL_SPLIT
-from throughtime.data.collection import sequence_problem
-from throughtime.data.text import read_documents, read_labelled_texts, text_problem
+from throughtime.data.sequences.collection import sequence_problem
+from throughtime.data.tables.windows import USUAL_SPLIT
+from throughtime.data.text.documents import read_documents, read_labelled_texts, text_problem
+from throughtime.data.text.vocabularies import Alphabet
 from throughtime.errors import InputError
 from throughtime.specs import TOKEN_UNITS
 

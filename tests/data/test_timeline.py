@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from throughtime.data.reading import Source
-from throughtime.data.stamps import DAY, HOUR, parse_times
-from throughtime.data.timeline import Clock, find_clock
+from throughtime.data.tables.reading import Source
+from throughtime.data.tables.timeline import Clock, find_clock
+from throughtime.data.tables.timestamps import DAY, HOUR, parse_times
 from throughtime.errors import InputError
 
 SOURCE = Source("data.csv", "", 2, ())

@@ -5,13 +5,13 @@ import polars as pl
 import pytest
 import torch
 
-from throughtime.comparing.contests import contest_of
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
-from throughtime.deploy.sampling import sample
+from throughtime.deploy.storage import load
 from throughtime.deploy.using import use
 from throughtime.errors import InputError
-from throughtime.nn.storage import load
+from throughtime.problems.language.prediction import sample
+from throughtime.problems.registry import contest_of
 
 
 def saved(path, asked, folder, kind="gru", seed=0):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from test_predicting import model_of, spec_of, weekly
 
-from throughtime.deploy.inspecting import inspect
 from throughtime.errors import InputError
-from throughtime.nn.models import ModelConfig, build
-from throughtime.plain import from_plain, to_json
+from throughtime.problems.forecasting.inspection import inspect
+from throughtime.problems.forecasting.networks import ModelConfig, build
 from throughtime.runs import InspectionRecord
+from throughtime.serialization import from_plain, to_json
 
 
 def wave(count=60):

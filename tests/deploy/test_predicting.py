@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 import torch
 
-from throughtime.data.tables import Columns, read_table
-from throughtime.deploy.predicting import predict
+from throughtime.data.tables.tables import Columns, read_table
 from throughtime.errors import InputError
-from throughtime.nn.models import ModelConfig, build
+from throughtime.problems.forecasting.networks import ModelConfig, build
+from throughtime.problems.forecasting.prediction import predict
 from throughtime.specs import DataSpec
 
 WEEKS = ("date", 7 * 86400 * 10**6, "microsecond")
@@ -109,7 +109,7 @@ def test_several_targets_and_columns_in_any_order(tmp_path):
 def test_a_forecast_is_what_the_model_says_of_the_last_window(
     tmp_path, problem, co2_cut, comparison
 ):
-    from throughtime.nn.storage import load
+    from throughtime.deploy.storage import load
 
     model, spec = load(comparison[1] / "model")
     found = predict(model, spec, co2_cut).rows

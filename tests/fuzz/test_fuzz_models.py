@@ -14,13 +14,13 @@ from mutations import harm_model, harmed
 
 from helpers import throughtime
 from kinds import KINDS, SMALL, TABLE
-from throughtime.deploy.inspecting import inspect
-from throughtime.deploy.sampling import sample
+from throughtime.deploy.storage import load
 from throughtime.deploy.using import use
 from throughtime.errors import InputError
-from throughtime.nn.models import Forecaster
-from throughtime.nn.storage import load
 from throughtime.printing import comparison_table, problem_text
+from throughtime.problems.forecasting.inspection import inspect
+from throughtime.problems.forecasting.networks import Forecaster
+from throughtime.problems.language.prediction import sample
 from throughtime.report.page import write_page
 from throughtime.runs import ComparisonRecord, read_record
 from throughtime.specs import TokenSpec

@@ -10,8 +10,8 @@ from torch import nn
 import throughtime
 from throughtime import diagnose
 from throughtime.insight.diagnosis import ILLNESSES, THRESHOLDS
-from throughtime.plain import from_plain, to_json
 from throughtime.runs import Diagnosis
+from throughtime.serialization import from_plain, to_json
 
 KINDS = ["RNN", "LSTM", "GRU"]
 every_kind = pytest.mark.parametrize("kind", KINDS)

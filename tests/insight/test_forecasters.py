@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from throughtime.insight.forecasters import context_of, diagnosis_of, loss_of
-from throughtime.nn.models import ModelConfig, build
+from throughtime.problems.forecasting.memory import context_of, diagnosis_of, loss_of
+from throughtime.problems.forecasting.networks import ModelConfig, build
 
 ONE = torch.ones(1, dtype=torch.float64)
 

@@ -5,7 +5,7 @@ import torch
 
 from helpers import assert_same
 from throughtime.catalogue import FORECASTER, names
-from throughtime.nn.models import (
+from throughtime.problems.forecasting.networks import (
     NORMALIZATIONS,
     ModelConfig,
     Normalizer,

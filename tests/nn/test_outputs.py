@@ -11,8 +11,8 @@ import throughtime as tt
 from helpers import assert_same
 from throughtime.errors import InputError
 from throughtime.nn import outputs
-from throughtime.nn.models import ModelConfig, build_network
 from throughtime.nn.outputs import Binary, Classes, Numbers, Output, Point
+from throughtime.problems.forecasting.networks import ModelConfig, build_network
 
 ZERO, ONE = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
 

@@ -7,7 +7,7 @@ import torch
 
 from helpers import assert_same
 from throughtime.catalogue import SEQUENCES, names
-from throughtime.nn.sequence_models import (
+from throughtime.problems.labelling.networks import (
     Bigram,
     Constant,
     SequenceConfig,

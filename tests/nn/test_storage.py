@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from helpers import assert_same
 from throughtime.catalogue import FORECASTER, is_trivial, names
+from throughtime.deploy.storage import load, save
 from throughtime.errors import InputError
-from throughtime.nn.models import ModelConfig, build
-from throughtime.nn.storage import load, save
+from throughtime.problems.forecasting.networks import ModelConfig, build
 from throughtime.specs import DataSpec
 
 SPEC = DataSpec(("y",), ("x",), "t", None, ("date", 7, "microsecond"), "error")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from throughtime.data.batches import WindowPlan, Windows
-from throughtime.nn.models import ModelConfig, build_network
+from throughtime.data.tables.windows import WindowPlan, Windows
+from throughtime.problems.forecasting.networks import ModelConfig, build_network
+from throughtime.problems.forecasting.training import Forecasting
 from throughtime.training.checkpoints import Checkpoints
-from throughtime.training.forecasting import Forecasting
 from throughtime.training.loop import TrainingSettings, train
 from throughtime.training.packing import pack
 

@@ -4,9 +4,9 @@ from itertools import chain
 
 import torch
 
-from throughtime.data.batches import WindowPlan, Windows
-from throughtime.nn.models import ModelConfig, build, build_network
-from throughtime.training.forecasting import Forecasting, errors, forecasts
+from throughtime.data.tables.windows import WindowPlan, Windows
+from throughtime.problems.forecasting.networks import ModelConfig, build, build_network
+from throughtime.problems.forecasting.training import Forecasting, errors, forecasts
 from throughtime.training.processes import Team
 
 

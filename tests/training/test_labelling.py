@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.comparing.contests import contest_of
-from throughtime.data.archive import read_archive
-from throughtime.data.collection import sequence_problem
-from throughtime.nn.sequence_models import SequenceConfig, build_sequence_network
-from throughtime.training.labelling import Labelling, answers_of_sequences, errors_of_sequences
+from throughtime.data.sequences.archive import read_archive
+from throughtime.data.sequences.collection import sequence_problem
+from throughtime.problems.labelling.networks import SequenceConfig, build_sequence_network
+from throughtime.problems.labelling.training import (
+    Labelling,
+    answers_of_sequences,
+    errors_of_sequences,
+)
+from throughtime.problems.registry import contest_of
 from throughtime.training.loop import TrainingSettings, train
 
 LENGTHS = np.random.default_rng(0).integers(2, 12, 60)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from helpers import assert_same
-from throughtime.data.batches import WindowPlan, Windows
+from throughtime.data.tables.windows import WindowPlan, Windows
 from throughtime.errors import PausedError
-from throughtime.nn.models import ModelConfig, build_network
+from throughtime.problems.forecasting.networks import ModelConfig, build_network
+from throughtime.problems.forecasting.training import Forecasting, errors
 from throughtime.training.checkpoints import Checkpoints
-from throughtime.training.forecasting import Forecasting, errors
 from throughtime.training.loop import TrainingSettings, train
 
 ONE = torch.ones(1, dtype=torch.float64)

@@ -6,7 +6,7 @@ from torch import nn
 
 import throughtime
 from helpers import assert_same
-from throughtime.data.lanes import Streams
+from throughtime.data.sequences.stream_batches import Streams
 from throughtime.errors import PausedError
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.loop import TrainingSettings, train

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers import assert_same
-from throughtime.nn.storage import load
+from throughtime.deploy.storage import load
 from throughtime.training.packing import unpack
 
 SURVIVOR = Path(__file__).with_name("survivor.py")

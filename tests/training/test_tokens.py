@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.comparing.contests import contest_of
-from throughtime.data.batches import USUAL_SPLIT
-from throughtime.data.text import text_problem
+from throughtime.data.tables.windows import USUAL_SPLIT
+from throughtime.data.text.documents import text_problem
+from throughtime.problems.language.training import NextToken, lanes_of, token_nats
+from throughtime.problems.registry import contest_of
 from throughtime.training.loop import TrainingSettings, train
-from throughtime.training.tokens import NextToken, lanes_of, token_nats
 
 WORDS = ("aba ", "abc ", "cab ")
 

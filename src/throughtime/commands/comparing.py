@@ -163,7 +163,7 @@ def _write_report(record: "ComparisonRecord", path: Path, *, named: bool = False
 
 
 def _summary(record: "ComparisonRecord", folder: Path, page: Path) -> dict[str, object]:
-    from throughtime.plain import to_json
+    from throughtime.serialization import to_json
 
     return {
         "verdict": json.loads(to_json(record.verdict)),

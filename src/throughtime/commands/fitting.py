@@ -90,13 +90,13 @@ def fit(
     import torch
 
     from throughtime import api
-    from throughtime.comparing.contests import contest_of
     from throughtime.comparing.fitting import fit as run
     from throughtime.comparing.fitting import fit_identity
     from throughtime.data.opening import files_of
-    from throughtime.nn.storage import check_free
-    from throughtime.plain import to_json
+    from throughtime.deploy.storage import check_free
     from throughtime.printing import Reporter, fit_choices, problem_text
+    from throughtime.problems.registry import contest_of
+    from throughtime.serialization import to_json
     from throughtime.training.checkpoints import Checkpoints
     from throughtime.training.loop import TrainingSettings
     from throughtime.training.processes import joined
@@ -173,7 +173,7 @@ def _places(
 
     Raises InputError where an output would destroy an input, or what another command keeps.
     """
-    from throughtime.nn.storage import check_free
+    from throughtime.deploy.storage import check_free
     from throughtime.output_guard import check_output_folder, kept_kind
 
     check_free(out, replace=force)
@@ -197,9 +197,9 @@ def _check(settings: "TrainingSettings", device: str, metric: str | None) -> Non
     import torch
 
     from throughtime.nn.outputs import Classes, Numbers
+    from throughtime.problems.language.training import TOKEN_MEASURES
     from throughtime.training.clipping import clipper_by_name
     from throughtime.training.optimizing import Rate, optimizer_by_name
-    from throughtime.training.tokens import TOKEN_MEASURES
 
     if metric is not None:
         one_of("--metric", metric, (*Numbers.measures, *Classes.measures, *TOKEN_MEASURES))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from throughtime.comparing.sizes import size_note
+from throughtime.deploy import storage
 from throughtime.errors import InputError
-from throughtime.nn import storage
 from throughtime.runs import ContextRecord, DataRecord, Diagnosis, Sample, SettingsRecord
 from throughtime.training.processes import Team
 from throughtime.training.task import Task

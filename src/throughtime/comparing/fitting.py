@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from throughtime import __version__
-from throughtime.comparing.contests import contest_of
 from throughtime.data.opening import AnyProblem
 from throughtime.insight.callbacks import Writer
-from throughtime.plain import to_json
+from throughtime.problems.registry import contest_of
 from throughtime.runs import EpochRecord
+from throughtime.serialization import to_json
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.loop import Trained, TrainingSettings, train
 from throughtime.training.processes import Team

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from throughtime.catalogue import is_trivial, label_of
-from throughtime.data.problem import Problem
-from throughtime.nn.models import ModelConfig, parameter_count
+from throughtime.data.tables.forecast_problem import Problem
+from throughtime.problems.forecasting.networks import ModelConfig, parameter_count
 
 C = TypeVar("C")
 

@@ -22,14 +22,13 @@ from throughtime import __version__
 from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, order_of
 from throughtime.comparing.contest import Contest, Measured
-from throughtime.comparing.contests import contest_of
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
 from throughtime.data.opening import AnyProblem
+from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
-from throughtime.nn import storage
-from throughtime.plain import to_json
+from throughtime.problems.registry import contest_of
 from throughtime.runs import (
     ComparisonRecord,
     EpochRecord,
@@ -39,6 +38,7 @@ from throughtime.runs import (
     read_record,
     write_record,
 )
+from throughtime.serialization import to_json
 from throughtime.training.loop import TrainingSettings, train
 
 T = TypeVar("T")

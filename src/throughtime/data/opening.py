@@ -4,21 +4,21 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from throughtime.data.archive import partners, read_archive
-from throughtime.data.audio import AudioSettings, feature_store, read_audio
-from throughtime.data.batches import Split
-from throughtime.data.collection import Read, sequence_problem
+from throughtime.data.audio.recordings import AudioSettings, feature_store, read_audio
 from throughtime.data.folders import SOUNDS, TEXTS, kind_of_folder, known_files
-from throughtime.data.labelled_tables import LabelledColumns, read_labelled
-from throughtime.data.numbers import words_of
-from throughtime.data.problem import Problem, read_problem
-from throughtime.data.reading import read_frame
-from throughtime.data.sequences import SequenceProblem
-from throughtime.data.shards import shard_problem
+from throughtime.data.sequences.archive import partners, read_archive
+from throughtime.data.sequences.collection import Read, sequence_problem
+from throughtime.data.sequences.generated_tasks import PREFIX, task_problem
+from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.data.sources import DataSource, InMemory, MemorySequences, MemoryTexts
-from throughtime.data.tables import Columns
-from throughtime.data.tasks import PREFIX, task_problem
-from throughtime.data.text import TextProblem, read_labelled_texts, text_problem
+from throughtime.data.tables.forecast_problem import Problem, read_problem
+from throughtime.data.tables.labelled import LabelledColumns, read_labelled
+from throughtime.data.tables.numbers import words_of
+from throughtime.data.tables.parquet_folder import shard_problem
+from throughtime.data.tables.reading import read_frame
+from throughtime.data.tables.tables import Columns
+from throughtime.data.tables.windows import Split
+from throughtime.data.text.documents import TextProblem, read_labelled_texts, text_problem
 from throughtime.data_options import (
     ARCHIVE,
     FORECAST,

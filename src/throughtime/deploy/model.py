@@ -10,8 +10,8 @@ from throughtime.catalogue import label_of
 from throughtime.data import frames
 from throughtime.data.inputs import source_of
 from throughtime.data.sources import MemoryTable, MemoryTexts
+from throughtime.deploy import storage
 from throughtime.deploy.using import use
-from throughtime.nn import storage
 from throughtime.runs import TrainingRecord
 
 

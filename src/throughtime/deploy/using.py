@@ -8,11 +8,11 @@ from typing import Any
 from throughtime.data.opening import files_of
 from throughtime.data.sources import DataSource
 from throughtime.data_options import DataOptions
-from throughtime.deploy.answering import answer
-from throughtime.deploy.predicting import Forecasts, predict
-from throughtime.deploy.sampling import costs
-from throughtime.nn.storage import Model, Spec
+from throughtime.deploy.storage import Model, Spec
 from throughtime.output_guard import MODEL_FILES
+from throughtime.problems.forecasting.prediction import Forecasts, predict
+from throughtime.problems.labelling.prediction import answer
+from throughtime.problems.language.prediction import costs
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
 

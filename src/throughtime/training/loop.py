@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from throughtime.errors import InputError, PausedError
 from throughtime.insight.callbacks import Writer
 from throughtime.insight.finiteness import locate
-from throughtime.plain import from_plain, to_json
 from throughtime.runs import EpochRecord, Finding, TrainingRecord
+from throughtime.serialization import from_plain, to_json
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.clipping import Clipped, clipper_by_name
 from throughtime.training.guard import Guard

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.lanes import CodeStreams, Piece, Streams
+from throughtime.data.sequences.stream_batches import CodeStreams, Piece, Streams
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task
 

@@ -1,0 +1,1 @@
+"""Recordings as sequences of features."""

@@ -1,0 +1,423 @@
+"""Recordings to features: log-mel spectra or MFCC, computed once and kept."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from throughtime.bounded_reads import read_given, read_regular
+from throughtime.cores import usable_cores
+from throughtime.data.audio.feature_library import load_librosa
+from throughtime.data.folders import SOUNDS, files_in
+from throughtime.data.sequences.collection import Read
+from throughtime.data.tables.numbers import numbers_of, words_of
+from throughtime.data.tables.reading import Source, read_frame
+from throughtime.errors import InputError, nearest
+from throughtime.escapes import printable
+from throughtime.files import cache_home, write_whole
+from throughtime.runs import Choice
+
+FEATURES = ("logmel", "mfcc")
+FRAME = 0.01  # seconds from one frame to the next
+_Stretches = list[tuple[float, float, str]]  # from, to, in seconds, and what it is
+_FORMAT = 1  # of what is kept; raise it when features change
+_LONGEST = 2 * 3600  # seconds of a recording
+_LEAST_RATE = 1000  # Hz
+_MOST_SAMPLES = 600_000_000  # of all channels, as they are or as they will be
+_LOUDEST = 1e6  # of floating-point samples, whose full scale is 1
+_FLOOR = 1e-6  # power below which all is silence, of a signal within -1 to 1
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """How sound becomes features.
+
+    Frames of 25 ms every 10 ms, as is usual for speech (Davis and Mermelstein 1980 for MFCC).
+    """
+
+    features: str = "logmel"
+    rate: int = 8000  # Hz that all recordings are brought to
+    bands: int = 40  # mel bands, or coefficients of mfcc
+    channels: str = "mean"  # "mean", or "all": the features of each, side by side
+
+    def __post_init__(self) -> None:
+        if self.features not in FEATURES:
+            raise ValueError(f"features are {' or '.join(FEATURES)}; got {self.features!r}")
+        if self.channels not in ("mean", "all"):
+            raise ValueError(f"channels is mean or all; got {self.channels!r}")
+        if not 1000 <= self.rate <= 192_000:
+            raise ValueError(f"rate is 1,000 to 192,000 Hz; got {self.rate}")
+        if not 1 <= self.bands <= 128:
+            raise ValueError(f"bands are 1 to 128; got {self.bands}")
+        mel = max(40, self.bands) if self.features == "mfcc" else self.bands
+        if mel > self.rate // 40:
+            raise ValueError(f"{mel} mel bands are too many for a rate of {self.rate} Hz")
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next: 10 ms."""
+        return self.rate // 100
+
+    @property
+    def window(self) -> int:
+        """Samples of a frame: 25 ms."""
+        return self.rate // 40
+
+
+def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarray:
+    """Samples [channels,N] of a WAV, FLAC, OGG or MP3 file, at the rate that is asked.
+
+    Raises InputError for a file that is cut, damaged, empty or too long.
+    """
+    where = str(path)
+    try:
+        import soundfile
+        import soxr
+    except ImportError:
+        raise InputError(
+            where, "soundfile or soxr is not installed", "pip install 'throughtime[audio]'"
+        ) from None
+    try:
+        with soundfile.SoundFile(io.BytesIO(raw)) as file:
+            told = file.frames
+            if file.samplerate < _LEAST_RATE:
+                raise InputError(
+                    where, f"{file.samplerate} Hz", "give a recording of 1,000 or more"
+                )
+            seconds = file.frames / file.samplerate
+            size = seconds * max(file.samplerate, settings.rate) * file.channels
+            if seconds > _LONGEST or size > _MOST_SAMPLES:
+                raise InputError(
+                    where,
+                    f"{seconds / 3600:.1f} hours long, {file.channels} channels",
+                    "cut it into pieces of an hour",
+                )
+            samples = file.read(dtype="float32", always_2d=True)
+            rate = file.samplerate
+    except (soundfile.LibsndfileError, RuntimeError, ValueError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            where,
+            f"no recording that can be read ({getattr(error, 'error_string', error)})"[:120],
+            "get the whole file",
+        ) from None
+    if not len(samples):
+        raise InputError(where, "a recording without samples", "remove it, or get the whole file")
+    # libsndfile reads what is there of a file that was cut, and its header says more
+    if 0 < len(samples) < told or _cut_wav(raw):
+        raise InputError(where, "the recording is cut", "get the whole file")
+    if not np.isfinite(samples).all():
+        second = float(np.argwhere(~np.isfinite(samples))[0][0]) / rate
+        raise InputError(f"{where}, second {second:.3f}", "a sample that is no number", "mend it")
+    if np.abs(samples).max() > _LOUDEST:
+        raise InputError(where, f"samples up to {np.abs(samples).max():g}", "scale it to -1 to 1")
+    signal = samples.T
+    if settings.channels == "mean":
+        signal = signal.mean(axis=0, keepdims=True)
+    if rate != settings.rate:
+        signal = np.stack([soxr.resample(channel, rate, settings.rate) for channel in signal])
+    return signal
+
+
+def _cut_wav(raw: bytes) -> bool:
+    """Whether a WAV file holds less than its header says."""
+    if raw[:4] != b"RIFF" or raw[8:12] != b"WAVE":
+        return False
+    at = 12
+    while at + 8 <= len(raw):
+        size = int.from_bytes(raw[at + 4 : at + 8], "little")
+        if raw[at : at + 4] == b"data":
+            return size not in (0, 0xFFFFFFFF) and at + 8 + size > len(raw)
+        at += 8 + size + size % 2
+    return True
+
+
+def features_of(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Features [T, channels * bands] of samples [channels,N], float32; a frame every 10 ms."""
+    librosa = load_librosa()
+    found: list[np.ndarray] = []
+    size = 1 << (settings.window - 1).bit_length()
+    for channel in signal:
+        padded = np.pad(channel, (0, max(0, size - len(channel))))
+        spectrum = librosa.feature.melspectrogram(
+            y=padded,
+            sr=settings.rate,
+            n_fft=size,
+            win_length=settings.window,
+            hop_length=settings.hop,
+            n_mels=max(40, settings.bands) if settings.features == "mfcc" else settings.bands,
+        )
+        logarithm = np.log(np.maximum(spectrum, _FLOOR))
+        if settings.features == "mfcc":
+            logarithm = librosa.feature.mfcc(S=logarithm, n_mfcc=settings.bands)
+        found.append(logarithm.T)
+    return np.concatenate(found, axis=1).astype(np.float32)
+
+
+def kept_features(
+    path: Path, settings: AudioSettings, store: Path | None, *, inside: bool = True
+) -> tuple[np.ndarray, str]:
+    """Features of a file, from `store` if they were computed before; and the file's SHA-256.
+
+    What is kept is named by the file's content and the settings, so a changed file is computed
+    anew; a damaged entry is, too. Where the store cannot be written to, nothing is kept.
+    ``inside``: the file lies in a folder or is named by a table, and must be a regular one.
+    """
+    raw = read_regular(path) if inside else read_given(path)
+    content = hashlib.sha256(raw).hexdigest()
+    entry = None
+    if store is not None:
+        mark = hashlib.sha256(f"{_FORMAT} {settings} {content}".encode()).hexdigest()
+        entry = store / f"{mark[:40]}.npy"
+        kept = _kept(entry, settings.bands)
+        if kept is not None:
+            return kept, content
+    found = features_of(read_recording(path, raw, settings), settings)
+    if entry is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, found)
+        with suppress(OSError):  # no home, no room: computed anew each time
+            write_whole(entry, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+    return found, content
+
+
+def _kept(entry: Path, bands: int) -> np.ndarray | None:
+    try:
+        whole = read_regular(entry)
+    except InputError:
+        return None
+    if hashlib.sha256(whole[32:]).digest() != whole[:32]:
+        return None
+    try:
+        found = np.load(io.BytesIO(whole[32:]), allow_pickle=False)
+    except Exception:  # numpy's are many; what is kept can be computed anew
+        return None
+    fits = found.dtype == np.float32 and found.ndim == 2 and found.shape[0] > 0
+    return found if fits and found.shape[1] > 0 and found.shape[1] % bands == 0 else None
+
+
+def feature_store() -> Path | None:
+    """Where features are kept: a folder that may be removed at any time; None without a home."""
+    home = cache_home()
+    return home / "features" if home else None
+
+
+def read_audio(
+    path: Path,
+    settings: AudioSettings,
+    *,
+    label: str,
+    file: str | None = None,
+    part: str | None = None,
+    delimiter: str | None = None,
+    store: Path | None = None,
+    watch: Callable[[int, int], None] | None = None,
+    labelled: bool = True,
+) -> Read:
+    """Recordings of classes: a folder with a folder for each class, or a table that names files.
+
+    >>> read = read_audio(Path("recordings"), AudioSettings(), label="folder")
+    >>> read = read_audio(Path("digits.csv"), AudioSettings(), label="digit", file="file")
+
+    The table's column ``file`` names recordings, beside the table or below it. With columns `start`
+    and `end`, in seconds, a file has several rows, each the label of that stretch of time, and an
+    answer is asked of every frame. ``watch`` is told how many files are done, of how many. Features
+    are kept in ``store``. ``labelled``: False where no label is needed.
+
+    Raises InputError naming the file, and the row of the table.
+    """
+    names, rows, words, parts, stretches, mark = (
+        _table(path, label, file, part, delimiter, labelled)
+        if file is not None
+        else _folder(path, labelled)
+    )
+    done = 0
+
+    def one(name: Path) -> tuple[np.ndarray, str]:
+        nonlocal done
+        found = kept_features(name, settings, store, inside=name != path)
+        done += 1
+        if watch is not None:
+            watch(done, len(names))
+        return found
+
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
+        both = list(pool.map(one, names))
+    blocks = [features for features, _ in both]
+    widths = {block.shape[1] for block in blocks}
+    if len(widths) > 1:
+        odd = next(k for k, b in enumerate(blocks) if b.shape[1] != blocks[0].shape[1])
+        raise InputError(
+            str(names[odd]),
+            f"{blocks[odd].shape[1] // settings.bands} channels where {names[0].name} has "
+            f"{blocks[0].shape[1] // settings.bands}",
+            "set --channels mean",
+        )
+    lengths = np.array([len(block) for block in blocks])
+    if stretches is not None:
+        words = _frames(stretches, lengths)
+    digest = hashlib.sha256("".join([mark, *(content for _, content in both)]).encode())
+    bands = settings.bands
+    return Read(
+        values=np.concatenate(blocks),
+        lengths=lengths,
+        columns=tuple(
+            f"{settings.features} {k % bands + 1}"
+            + (f" of channel {k // bands + 1}" if blocks[0].shape[1] > bands else "")
+            for k in range(blocks[0].shape[1])
+        ),
+        words=words,
+        numbers=None,
+        every_step=stretches is not None,
+        part=parts,
+        where=printable(path),
+        fingerprint=digest.hexdigest(),
+        rows=rows,
+        names=[printable(name) for name in names],
+        label=label,
+        source="audio",
+        how={
+            "features": settings.features,
+            "rate": str(settings.rate),
+            "bands": str(settings.bands),
+            "channels": settings.channels,
+            "file": file or "",
+        },
+        choices=(
+            Choice(
+                "features",
+                f"{settings.features}, {settings.bands} a frame",
+                f"frames of 25 ms every 10 ms at {settings.rate} Hz",
+                "--features, --bands, --rate",
+            ),
+        ),
+    )
+
+
+# files, where each is named, classes, parts, stretches of time, the table's fingerprint
+_Found = tuple[
+    list[Path],
+    list[tuple[str, int]],
+    list[str | None] | None,
+    np.ndarray | None,
+    list[_Stretches] | None,
+    str,
+]
+
+
+def _folder(path: Path, labelled: bool) -> _Found:
+    files = files_in(path, SOUNDS) if path.is_dir() else [path]
+    words: list[str | None] = []
+    for name in files:
+        inside = name.relative_to(path).parts if path.is_dir() else ()
+        if labelled and len(inside) < 2:
+            raise InputError(
+                str(name),
+                "in no folder of a class",
+                "put each recording into its class's folder, or name a table's column of files "
+                "with --file",
+            )
+        words.append(printable(inside[0]) if len(inside) > 1 else None)
+    return (
+        files,
+        [(printable(name), 1) for name in files],
+        words if labelled else None,
+        None,
+        None,
+        "",
+    )
+
+
+def _table(
+    path: Path, label: str, file: str, part: str | None, delimiter: str | None, labelled: bool
+) -> _Found:
+    frame, source = read_frame(path, delimiter, labels=(label, file, part))
+    for name in (file, *([label] if labelled else []), *([part] if part else [])):
+        if name not in frame.columns:
+            raise InputError(source.path, f"no column {name!r}", nearest(name, frame.columns))
+    given = words_of(frame[file], source).fill_null("").to_list()
+    order = list(dict.fromkeys(given))
+    first = {name: given.index(name) for name in order}
+    for name in order:
+        if not name or not _is_file(path.parent / name):
+            raise InputError(
+                f"{source.path}, row {source.row(first[name])}, column {file!r}",
+                f"no file {name!r}",
+                f"name files as they lie below {path.parent}",
+            )
+    words = words_of(frame[label], source).to_list() if labelled else None
+    stretches = None
+    if words is not None and {"start", "end"} <= set(frame.columns):
+        stretches = _stretches(frame, source, given, order, words)
+        words = None
+    elif len(order) < len(given):
+        twice = next(k for k, name in enumerate(given) if first[name] != k)
+        raise InputError(
+            f"{source.path}, row {source.row(twice)}, column {file!r}",
+            f"{given[twice]!r} again",
+            "name each file once, or give columns start and end, in seconds",
+        )
+    parts = None
+    if part:
+        said = words_of(frame[part], source).fill_null("").to_list()
+        parts = np.array([said[first[name]] for name in order])
+        strange = ~np.isin(parts, ("train", "validation", "test"))
+        if strange.any():
+            bad = order[int(strange.argmax())]
+            raise InputError(
+                f"{source.path}, row {source.row(first[bad])}, column {part!r}",
+                repr(str(parts[strange.argmax()])),
+                "write train, validation or test",
+            )
+    rows = [(source.path, source.row(first[name])) for name in order]
+    return [path.parent / name for name in order], rows, words, parts, stretches, source.fingerprint
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _stretches(
+    frame: pl.DataFrame,
+    source: Source,
+    given: Sequence[str],
+    order: Sequence[str],
+    words: Sequence[str | None],
+) -> list[_Stretches]:
+    """Of each file its labelled stretches of time."""
+    begin, end = numbers_of(frame["start"], source), numbers_of(frame["end"], source)
+    wrong = ~((begin < end) & (begin >= 0) & (end <= _LONGEST))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{source.path}, row {source.row(row)}, column 'end'",
+            f"from {begin[row]:g} to {end[row]:g} seconds",
+            "start and end are seconds, the first before the second",
+        )
+    found: dict[str, _Stretches] = {name: [] for name in order}
+    for name, first, last, word in zip(given, begin.tolist(), end.tolist(), words, strict=True):
+        if word is not None:
+            found[name].append((first, last, word))
+    return [found[name] for name in order]
+
+
+def _frames(stretches: Sequence[_Stretches], lengths: np.ndarray) -> list[str | None]:
+    """The label of every frame, end to end; None where none was given."""
+    found: list[str | None] = []
+    for of_file, length in zip(stretches, lengths.tolist(), strict=True):
+        frames: list[str | None] = [None] * length
+        for begin, end, word in of_file:
+            first, last = round(begin / FRAME), min(length, round(end / FRAME))
+            frames[first:last] = [word] * max(0, last - first)
+        found += frames
+    return found

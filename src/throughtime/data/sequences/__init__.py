@@ -1,0 +1,1 @@
+"""Sequences of any length, and batches of them."""

@@ -1,0 +1,363 @@
+"""Files of whole sequences: `.ts` of the UCR and UEA archive, and numpy's `.npz`."""
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from throughtime.bounded_reads import read_given, read_regular
+from throughtime.data.sequences.collection import Read
+from throughtime.data.sources import DataSource, MemorySequences
+from throughtime.data.tables.reading import most_unpacked
+from throughtime.errors import InputError
+from throughtime.escapes import printable
+from throughtime.files import fingerprint
+
+_PARTNERS = {"_TRAIN": "_TEST", "_train": "_test"}
+_MARK = b"@data"
+
+
+def read_archive(path: DataSource, *, alone: bool = False) -> Read:
+    """Sequences of a `.ts` or `.npz` file.
+
+    `NAME_TRAIN.ts` is read with `NAME_TEST.ts` beside it, which is the test part then. A `.npz`
+    holds `x` [N,T,C], or [R,C] with `lengths` [N]; and `y` [N], or [N,T] or [R] for every step:
+    whole numbers or words are classes, others numbers. `part` [N] may name the parts. ``alone``:
+    without the file beside it.
+
+    Raises InputError naming file, line or array.
+    """
+    if isinstance(path, MemorySequences):
+        parts = [f"{name} {a.shape} {a.dtype}" for name, a in sorted(path.arrays.items())]
+        raw = [np.ascontiguousarray(a).tobytes() for _, a in sorted(path.arrays.items())]
+        mark = fingerprint(b"".join([*(part.encode() for part in parts), *raw]))
+        return _of_arrays(path.arrays, str(path), mark)
+    if not isinstance(path, Path):
+        raise InputError(str(path), "no sequences", "give arrays, or a .ts or .npz file")
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path)
+    read = _read_ts(path)
+    for other in [] if alone else partners(path):
+        return _joined(read, _read_ts(other, read_regular))
+    return read
+
+
+def partners(path: Path) -> list[Path]:
+    """The test part that is read with a training part, where it lies beside it."""
+    for train, test in _PARTNERS.items():
+        if path.stem.endswith(train):
+            other = path.with_name(path.stem.removesuffix(train) + test + path.suffix)
+            if other.exists():
+                return [other]
+    return []
+
+
+def _joined(train: Read, test: Read) -> Read:
+    if len(train.columns) != len(test.columns) or (train.words is None) != (test.words is None):
+        raise InputError(
+            test.where,
+            f"{len(test.columns)} dimensions where {train.where} has {len(train.columns)}, or "
+            "labels of another kind",
+            "give two files of one data set",
+        )
+    parts = [np.full(len(read.lengths), name) for read, name in ((train, "train"), (test, "test"))]
+    numbers = None
+    if train.numbers is not None and test.numbers is not None:
+        numbers = np.concatenate([train.numbers, test.numbers])
+    return train._replace(
+        values=np.concatenate([train.values, test.values]),
+        lengths=np.concatenate([train.lengths, test.lengths]),
+        words=None if train.words is None else [*train.words, *(test.words or [])],
+        numbers=numbers,
+        part=np.concatenate(parts),
+        fingerprint=fingerprint((train.fingerprint + test.fingerprint).encode()),
+        rows=(*train.rows, *test.rows),
+    )
+
+
+# ------------------------------------------------------------------------------------- .ts
+
+
+def _read_ts(path: Path, read: Callable[[Path], bytes] = read_given) -> Read:
+    where = printable(path)
+    raw = read(path)
+    lines = raw.removeprefix(b"\xef\xbb\xbf").splitlines()
+    header: dict[str, list[str]] = {}
+    begin = None
+    for number, line in enumerate(lines):
+        text = line.strip()
+        if not text or text.startswith(b"#"):
+            continue
+        if text.lower() == _MARK:
+            begin = number + 1
+            break
+        if not text.startswith(b"@"):
+            raise InputError(
+                f"{where}, line {number + 1}",
+                f"{_short(text)} before @data",
+                "a .ts file begins with lines of # and @, then @data",
+            )
+        words = text.decode("utf-8", "replace").split()
+        header[words[0].lower()] = words[1:]
+    if begin is None:
+        raise InputError(where, "no line @data", "give a whole .ts file of the UCR or UEA archive")
+    header = {name: words or ["false"] for name, words in header.items()}
+    if header.get("@timestamps", ["false"])[0].lower() == "true":
+        raise InputError(where, "steps with time stamps", "write a CSV with --time and --group")
+    labelled = header.get("@classlabel", header.get("@targetlabel", ["false"]))
+    has_label = labelled[0].lower() == "true"
+    known = set(header.get("@classlabel", [])[1:])
+    blocks: list[np.ndarray] = []
+    words_: list[str | None] = []
+    rows: list[tuple[str, int]] = []
+    dimensions = 0
+    for number in range(begin, len(lines)):
+        line = lines[number].strip()
+        if not line or line.startswith(b"#"):
+            continue
+        at = f"{where}, line {number + 1}"
+        fields = line.split(b":")
+        label = fields.pop().decode("utf-8", "replace").strip() if has_label else None
+        if label is not None and known and label not in known:
+            raise InputError(
+                at, f"class {label!r} is none of @classLabel", "mend the line, or the file is cut"
+            )
+        dimensions = dimensions or len(fields)
+        if len(fields) != dimensions or not fields:
+            raise InputError(
+                at,
+                f"{len(fields)} dimensions where the first sequence has {dimensions}",
+                "mend the line, or get the whole file",
+            )
+        blocks.append(_steps(fields, at))
+        words_.append(label)
+        rows.append((where, number + 1))
+    if not blocks:
+        raise InputError(where, "no sequence after @data", "give a file that has some")
+    regression = "@targetlabel" in header and has_label
+    return Read(
+        values=np.concatenate(blocks),
+        lengths=np.array([len(block) for block in blocks]),
+        columns=tuple(f"dimension {k + 1}" for k in range(dimensions)),
+        words=words_ if has_label and not regression else None,
+        numbers=_target_numbers(words_, rows) if regression else None,
+        every_step=False,
+        part=None,
+        where=where,
+        fingerprint=fingerprint(raw),
+        rows=tuple(rows),
+    )
+
+
+def _steps(fields: list[bytes], at: str) -> np.ndarray:
+    """One sequence [T,C] from its dimensions as text."""
+    columns: list[np.ndarray] = []
+    for number, field in enumerate(fields, start=1):
+        cells = [cell.strip() for cell in field.split(b",")] if field.strip() else []
+        try:
+            values = [
+                float("nan") if cell in (b"?", b"NaN", b"") else float(cell) for cell in cells
+            ]
+        except ValueError:
+            bad = next(cell for cell in cells if not _is_number(cell))
+            raise InputError(
+                f"{at}, dimension {number}", f"{_short(bad)} is no number", "mend it"
+            ) from None
+        columns.append(np.array(values))
+    lengths = {len(column) for column in columns}
+    if len(lengths) > 1:
+        raise InputError(
+            at,
+            f"dimensions of {min(lengths)} to {max(lengths)} steps in one sequence",
+            "give all dimensions of a sequence as many steps",
+        )
+    block = np.column_stack(columns)
+    if not len(block):
+        raise InputError(at, "a sequence without steps", "remove the line")
+    if np.isinf(block).any():
+        raise InputError(at, "an infinite value", "write another number, or ? for none")
+    return block
+
+
+def _target_numbers(words: list[str | None], rows: list[tuple[str, int]]) -> np.ndarray:
+    found: list[float] = []
+    for word, (where, line) in zip(words, rows, strict=True):
+        try:
+            value = float(word or "")
+        except ValueError:
+            value = float("nan")
+        if not np.isfinite(value):
+            raise InputError(f"{where}, line {line}", f"target {word!r} is no number", "mend it")
+        found.append(value)
+    return np.array(found)[:, None]
+
+
+def _is_number(cell: bytes) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell in (b"?", b"")
+    return True
+
+
+def _short(text: bytes) -> str:
+    return repr(text[:40].decode("utf-8", "replace"))
+
+
+# ------------------------------------------------------------------------------------ .npz
+
+
+def _read_npz(path: Path) -> Read:
+    where = printable(path)
+    raw = read_given(path)
+    return _of_arrays(_arrays(raw, where), where, fingerprint(raw))
+
+
+def _of_arrays(arrays: Mapping[str, np.ndarray], where: str, mark: str) -> Read:
+    x = arrays.get("x", arrays.get("X"))
+    y = arrays.get("y", arrays.get("Y"))
+    if x is None:
+        raise InputError(
+            where,
+            f"no array x among {', '.join(sorted(arrays)) or 'none'}",
+            "save x [N,T,C], or x [R,C] and lengths [N], and y",
+        )
+    lengths = arrays.get("lengths")
+    x = _numeric(x, f"{where}, array x")
+    if lengths is None:
+        if x.ndim == 2:
+            x = x[:, :, None]
+        if x.ndim != 3 or not x.size:
+            raise InputError(
+                f"{where}, array x",
+                f"shape {x.shape}",
+                "save x [N,T,C], or x [R,C] with lengths [N]",
+            )
+        lengths = np.full(x.shape[0], x.shape[1])
+        x = x.reshape(-1, x.shape[2])
+    else:
+        whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and len(lengths) > 0
+        if x.ndim == 1:
+            x = x[:, None]
+        fit = whole and x.ndim == 2 and x.size and 1 <= lengths.min() <= lengths.max() <= len(x)
+        if not fit or sum(lengths.tolist()) != len(x):
+            raise InputError(
+                f"{where}, array lengths",
+                f"shape {lengths.shape} of {lengths.dtype}; x has shape {x.shape}",
+                "lengths [N] are whole numbers, 1 or more, that add up to the rows of x",
+            )
+    count = len(lengths)
+    words, numbers, every_step = _answers(y, count, len(x), where)
+    part = arrays.get("part")
+    if part is not None:
+        right = part.shape == (count,) and part.dtype.kind == "U"
+        if not right or {*part.tolist()} - {"train", "validation", "test"}:
+            raise InputError(
+                f"{where}, array part",
+                f"shape {part.shape} of {part.dtype}",
+                "name train, validation or test for each sequence",
+            )
+    return Read(
+        x,
+        lengths.astype(np.int64),
+        tuple(f"column {k + 1}" for k in range(x.shape[1])),
+        words,
+        numbers,
+        every_step,
+        part,
+        where,
+        mark,
+        tuple((where, k + 1) for k in range(count)),
+    )
+
+
+def _arrays(raw: bytes, where: str) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    most = most_unpacked(len(raw))
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as file:
+            size = sum(entry.file_size for entry in file.infolist())
+            if size > most:
+                raise InputError(
+                    where,
+                    f"{len(raw):,} bytes that unpack to {size:,}; at most {most:,} are read",
+                    "save it without compression, or give less",
+                )
+            for entry in file.infolist():
+                name = entry.filename.removesuffix(".npy")
+                found[name] = _array(file.read(entry), f"{where}, array {name}")
+    except InputError:
+        raise
+    except Exception as error:  # zlib's and zipfile's own among them, of a damaged file
+        raise InputError(
+            where,
+            f"cannot be read as .npz ({str(error)[:80] or type(error).__name__})",
+            "save plain arrays with numpy.savez",
+        ) from None
+    return found
+
+
+def _array(content: bytes, where: str) -> np.ndarray:
+    """One array of a .npz. Raises InputError where its header promises more than is there."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise InputError(where, "it holds Python objects", "save plain arrays with numpy.savez")
+    told, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+    if told != there:
+        raise InputError(where, f"{there:,} bytes of an array of {told:,}", "save it again")
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _numeric(array: np.ndarray, where: str) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise InputError(where, f"{array.dtype}, not real numbers", "save numbers")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float64)
+    if np.isinf(array).any():
+        at = tuple(int(k) for k in np.argwhere(np.isinf(array))[0])
+        raise InputError(where, f"an infinite value at {list(at)}", "save another, or NaN for none")
+    return array
+
+
+def _answers(
+    y: np.ndarray | None, count: int, rows: int, where: str
+) -> tuple[list[str | None] | None, np.ndarray | None, bool]:
+    """Classes or numbers of sequences, or of all steps end to end."""
+    if y is None:
+        return None, None, False
+    if not y.size or not y.ndim:
+        raise InputError(f"{where}, array y", f"shape {y.shape}", "give an answer for each")
+    if y.shape[:1] == (count,) and (y.ndim == 1 or (y.dtype.kind == "f" and y.size // count < 2)):
+        flat, every_step = y, False
+    elif y.size and y.size % rows == 0 and (y.shape[0] == rows or y.ndim > 1):
+        flat, every_step = y.reshape(rows, -1) if y.size > rows else y.reshape(rows), True
+    else:
+        raise InputError(
+            f"{where}, array y",
+            f"shape {y.shape}",
+            f"give one for each of {count} sequences, or for each of {rows} steps",
+        )
+    whole = np.equal(np.floor(flat), flat) | np.isnan(flat) if flat.dtype.kind == "f" else None
+    if whole is not None and (flat.ndim > 1 or not whole.all()):
+        if np.isinf(flat).any():
+            raise InputError(f"{where}, array y", "an infinite value", "save another")
+        return None, flat.reshape(len(flat), -1), every_step
+    if flat.ndim > 1:
+        raise InputError(f"{where}, array y", f"shape {y.shape} of classes", "one for each")
+    if flat.dtype.kind == "f":
+        return [None if np.isnan(v) else f"{v:g}" for v in flat], None, every_step
+    if flat.dtype.kind not in "iubU":
+        raise InputError(f"{where}, array y", f"{flat.dtype}", "save whole numbers or words")
+    try:
+        words: list[str | None] = [str(v) for v in flat.tolist()]
+        "".join(map(str, words)).encode()
+    except (SystemError, ValueError):  # code points that no text has
+        raise InputError(f"{where}, array y", "words that are no text", "save others") from None
+    return words, None, every_step

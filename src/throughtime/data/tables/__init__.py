@@ -1,0 +1,1 @@
+"""Tables, as files have them, to series and windows."""

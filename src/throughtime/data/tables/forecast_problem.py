@@ -1,0 +1,120 @@
+"""A forecasting problem: a table, how it is windowed and split, and how errors are measured."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from throughtime.data.sources import DataSource
+from throughtime.data.tables.categories import trained_codes
+from throughtime.data.tables.tables import Columns, Table, read_table
+from throughtime.data.tables.windows import (
+    USUAL_SPLIT,
+    Parts,
+    Split,
+    WindowPlan,
+    folds_by_time,
+    plan_windows,
+)
+from throughtime.runs import Choice, DataRecord
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every network of a comparison is given."""
+
+    table: Table
+    plan: WindowPlan
+    parts: Parts
+    record: DataRecord
+    folds: tuple[Parts, ...] = ()  # of a rolling origin, earliest first; the last is `parts`
+    stream: Any = None  # a `BlockStream` to learn from, where memory holds a sample alone
+
+    @property
+    def error_scale(self) -> Tensor:
+        """What each target's error is divided by, [K]: 1 for one target, else its spread."""
+        count = len(self.table.targets)
+        if count == 1:
+            return torch.ones(1, dtype=torch.float64)
+        return self.parts.training_rows[:, :count].std(dim=0, correction=0)
+
+    @property
+    def unit(self) -> str:
+        """The unit of errors, in words."""
+        if len(self.table.targets) == 1:
+            return f"{self.table.targets[0]}, in its own unit"
+        return "training standard deviations, mean over targets"
+
+
+def read_problem(
+    path: DataSource,
+    columns: Columns,
+    *,
+    missing: str = "error",
+    delimiter: str | None = None,
+    static: Path | None = None,
+    horizon: int | None = None,
+    context: int | None = None,
+    season: int | None = None,
+    split: Split = USUAL_SPLIT,
+    folds: int = 1,
+) -> Problem:
+    """Read a table and settle windows and split; see `read_table`, `plan_windows`, `folds_by_time`.
+
+    >>> problem = read_problem(Path("co2.csv"), Columns(targets=("co2",)), horizon=4)
+
+    Raises InputError for input that cannot be learned from, naming the place.
+    """
+    table = read_table(path, columns, missing=missing, delimiter=delimiter, static=static)
+    plan, planned = plan_windows(table, horizon, context, season, split)
+    each = folds_by_time(table, plan, split, folds)
+    if table.categories:
+        table = _trained_words(table, each[0].training_rows)
+        each = folds_by_time(table, plan, split, folds)
+    parts = each[-1]
+    first, second = table.clock.stamp(np.array(parts.borders))
+    if table.time is None:
+        of = " of a series" if table.group else ""
+        first, second = f"row {first}{of}", f"row {second}{of}"
+    reason = f"% of the time: training, validation from {first}, test from {second}"
+    planned = (*planned, Choice("split", str(split), reason, "--split"))
+    if folds > 1:
+        reason = "trained anew before each; the borders above are the last one's"
+        planned = (*planned, Choice("folds", str(folds), reason, "--folds"))
+    record = DataRecord(
+        path=table.source.path,
+        fingerprint=table.source.fingerprint,
+        rows=table.rows,
+        targets=table.targets,
+        inputs=table.columns[len(table.targets) :],
+        time=table.time,
+        group=table.group,
+        series=len(table.series),
+        step=table.clock.describe(),
+        context=plan.context,
+        horizon=plan.horizon,
+        season=plan.season,
+        windows=(
+            len(parts.training),
+            len(parts.validation),
+            sum(len(fold.test) for fold in each),
+        ),
+        borders=(first, second),
+        choices=(*table.choices, *planned),
+    )
+    return Problem(table, plan, parts, record, each if folds > 1 else ())
+
+
+def _trained_words(table: Table, training_rows: Tensor) -> Table:
+    """The same table, its categories coded anew: words that training lacks are code 0."""
+    values = table.values.copy()
+    found: list[tuple[str, ...]] = []
+    for number, words in enumerate(table.categories):
+        at = len(table.columns) - len(table.categories) + number
+        new, kept = trained_codes(training_rows[:, at].numpy(), words)
+        values[:, at] = new[values[:, at].astype(np.int64)]
+        found.append(kept)
+    return replace(table, values=values, categories=tuple(found))

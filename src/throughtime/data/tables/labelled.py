@@ -1,0 +1,216 @@
+"""A table with a column of answers to sequences: one each, or one for every step."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from throughtime.data.sequences.collection import Read
+from throughtime.data.sources import DataSource
+from throughtime.data.tables.categories import codes_of
+from throughtime.data.tables.covariates import with_static
+from throughtime.data.tables.numbers import numbers_of, refuse_extreme, words_of
+from throughtime.data.tables.reading import Source, listed, read_frame
+from throughtime.data.tables.tables import (
+    GAP,
+    Columns,
+    find_time,
+    numeric_share,
+    rows_by_group,
+)
+from throughtime.errors import InputError, nearest
+from throughtime.runs import Choice
+from throughtime.specs import SequenceSpec
+
+
+@dataclass(frozen=True)
+class LabelledColumns:
+    """Which columns play which part; None lets the reader choose, and say what it chose."""
+
+    label: str
+    group: str | None = None  # tells sequences apart; none: one sequence
+    time: str | None = None  # "none": rows are in order of time
+    inputs: tuple[str, ...] | None = None
+    categorical: tuple[str, ...] = ()  # columns of words, or of numbers that are names
+    part: str | None = None  # says train, validation or test
+
+
+def read_labelled(
+    path: DataSource,
+    columns: LabelledColumns,
+    *,
+    delimiter: str | None = None,
+    static: Path | None = None,
+    learned: SequenceSpec | None = None,
+) -> Read:
+    """Read labelled sequences from CSV, Parquet or Arrow.
+
+    >>> read = read_labelled(Path("steps.csv"), LabelledColumns("activity", group="person"))
+
+    Rows with the same ``group`` are a sequence, in order of time. Where the label is the same in
+    all rows of every group it is the sequence's, else each row has its own; an empty one is
+    unknown. Times whose steps differ add a column: the gap to the row before, in usual steps.
+    ``static``: a table with a row for each group, whose columns every step then has.
+    ``learned``: the columns a model learned, whose label may be absent.
+
+    Raises InputError naming file, row and column.
+    """
+    names = (columns.label, columns.group, *columns.categorical, columns.part)
+    frame, source = read_frame(path, delimiter, labels=names)
+    choices = list(source.choices)
+    if static is not None:
+        frame = with_static(frame, static, columns.group, source)
+        choices.append(Choice("static", static.name, "a row for each group", "--static"))
+    label = columns.label if columns.label in frame.columns or learned is None else None
+    asked = (label, columns.group, columns.part, *columns.categorical, *(columns.inputs or ()))
+    for name in (*asked, columns.time):
+        if name in (None, "none" if name == columns.time else None) or name in frame.columns:
+            continue
+        raise InputError(source.path, f"no column {name!r}", nearest(str(name), frame.columns))
+    parts = [name for name in (*asked, columns.time) if name not in (None, "none")]
+    twice = [name for name, count in Counter(parts).items() if count > 1]
+    if twice:
+        raise InputError(
+            source.path, f"column {twice[0]!r} plays two parts", "name it for one of them"
+        )
+    order, lengths, groups = rows_by_group(frame, columns.group, source)
+    time, times, choice = find_time(
+        frame.select(n for n in frame.columns if n not in asked),
+        Columns(time=columns.time),
+        source,
+    )
+    choices.append(choice)
+    taken = {label, columns.label, columns.group, columns.part, time, *columns.categorical}
+    rest = [name for name in frame.columns if name not in taken]
+    numeric = columns.inputs
+    if numeric is None:
+        numeric = tuple(name for name in rest if numeric_share(frame[name]) == 1)
+        left = sorted({*rest} - {*numeric}, key=rest.index)
+        reason = "the numeric columns" + (f"; not {', '.join(left)}" if left else "")
+        choices.append(Choice("inputs", listed(numeric) or "none", reason, "--inputs"))
+    numeric = tuple(name for name in numeric if name not in columns.categorical)
+    if not numeric and not columns.categorical:
+        raise InputError(source.path, "no column to learn from", "name some with --inputs")
+    blocks = [numbers_of(frame[name], source) for name in numeric]
+    values = np.column_stack(blocks) if blocks else np.empty((len(order), 0))
+    refuse_extreme(values, numeric, source)
+    values = values[order]
+    codes, vocabularies = None, ()
+    if columns.categorical:
+        words = [words_of(frame[n], source).to_numpy()[order] for n in columns.categorical]
+        codes, vocabularies = codes_of(
+            [w.tolist() for w in words], learned.categories if learned else None
+        )
+    rows = order + source.first_row
+    how = {"gap unit": ""}
+    if time is not None:
+        unit = float(learned.how["gap unit"]) if learned and learned.how["gap unit"] else None
+        gap, unit = _gaps(times.values[order], lengths, rows, source, time, unit)
+        how["gap unit"] = repr(unit)
+        irregular = len(np.unique(gap)) > 2  # the first of a sequence is 0
+        if irregular if learned is None else GAP in learned.numbers:
+            values, numeric = np.column_stack([values, gap]), (*numeric, GAP)
+            choices.append(Choice(GAP, "an input", "the time step is not regular", "--time none"))
+    begins = np.cumsum(lengths) - lengths
+    answers, every_step = _answers(frame, label, source, order, lengths, begins)
+    return Read(
+        values=values,
+        lengths=lengths,
+        columns=numeric,
+        words=answers,
+        numbers=None,
+        every_step=every_step if learned is None else learned.every_step,
+        part=_parts(frame, columns.part, order, lengths, begins, source),
+        where=source.path,
+        fingerprint=source.fingerprint,
+        rows=[(source.path, int(row)) for row in rows[begins]],
+        names=groups,
+        codes=codes,
+        code_columns=columns.categorical,
+        categories=vocabularies,
+        label=columns.label,
+        source="table",
+        time=time,
+        group=columns.group,
+        how=how,
+        choices=tuple(choices),
+        step_rows=rows,
+    )
+
+
+def _gaps(
+    times: np.ndarray,
+    lengths: np.ndarray,
+    rows: np.ndarray,
+    source: Source,
+    name: str,
+    unit: float | None,
+) -> tuple[np.ndarray, float]:
+    """Time since the step before, 0 at each beginning, and its unit: the usual step, if none."""
+    gap = np.diff(times, prepend=times[:1])
+    begins = np.cumsum(lengths) - lengths
+    inside = np.ones(len(times), dtype=bool)
+    inside[begins] = False
+    back = np.flatnonzero(inside & (gap <= 0))
+    if back.size:
+        at = int(back[0])
+        found = "the time of the row before it again" if gap[at] == 0 else "time goes back"
+        raise InputError(
+            f"{source.path}, row {rows[at]}, column {name!r}",
+            f"{found} (row {rows[at - 1]} of the same sequence)",
+            "sort the rows by time, or name the column that tells sequences apart with --group",
+        )
+    unit = unit or (float(np.median(gap[inside])) if inside.any() else 1.0)
+    return np.where(inside, gap / unit, 0.0), unit
+
+
+def _answers(
+    frame: pl.DataFrame,
+    label: str | None,
+    source: Source,
+    order: np.ndarray,
+    lengths: np.ndarray,
+    begins: np.ndarray,
+) -> tuple[list[str | None] | None, bool]:
+    """The answers of sequences, or of all steps."""
+    if label is None:
+        return None, False
+    words = words_of(frame[label], source).fill_null("").to_numpy()[order]
+    constant = words == np.repeat(words[begins], lengths)
+    every_step = not constant.all() or len(lengths) == 1
+    chosen = words if every_step else words[begins]
+    return [w or None for w in chosen.tolist()], every_step
+
+
+def _parts(
+    frame: pl.DataFrame,
+    name: str | None,
+    order: np.ndarray,
+    lengths: np.ndarray,
+    begins: np.ndarray,
+    source: Source,
+) -> np.ndarray | None:
+    if name is None:
+        return None
+    words = words_of(frame[name], source).fill_null("").to_numpy()[order].astype(str)
+    strange = (words != np.repeat(words[begins], lengths)) | ~np.isin(
+        words, ("train", "validation", "test")
+    )
+    if strange.any():
+        at = int(strange.argmax())
+        raise InputError(
+            f"{source.path}, row {order[at] + source.first_row}, column {name!r}",
+            repr(str(words[at])),
+            "write train, validation or test, the same in all rows of a sequence",
+        )
+    return words[begins]
+
+
+def labelled_columns(spec: SequenceSpec) -> LabelledColumns:
+    """The columns a model learned."""
+    given = [
+        n for n in spec.numbers if n != GAP and not n.endswith(("(observed)", "(steps since)"))
+    ]
+    return LabelledColumns(spec.label, spec.group, spec.time or "none", tuple(given), spec.codes)

@@ -1,0 +1,345 @@
+"""A folder of Parquet files as one long series, read block by block: larger than memory.
+
+The files follow each other in the order of their names. What is measured on, and what is looked
+into, is a sample of stretches that is kept in memory as an ordinary table; what is learned from is
+read again in every epoch.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from throughtime.data.folders import PARQUETS, files_in
+from throughtime.data.tables.forecast_problem import Problem
+from throughtime.data.tables.grid import Series
+from throughtime.data.tables.numbers import LARGEST
+from throughtime.data.tables.reading import Source, polars_name, survive
+from throughtime.data.tables.tables import Columns, Table
+from throughtime.data.tables.timeline import ROWS
+from throughtime.data.tables.windows import Parts, Split, WindowPlan, Windows, plan_windows
+from throughtime.errors import InputError, nearest
+from throughtime.escapes import printable
+from throughtime.library_errors import library_errors
+from throughtime.runs import Choice, DataRecord
+
+_BLOCK_BYTES = 16 << 20  # of a block in memory; three are there at once
+_SAMPLED = 8  # stretches of each part that are kept in memory
+_STRETCH = 4000  # windows of each
+_FOOTER = 1 << 16  # bytes at the end of a file, which hold what Parquet knows of it
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Rows of several files, one after the other."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    ends: np.ndarray  # [F] rows up to the end of each file
+    columns: tuple[str, ...]  # C, the targets first
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return int(self.ends[-1])
+
+    @property
+    def block(self) -> int:
+        """Rows of a block."""
+        return max(1024, _BLOCK_BYTES // (8 * len(self.columns)))
+
+    def read(self, begin: int, end: int) -> np.ndarray:
+        """Some rows, [end - begin, C] float64.
+
+        Raises InputError naming file and row for a value that is missing or not finite.
+        """
+        found: list[np.ndarray] = []
+        number = int(np.searchsorted(self.ends, begin, side="right"))
+        while begin < end:
+            first = int(self.ends[number - 1]) if number else 0
+            last = min(end, int(self.ends[number]))
+            found.append(self._read(number, begin - first, last - begin))
+            begin, number = last, number + 1
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _read(self, number: int, skip: int, count: int) -> np.ndarray:
+        file = self.files[number]
+        errors = library_errors(str(file), "cannot be read", "write it again")
+        with errors, polars_name(file) as name:
+            lazy = pl.scan_parquet(name, glob=False).select(
+                pl.col(column).cast(pl.Float64) for column in self.columns
+            )
+            frame = lazy.slice(skip, count).collect()
+        if len(frame) != count:
+            raise InputError(str(file), "changed while it was read", "wait until it is written")
+        values = frame.to_numpy()
+        bad = ~(np.abs(values) <= LARGEST)
+        if bad.any():
+            row, column = (int(k) for k in np.argwhere(bad)[0])
+            raise InputError(
+                f"{file}, row {skip + row + 1}, column {self.columns[column]!r}",
+                f"{'a missing value' if np.isnan(values[row, column]) else values[row, column]}",
+                "fill it in before: files larger than memory are read as they are",
+            )
+        return values
+
+
+def open_shards(
+    folder: Path, columns: Columns, *, tested: bool = True
+) -> tuple[Shards, int, tuple[Choice, ...]]:
+    """The files of a folder, how many columns are targets, and what was decided.
+
+    ``tested``: all are read in another process first, which a damaged one may end.
+
+    Raises InputError for files that differ, and for columns that are none.
+    """
+    files = files_in(folder, PARQUETS)
+    if tested:
+        survive(str(folder), "Parquet", "scan_parquet", files=files)
+    digest = hashlib.sha256()
+    ends: list[int] = []
+    schema: dict[str, Any] = {}
+    for file in files:
+        advice = "write it again, or remove it"
+        with library_errors(str(file), "no Parquet that can be read", advice):
+            with polars_name(file) as name:
+                here = dict(pl.read_parquet_schema(name))
+                count = int(pl.scan_parquet(name, glob=False).select(pl.len()).collect().item())
+            with file.open("rb") as opened:
+                size = opened.seek(0, 2)
+                opened.seek(max(0, size - _FOOTER))
+                digest.update(os.fsencode(file.relative_to(folder)))
+                digest.update(f" {size}\n".encode() + opened.read())
+        schema = schema or here
+        if here != schema:
+            name = sorted(set(here.items()) ^ set(schema.items()), key=str)[0][0]
+            raise InputError(
+                str(file), f"column {name!r} is not as in {files[0].name}", "give like files"
+            )
+        ends.append(count + (ends[-1] if ends else 0))
+    numeric = [name for name, kind in schema.items() if kind.is_numeric()]
+    targets = columns.targets or (tuple(numeric) if len(numeric) == 1 else None)
+    if targets is None:
+        found = f"{len(numeric)} numeric columns ({', '.join(numeric[:8])})"
+        raise InputError(str(folder), found, "choose what to forecast with --target")
+    inputs = columns.inputs
+    if inputs is None:
+        inputs = tuple(name for name in numeric if name not in targets)
+    known = set(numeric)
+    for name in (*targets, *inputs):
+        if name not in known:
+            raise InputError(str(folder), f"no numeric column {name!r}", nearest(name, numeric))
+    used = tuple(dict.fromkeys((*targets, *inputs)))
+    shards = Shards(folder, tuple(files), np.array(ends), used, digest.hexdigest())
+    choices = (
+        Choice("files", str(len(files)), "in the order of their names"),
+        Choice("target", ", ".join(targets), "as asked, or the one numeric column", "--target"),
+        Choice("inputs", ", ".join(used[len(targets) :]) or "none", "further columns", "--inputs"),
+    )
+    return shards, len(targets), choices
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and spread of columns, [C] each."""
+
+    mean: Tensor
+    spread: Tensor
+
+
+def _moments(shards: Shards, end: int, watch: Callable[[int, int], None] | None) -> Moments:
+    """Of the rows before `end`, in one pass over all rows, which are so checked too (Chan 1979)."""
+    count, mean, squares = 0, np.zeros(len(shards.columns)), np.zeros(len(shards.columns))
+    for begin in range(0, shards.rows, shards.block):
+        values = shards.read(begin, min(begin + shards.block, shards.rows))
+        own = values[: max(0, end - begin)]
+        if len(own):
+            center = own.mean(axis=0)
+            apart, total = center - mean, count + len(own)
+            squares += ((own - center) ** 2).sum(axis=0) + apart**2 * count * len(own) / total
+            mean, count = mean + apart * len(own) / total, total
+        if watch is not None:
+            watch(begin + len(values), shards.rows)
+    return Moments(torch.from_numpy(mean), torch.from_numpy(np.sqrt(squares / count)))
+
+
+def shard_problem(
+    folder: Path,
+    columns: Columns,
+    *,
+    horizon: int | None = None,
+    context: int | None = None,
+    split: Split,
+    watch: Callable[[int, int], None] | None = None,
+) -> Problem:
+    """A folder of Parquet files as a forecasting problem, whatever its size.
+
+    >>> problem = shard_problem(Path("sensors"), Columns(targets=("load",)), split=USUAL_SPLIT)
+
+    Raises InputError for rows too few, and for what `Shards.read` refuses.
+    """
+    shards, targets, choices = open_shards(folder, columns)
+    source = Source(printable(folder), shards.fingerprint, 1, choices)
+    edges = [0, round(shards.rows * split.training), round(shards.rows * (1 - split.test))]
+    edges.append(shards.rows)
+    whole = _table(source, shards, targets, [(0, shards.rows)], columns, lazy=True)
+    plan, planned = plan_windows(whole, horizon, context, 1, split)
+    length = plan.context + plan.horizon
+    if min(np.diff(edges)) < length:
+        raise InputError(
+            str(folder),
+            f"{shards.rows} rows, too few for context {plan.context} plus horizon {plan.horizon}",
+            "give more rows, or lower --context or --horizon",
+        )
+    moments = _moments(shards, edges[1], watch)
+    constant = [n for n, s in zip(shards.columns[:targets], moments.spread, strict=False) if not s]
+    if constant:
+        raise InputError(
+            f"{folder}, column {constant[0]!r}", "the target is constant", "choose another --target"
+        )
+    # a context may reach back over a border, as it would in use
+    spans = [
+        [(max(low, begin - back), end) for begin, end in _stretches(low + back, high, length)]
+        for low, high, back in (
+            (0, edges[1], 0),
+            (edges[1] - plan.context, edges[2], plan.context),
+            (edges[2] - plan.context, edges[3], plan.context),
+        )
+    ]
+    table = _table(source, shards, targets, [s for part in spans for s in part], columns)
+    values = torch.from_numpy(table.values)
+    parts: list[Windows] = []
+    series = iter(table.series)
+    for part in spans:
+        mine = [next(series) for _ in part]
+        starts = [np.arange(s.start, s.stop - length + 1) for s in mine]
+        parts.append(Windows(values, torch.from_numpy(np.concatenate(starts)), plan, targets))
+    borders = (str(edges[1] + 1), str(edges[2] + 1))
+    counts = (edges[1] - length + 1, len(parts[1]), len(parts[2]))
+    reason = f"% of the rows: training, validation from row {borders[0]}, test from {borders[1]}"
+    sampled = f"{_SAMPLED} stretches of up to {_STRETCH} windows each"
+    found = (
+        *choices,
+        *planned,
+        Choice("split", str(split), reason, "--split"),
+        Choice("measured on", sampled, "of validation and of test, spread evenly, or all"),
+    )
+    record = DataRecord(
+        path=printable(folder),
+        fingerprint=shards.fingerprint,
+        rows=shards.rows,
+        targets=table.targets,
+        inputs=table.columns[targets:],
+        time=None,
+        group=None,
+        series=1,
+        step=ROWS.describe(),
+        context=plan.context,
+        horizon=plan.horizon,
+        season=1,
+        windows=counts,
+        borders=(f"row {borders[0]}", f"row {borders[1]}"),
+        choices=tuple(found),
+    )
+    # two rows of the very mean and spread of all training rows
+    scale = torch.stack([moments.mean - moments.spread, moments.mean + moments.spread])
+    stream = BlockStream(shards, plan, targets, edges[1])
+    return Problem(
+        table,
+        plan,
+        Parts(parts[0], parts[1], parts[2], (edges[1], edges[2]), scale),
+        record,
+        stream=stream,
+    )
+
+
+def _stretches(low: int, high: int, length: int) -> list[tuple[int, int]]:
+    """A few stretches of rows, spread evenly over low..high; all of it where that is no more."""
+    size = _STRETCH + length - 1
+    if high - low <= _SAMPLED * size:
+        return [(low, high)]
+    begins = np.linspace(low, high - size, _SAMPLED).round().astype(int)
+    return [(int(b), int(b) + size) for b in begins]
+
+
+def _table(
+    source: Source,
+    shards: Shards,
+    targets: int,
+    spans: list[tuple[int, int]],
+    columns: Columns,
+    *,
+    lazy: bool = False,
+) -> Table:
+    """Some stretches of rows as a table, whose times are the rows' numbers; ``lazy``: no values."""
+    blocks = [np.empty((0, len(shards.columns)))] if lazy else [shards.read(*s) for s in spans]
+    series: list[Series] = []
+    for begin, end in spans:
+        start = series[-1].stop if series else 0
+        series.append(Series("", start, start + end - begin))
+    times = np.concatenate(
+        [np.arange(begin, end) + 1 for begin, end in ([] if lazy else spans)]
+        or [np.empty(0, dtype=np.int64)]
+    )
+    whole = np.ones(len(times), dtype=bool)
+    return Table(
+        source=source,
+        rows=shards.rows,
+        columns=shards.columns,
+        targets=shards.columns[:targets],
+        time=None,
+        group=None,
+        clock=ROWS,
+        series=tuple(series),
+        values=np.concatenate(blocks),
+        times=times,
+        observed=whole,
+        known=times,
+        usable=whole,
+        missing="error",
+        choices=source.choices,
+        asked=Columns(shards.columns[:targets], "none", None, shards.columns[targets:]),
+    )
+
+
+def tail_table(folder: Path, columns: Columns, steps: int) -> Table:
+    """The last rows of a folder as a table. Raises InputError for rows too few."""
+    shards, targets, choices = open_shards(folder, columns)
+    source = Source(printable(folder), shards.fingerprint, 1, choices)
+    begin = max(0, shards.rows - steps)
+    return _table(source, shards, targets, [(begin, shards.rows)], columns)
+
+
+@dataclass(frozen=True)
+class BlockStream:
+    """The windows of all training rows, block by block."""
+
+    shards: Shards
+    plan: WindowPlan
+    targets: int
+    rows: int  # of the training part
+
+    @property
+    def starts(self) -> list[tuple[int, int]]:
+        """Of each block the windows that begin in it: from, to (not with it)."""
+        last = self.rows - self.plan.context - self.plan.horizon + 1
+        size = self.shards.block
+        return [(begin, min(begin + size, last)) for begin in range(0, last, size)]
+
+    def windows(self, number: int) -> Windows:
+        """The windows that begin in a block."""
+        begin, end = self.starts[number]
+        length = self.plan.context + self.plan.horizon
+        values = torch.from_numpy(self.shards.read(begin, end + length - 1))
+        return Windows(values, torch.arange(end - begin), self.plan, self.targets)
+
+    def __iter__(self) -> Iterator[Windows]:
+        return (self.windows(number) for number in range(len(self.starts)))

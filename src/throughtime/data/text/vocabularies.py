@@ -1,0 +1,167 @@
+"""Text to codes and back: bytes, characters, words, or a Hugging Face tokenizer."""
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from throughtime.bounded_reads import read_given
+from throughtime.data.tables.categories import UNKNOWN
+from throughtime.errors import InputError
+from throughtime.library_errors import library_errors
+from throughtime.specs import TOKEN_UNITS, TokenSpec
+
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+_MOST_WORDS = 20_000
+_MOST_CODES = 2_000_000  # of a tokenizer; the largest in use have some 300,000
+
+
+class Alphabet:
+    """A way to write text as codes.
+
+    >>> alphabet = Alphabet.learned("characters", ["abba"])
+    >>> alphabet.decode(alphabet.encode("abc"))
+    'ab\\ufffd'
+    """
+
+    def __init__(self, spec: TokenSpec) -> None:
+        self.spec = spec
+        self.unit = spec.unit
+        if self.unit == "tokenizer":
+            self._tokenizer = _tokenizer(spec.tokenizer, "the model's tokenizer")
+            self.size = _codes_of(self._tokenizer)
+        elif self.unit == "bytes":
+            self.size = 256
+        else:
+            self.size = len(spec.vocabulary)
+            self._codes = {word: code for code, word in enumerate(spec.vocabulary)}
+            if self.unit == "characters":
+                known = np.array([ord(c) for c in spec.vocabulary[1:]], dtype=np.int64)
+                self._order = np.argsort(known)
+                self._known = known[self._order]
+
+    @staticmethod
+    def learned(unit: str, texts: Iterable[str], tokenizer: Path | None = None) -> "Alphabet":
+        """The alphabet of some texts: characters in order, or the most frequent words.
+
+        Raises InputError for a unit that is none, or a tokenizer that cannot be read.
+        """
+        if tokenizer is not None:
+            content = read_given(tokenizer).decode("utf-8", "replace")
+            _codes_of(_tokenizer(content, str(tokenizer)))
+            return Alphabet(TokenSpec("tokenizer", (), content))
+        if unit not in TOKEN_UNITS[:3]:
+            raise InputError(
+                "--tokens", repr(unit), "take bytes, characters, words or a tokenizer.json"
+            )
+        if unit == "bytes":
+            words: list[str] = []
+        elif unit == "characters":
+            words = [UNKNOWN, *sorted(set[str]().union(*texts) - {UNKNOWN})]
+        else:
+            counts: Counter[str] = Counter()
+            for text in texts:
+                counts.update(_WORD.findall(text))
+            words = [UNKNOWN, *(word for word, _ in counts.most_common(_MOST_WORDS))]
+        return Alphabet(TokenSpec(unit, tuple(words), ""))
+
+    def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
+        """Codes [T] of each text; code 0 for what the vocabulary lacks."""
+        if self.unit != "tokenizer":
+            return [self._encode(text) for text in texts]
+        advice = "give one whose rules end, with a token for what is unknown"
+        # once for all: watching a library takes longer than a short text
+        with library_errors("--tokens", "the tokenizer cannot read the text", advice):
+            return [self._encode(text) for text in texts]
+
+    def encode(self, text: str) -> np.ndarray:
+        """Codes [T] of one text."""
+        return self.encode_all([text])[0]
+
+    def _encode(self, text: str) -> np.ndarray:
+        if self.unit == "bytes":
+            # bytes that are no text come from the command line as halves of characters
+            return np.frombuffer(text.encode(errors="surrogateescape"), dtype=np.uint8)
+        if self.unit == "tokenizer":
+            return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
+        if self.unit == "words":
+            return np.array([self._codes.get(w, 0) for w in _WORD.findall(text)], dtype=np.int32)
+        letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        if not len(self._known):
+            return np.zeros(len(letters), dtype=np.int32)
+        at = np.searchsorted(self._known, letters).clip(max=len(self._known) - 1)
+        found = self._known[at] == letters
+        return np.where(found, self._order[at] + 1, 0).astype(np.int32)
+
+    def decode(self, codes: Iterable[int]) -> str:
+        """The text of codes."""
+        return "".join(self.pieces(codes))
+
+    def pieces(self, codes: Iterable[int]) -> Iterator[str]:
+        """The text of codes as they come, piece by piece; bytes wait for their character's end."""
+        if self.unit == "bytes":
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            for code in codes:
+                yield decoder.decode(bytes([code]))
+            yield decoder.decode(b"", final=True)
+        elif self.unit == "tokenizer":
+            yield from _growing(
+                lambda some: self._tokenizer.decode(some, skip_special_tokens=False), codes
+            )
+        else:
+            between = " " if self.unit == "words" else ""
+            for number, code in enumerate(codes):
+                yield (between if number else "") + self.spec.vocabulary[code]
+
+    def word(self, code: int) -> str:
+        """What one code stands for."""
+        return next(self.pieces([code]), "") if self.unit != "bytes" else f"0x{code:02x}"
+
+
+def _growing(decode: Callable[[list[int]], str], codes: Iterable[int]) -> Iterator[str]:
+    """What each further code adds to a text whose codes do not stand for themselves alone."""
+    seen: list[int] = []
+    begin = told = 0  # what is decoded again, and how much of it was told
+    for code in codes:
+        seen.append(code)
+        old, new = decode(seen[begin:told]), decode(seen[begin:])
+        if len(new) > len(old) and not new.endswith(UNKNOWN):  # else a character is not whole yet
+            yield new[len(old) :]
+            begin, told = told, len(seen)
+
+
+def check_codes(spec: TokenSpec, count: int) -> None:
+    """Raise InputError unless the tokens of a model have as many codes as its network knows."""
+    size = Alphabet(spec).size
+    if size != count:
+        raise InputError(
+            "the model's tokens", f"{size:,} codes, where it has {count:,}", "fit and save it again"
+        )
+
+
+def _codes_of(tokenizer: Any) -> int:
+    """How many codes a tokenizer has. Raises InputError for none, and for more than can be."""
+    most = max(tokenizer.get_vocab().values(), default=-1)
+    if not 0 <= most < _MOST_CODES:
+        found = f"{most + 1:,} codes" if most >= 0 else "no token"
+        raise InputError(
+            "the tokenizer", f"it has {found}", f"give one of 1 to {_MOST_CODES:,} codes"
+        )
+    return most + 1
+
+
+def _tokenizer(content: str, where: str) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise InputError(where, "tokenizers is not installed", "pip install tokenizers") from None
+    advice = "give the tokenizer.json that its save() writes"
+    with library_errors(where, "no tokenizer of Hugging Face tokenizers", advice):
+        tokenizer = Tokenizer.from_str(content)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

@@ -1,0 +1,1 @@
+"""Forecasts of series: networks, training, comparison, prediction."""

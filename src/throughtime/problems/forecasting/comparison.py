@@ -1,0 +1,209 @@
+"""Networks compared at forecasting windows of a table."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from throughtime import __version__
+from throughtime.catalogue import opponents, reference_of
+from throughtime.comparing.cards import shown, shown_file, shown_names
+from throughtime.comparing.contest import Contest, Measured
+from throughtime.comparing.sizes import config_for
+from throughtime.data.tables.forecast_problem import Problem
+from throughtime.problems.forecasting.memory import context_of, diagnosis_of
+from throughtime.problems.forecasting.networks import (
+    NORMALIZATIONS,
+    Forecaster,
+    ModelConfig,
+    Network,
+    Normalizer,
+    build,
+    parameter_count,
+)
+from throughtime.problems.forecasting.training import (
+    MEASURES,
+    Forecasting,
+    StreamedForecasting,
+    errors,
+    forecasts,
+)
+from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.specs import DataSpec
+from throughtime.training.processes import Team
+
+_DRAWN = 300  # origins of the sample that a report draws
+_CURVE = 512  # windows that tell how many steps a network needs
+_EXAMINED = 64  # windows that a diagnosis looks at
+
+
+class ForecastingContest(Contest):
+    """See `Contest`."""
+
+    measures = MEASURES
+    normalizations = NORMALIZATIONS
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.record = problem.record
+        self.unit = problem.unit
+        self.reference = reference_of(self.trivial_kinds())
+
+    def folds(self) -> list[Contest]:
+        parts = self.problem.folds or (self.problem.parts,)
+        return [ForecastingContest(replace(self.problem, parts=p, folds=())) for p in parts]
+
+    def trivial_kinds(self) -> list[str]:
+        return [kind for kind in opponents("forecasts") if self._admits(kind)]
+
+    def _admits(self, kind: str) -> bool:
+        """Whether this context and season are enough for a simple forecast."""
+        try:
+            build(self.config(kind, "none", 1))
+        except ValueError:
+            return False
+        return True
+
+    def config(self, kind: str, normalize: str, parameters: int, output: str = "") -> ModelConfig:
+        return config_for(self.problem, kind, normalize, parameters, output or "point")
+
+    def parameters(self, config: ModelConfig) -> int:
+        return parameter_count(config)
+
+    def build(self, config: ModelConfig) -> Forecaster:
+        model = build(config)
+        if isinstance(model, Network):
+            model.normalizer.fit(self.problem.parts.training_rows[:, : config.numbers])
+        return model
+
+    def task(
+        self,
+        model: Network,
+        batch_size: int,
+        seed: int,
+        decided_by: str = "",
+        team: Team | None = None,
+    ) -> Forecasting:
+        stream = self.problem.stream
+        kind: Any = Forecasting if stream is None else StreamedForecasting
+        return kind(
+            model,
+            self.problem.parts.training if stream is None else stream,
+            self.problem.parts.validation,
+            error_scale=self.problem.error_scale,
+            batch_size=batch_size,
+            seed=seed,
+            decided_by=decided_by or MEASURES[0],
+            team=team,
+        )
+
+    def measured(self, model: Forecaster) -> Measured:
+        parts, scale = self.problem.parts, self.problem.error_scale
+        found = errors(model, parts.test, scale)
+        sampled = forecasts(model, parts.test.some(self._drawn()[0]))
+        return Measured(
+            validation_error=float(errors(model, parts.validation, scale).mean()),
+            test_error=float(found.mean()),
+            error_by_step=found.mean(dim=0).numpy(),
+            error_by_origin=self._by_origin(found.mean(dim=1).numpy()),
+            forecast=tuple(sampled[:, -1, 0].tolist()),
+        )
+
+    def context(self, model: Forecaster) -> ContextRecord | None:
+        if not isinstance(model, Network):
+            return None
+        seen = self.problem.parts.validation.spread(_CURVE)
+        return context_of(model, *seen, self.problem.error_scale)
+
+    def diagnosis(self, model: Forecaster) -> Diagnosis | None:
+        return diagnosis_of(model, *self.problem.parts.training.spread(_EXAMINED))
+
+    def one_answer(self, model: Forecaster) -> Callable[[], object]:
+        window, _ = self.problem.parts.test.batch(torch.tensor([0]))
+        return lambda: model(window)
+
+    def spec(self) -> DataSpec:
+        return data_spec(self.problem)
+
+    def card(self, model: Forecaster, headline: str) -> str:
+        return model_card(self.problem, headline, model)
+
+    def sample(self, normalize: str) -> Sample:
+        table, plan, test = self.problem.table, self.problem.plan, self.problem.parts.test
+        drawn, series = self._drawn()
+        starts = test.starts[drawn].numpy()
+        forecast_rows = starts + plan.context + plan.horizon - 1
+        shown = test.batch(drawn[-1:])[0]
+        rows = np.arange(starts[-1], starts[-1] + plan.context)
+        # the window as a network that sees all of it is given it
+        numbers = len(table.columns) - len(table.categories)
+        normalizer = Normalizer(normalize, numbers, table.fixed)
+        normalizer.fit(self.problem.parts.training_rows[:, :numbers])
+        window = shown[:, : plan.context, :numbers]
+        center, spread = normalizer.frame(window)
+        scaled = (window - center) / spread
+        return Sample(
+            times=tuple(table.clock.stamp(table.times[forecast_rows])),
+            truth=tuple(table.values[forecast_rows, 0].tolist()),
+            target=table.targets[0],
+            series=series,
+            context_times=tuple(table.clock.stamp(table.times[rows])),
+            context_values=tuple(shown[0, :, 0].tolist()),
+            context_scaled=tuple(scaled[0, :, 0].tolist()),
+        )
+
+    def _by_origin(self, found: np.ndarray) -> np.ndarray:
+        """Errors over time: mean over series at each origin."""
+        starts = self.problem.parts.test.starts.numpy()
+        times = self.problem.table.times[starts + self.problem.plan.context]
+        _, origin = np.unique(times, return_inverse=True)
+        return np.bincount(origin, weights=found) / np.bincount(origin)
+
+    def _drawn(self) -> tuple[torch.Tensor, str]:
+        """The test windows that are drawn, indices [n], and the series they belong to."""
+        starts = self.problem.parts.test.starts.numpy()
+        series = self.problem.table.series
+        inside = [(starts >= s.start) & (starts < s.stop) for s in series]
+        most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
+        index = np.flatnonzero(inside[most])[-_DRAWN:]
+        return torch.from_numpy(index), series[most].name
+
+
+def data_spec(problem: Problem) -> DataSpec:
+    """What a model must know of its table."""
+    table, asked = problem.table, problem.table.asked
+    return DataSpec(
+        targets=table.targets,
+        inputs=asked.inputs or (),
+        time=asked.time,
+        group=table.group,
+        clock=(table.clock.kind, table.clock.count, table.clock.unit),
+        missing=table.missing,
+        known=asked.known,
+        calendar=asked.calendar,
+        categorical=asked.categorical,
+        categories=table.categories,
+        masked=asked.masked or (),
+        resample=asked.resample,
+        gap_unit=asked.gap_unit,
+    )
+
+
+def model_card(problem: Problem, headline: str, model: Forecaster) -> str:
+    """A few lines for people who find the folder."""
+    record, config = problem.record, model.config
+    return f"""# {config.kind}: {shown_names(record.targets)}, {config.horizon} steps ahead
+
+Forecasts {shown_names(record.targets)} {config.horizon} steps of {record.step} ahead from the last
+{config.context}; further inputs: {shown_names(record.inputs)}.
+
+- Trained by throughtime {__version__} on {record.windows[0]} windows of {shown_file(record.path)}
+  (SHA-256 {record.fingerprint[:16]}...), before {record.borders[0]}.
+- {model.parameter_count()} parameters, normalization: {config.normalize}.
+- {shown(headline) or "One trial of a comparison."}
+
+`throughtime predict FOLDER new.csv -o out.csv` uses it. It knows nothing of what is not in its
+columns, and its error was measured on one stretch of time alone.
+"""

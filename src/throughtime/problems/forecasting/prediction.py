@@ -1,0 +1,184 @@
+"""A saved model and a new table to forecasts that line up with the table's rows."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+from throughtime.data.sources import DataSource
+from throughtime.data.tables.calendar import calendar_of
+from throughtime.data.tables.grid import Series
+from throughtime.data.tables.parquet_folder import tail_table
+from throughtime.data.tables.reading import listed
+from throughtime.data.tables.tables import Columns, Table, read_table
+from throughtime.data.tables.timeline import Clock
+from throughtime.errors import InputError
+from throughtime.problems.forecasting.networks import Forecaster, ModelConfig
+from throughtime.runs import Choice
+from throughtime.specs import DataSpec
+
+
+class Forecasts(NamedTuple):
+    """Forecasts, and what was found and decided on the way to them."""
+
+    rows: pl.DataFrame
+    found: str  # what the file holds, in words
+    choices: tuple[Choice, ...]
+
+
+def predict(
+    model: Forecaster,
+    spec: DataSpec,
+    path: DataSource,
+    *,
+    missing: str | None = None,
+    delimiter: str | None = None,
+) -> Forecasts:
+    """Forecast what follows the last row of every series, and say what was decided on the way.
+
+    >>> model, spec = load(Path("model"))
+    >>> predict(model, spec, Path("new.csv")).rows.columns
+    ['date', 'step', 'co2']
+
+    One row a series and step ahead: the group (if there is one), the time, written as the file
+    writes it, the step (1 is the first row to come) and a column for each target. A series' last
+    row is the last that has all its values. Series too short to forecast from are left out.
+
+    Raises InputError where the table lacks a column, has another time step than the model learned,
+    or no series is as long as the model's context.
+    """
+    table = read_as_learned(
+        spec, path, missing=missing, delimiter=delimiter, steps=model.config.context
+    )
+    found = {series: _hindrance(table, series, model.config) for series in table.series}
+    ready = [series for series, hindrance in found.items() if not hindrance]
+    left = [f"{series.name}: {why}" for series, why in found.items() if why]
+    if not ready:
+        name = f", {table.group} {table.series[0].name!r}" if table.group else ""
+        raise InputError(
+            f"{table.source.path}{name}",
+            found[table.series[0]],
+            "set --missing interpolate"
+            if "missing" in found[table.series[0]]
+            else "give more rows" + ("" if not table.asked.known else ", plans of them too"),
+        )
+    windows = np.stack([_window(table, series, model.config) for series in ready])
+    with torch.no_grad():
+        forecasts = model(torch.from_numpy(windows)).numpy()
+    for series, forecast in zip(ready, forecasts, strict=True):
+        if not np.isfinite(forecast).all():
+            name = f", {table.group} {series.name!r}" if table.group else ""
+            raise InputError(
+                f"{table.source.path}{name}",
+                "a forecast that is not finite: its values are far beyond those the model learned",
+                "check them",
+            )
+    rows = [_rows(table, series, f) for series, f in zip(ready, forecasts, strict=True)]
+    choices = [*table.choices]
+    if left:
+        choices.append(Choice("series left out", listed(left, "; "), "no forecast for them"))
+    first = sorted({int(_ahead(table, series, 1)[0]) for series in ready})
+    begin = " to ".join(table.clock.stamp(np.array([*first[:1], *first[1:][-1:]])))
+    horizon = model.config.horizon
+    steps = f"{horizon} step{'s' if horizon > 1 else ''} of {table.clock.describe()}"
+    of = f" for each of {len(ready)} series" if table.group else ""
+    row = "" if table.time else "row "
+    choices.append(Choice("forecasts", f"begin at {row}{begin}", f"{steps}{of}"))
+    count = f"{table.rows} rows, {len(table.series)} series"
+    return Forecasts(pl.concat(rows), count, tuple(choices))
+
+
+def read_as_learned(
+    spec: DataSpec, path: DataSource, *, missing: str | None, delimiter: str | None, steps: int
+) -> Table:
+    """A table with the columns and the time step that a model learned.
+
+    Of a folder the last ``steps`` rows. Raises InputError where it lacks a column or has another
+    time step.
+    """
+    columns = Columns(
+        spec.targets,
+        spec.time or "none",
+        spec.group,
+        spec.inputs,
+        known=spec.known,
+        calendar=spec.calendar,
+        categorical=spec.categorical,
+        masked=spec.masked,
+        categories=spec.categories,
+        resample=spec.resample,
+        gaps=spec.gap_unit is not None,
+        gap_unit=spec.gap_unit,
+    )
+    if isinstance(path, Path) and path.is_dir():
+        return tail_table(path, columns, steps)
+    if spec.masked:
+        missing = "mask"
+    learned = Clock(*spec.clock)
+    table = read_table(
+        path, columns, missing=missing or spec.missing, delimiter=delimiter, learned=learned
+    )
+    if (table.clock.kind, table.clock.count, table.clock.unit) != spec.clock:
+        raise InputError(
+            table.source.path,
+            f"one row every {table.clock.describe()}, but the model learned {learned.describe()}",
+            "bring the rows to that step, or fit a model on these",
+        )
+    return table
+
+
+def _window(table: Table, series: Series, config: ModelConfig) -> np.ndarray:
+    """The last steps of a series, and what is known of those ahead."""
+    past = table.values[series.stop - config.context : series.stop]
+    which = table.known_columns
+    if which is None:
+        return past
+    count = len(table.asked.known)
+    ahead = np.zeros((config.horizon, past.shape[1]))
+    if count:
+        ahead[:, which.start : which.start + count] = table.plans[series.name][1][: config.horizon]
+    times = _ahead(table, series, config.horizon)
+    ahead[:, which.start + count : which.stop] = calendar_of(table.asked.calendar, times)
+    return np.concatenate([past, ahead])
+
+
+def _hindrance(table: Table, series: Series, config: ModelConfig) -> str:
+    """Why a series cannot be forecast; empty if it can."""
+    need = config.context
+    count = series.stop - series.start
+    if count < need:
+        return f"{count} rows, but the model looks back {need}"
+    if not table.usable[series.stop - need : series.stop].all():
+        return f"missing values among the last {need} rows"
+    if table.asked.known:
+        times = table.plans[series.name][0][: config.horizon]
+        wanted = _ahead(table, series, config.horizon)[: len(times)]
+        right = len(times)
+        if table.time is not None:
+            right = int((times == wanted).cumprod().sum())
+        if right < config.horizon:
+            return f"plans for {right} of the {config.horizon} steps to come"
+    return ""
+
+
+def _ahead(table: Table, series: Series, steps: int) -> np.ndarray:
+    """The times of so many steps after a series' last row."""
+    return table.clock.after(table.times[series.start : series.stop], np.arange(1, steps + 1))
+
+
+def _rows(table: Table, series: Series, forecast: np.ndarray) -> pl.DataFrame:
+    """Forecasts [horizon, K] of one series as rows."""
+    steps = list(range(1, len(forecast) + 1))
+    times = _ahead(table, series, len(forecast))
+    columns: dict[str, object] = {table.group: [series.name] * len(steps)} if table.group else {}
+    taken = {table.group, table.time, *table.targets}
+    if table.time:
+        columns[table.time] = table.clock.write(times)
+    else:
+        columns["forecast_row" if "row" in taken else "row"] = times.tolist()
+    columns["forecast_step" if "step" in taken else "step"] = steps
+    for column, target in enumerate(table.targets):
+        columns[target] = forecast[:, column]
+    return pl.DataFrame(columns)

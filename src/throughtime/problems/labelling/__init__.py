@@ -1,0 +1,1 @@
+"""Answers to sequences or to their steps: networks, training, comparison, prediction."""

@@ -1,0 +1,213 @@
+"""Networks compared at answers to whole sequences, or to each of their steps."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from throughtime import __version__
+from throughtime.catalogue import is_trivial, opponents, reference_of
+from throughtime.comparing.cards import shown, shown_file
+from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
+from throughtime.comparing.sizes import matched
+from throughtime.data.sequences.sequences import SequenceProblem
+from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
+from throughtime.problems.labelling.networks import (
+    Constant,
+    SequenceConfig,
+    SequenceNetwork,
+    build_sequence_network,
+)
+from throughtime.problems.labelling.training import (
+    Labelling,
+    answers_of_sequences,
+    errors_of_sequences,
+    output_of_answers,
+)
+from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.specs import SequenceSpec
+from throughtime.training.processes import Team
+
+BATCH_STEPS = 20_000  # of a batch, padding too
+_EXAMINED = 64  # sequences that a diagnosis and a context curve look at
+
+
+class LabellingContest(Contest):
+    """See `Contest`."""
+
+    normalizations = ("global", "none")
+
+    def __init__(self, problem: SequenceProblem, batch_steps: int = BATCH_STEPS) -> None:
+        self.problem = problem
+        self.record = problem.record
+        self.batch_steps = batch_steps
+        answers = problem.answers
+        self.measures = output_of_answers(answers).measures
+        self.reference = reference_of(self.trivial_kinds())
+        # a task whose chance level is known is measured by what that is the chance level of
+        self._by_loss = problem.chance is not None or answers.binary
+        if answers.binary:
+            self.unit = f"nats of all {answers.outputs} numbers of a step"
+        elif self._by_loss:
+            name = "cross-entropy in nats" if answers.classes else "mean squared error"
+            self.unit = f"{name}; {problem.chance:.4g} without memory"
+        elif answers.classes:
+            self.unit = f"share of wrong answers, {answers.name}"
+        elif answers.outputs > 1:
+            self.unit = "mean absolute error, training standard deviations, mean over targets"
+        else:
+            self.unit = f"mean absolute error, {answers.name}, in its own unit"
+
+    def trivial_kinds(self) -> list[str]:
+        return list(opponents("classes" if self.problem.answers.classes else "numbers"))
+
+    def config(
+        self, kind: str, normalize: str, parameters: int, output: str = ""
+    ) -> SequenceConfig:
+        no_output(output)
+        problem = self.problem
+        config = SequenceConfig(
+            kind,
+            columns=len(problem.columns),
+            outputs=problem.answers.outputs,
+            classes=bool(problem.answers.classes),
+            every_step=problem.answers.every_step,
+            binary=problem.answers.binary,
+            categories=tuple(len(words) for words in problem.categories),
+            context=problem.context,
+            normalize=normalize,
+        )
+        return config if is_trivial(kind) else matched(config, parameters, parameters_of)
+
+    def parameters(self, config: SequenceConfig) -> int:
+        return parameters_of(config)
+
+    def build(self, config: SequenceConfig) -> SequenceNetwork:
+        problem = self.problem
+        model = build_sequence_network(config)
+        known = problem.training_answers()
+        rows = problem.sequences.values[problem.sequences.steps_of(problem.training)]
+        model.fit_scale(rows, None if config.classes else known)
+        if isinstance(model, Constant):
+            model.learn(known)
+        return model
+
+    def task(
+        self,
+        model: SequenceNetwork,
+        batch_size: int,
+        seed: int,
+        decided_by: str = "",
+        team: Team | None = None,
+    ) -> Labelling:
+        return Labelling(
+            model,
+            self.problem,
+            batch_size=batch_size,
+            batch_steps=self.batch_steps,
+            seed=seed,
+            decided_by=decided_by,
+            team=team,
+        )
+
+    def multiply_adds(self, model: SequenceNetwork) -> int:
+        whole = not self.problem.answers.every_step
+        return model.multiply_adds(int(self.problem.sequences.lengths.median()) if whole else 1)
+
+    def measured(self, model: SequenceNetwork) -> Measured:
+        problem = self.problem
+        validation = self._errors(model, problem.validation)
+        test = self._errors(model, problem.test)
+        totals = model.output.totals(_mean(test, "first"), _mean(test, "second"))
+        error = _mean(test, "judged")
+        return Measured(
+            validation_error=_mean(validation, "judged"),
+            test_error=error,
+            error_by_step=np.array([error]),
+            error_by_origin=_weighted(test),
+            measures=dict(zip(model.output.labels, totals, strict=True)),
+        )
+
+    def _errors(self, model: SequenceNetwork, index: Tensor) -> dict[str, Tensor]:
+        first, second = errors_of_sequences(model, self.problem, index)
+        counts = answers_of_sequences(self.problem, index)
+        return {
+            "first": first,
+            "second": second,
+            "judged": second if self._by_loss else first,
+            "counts": counts,
+        }
+
+    def context(self, model: SequenceNetwork) -> ContextRecord | None:
+        if isinstance(model, Constant):
+            return None
+        index = self.problem.validation[:_EXAMINED]
+        return sequence_context(model, *self.problem.batch(index), by_loss=self._by_loss)
+
+    def diagnosis(self, model: SequenceNetwork) -> Diagnosis | None:
+        return sequence_diagnosis(model, *self.problem.batch(self.problem.training[:_EXAMINED]))
+
+    def one_answer(self, model: SequenceNetwork) -> Callable[[], object]:
+        x, lengths = self.problem.sequences.padded(self.problem.test[:1])
+
+        def answer() -> Tensor:
+            with torch.no_grad():
+                return model.answer(x, lengths)
+
+        return answer
+
+    def spec(self) -> SequenceSpec:
+        return self.problem.spec
+
+    def card(self, model: SequenceNetwork, headline: str) -> str:
+        return sequence_card(self, headline, model)
+
+    def sample(self, normalize: str) -> Sample:
+        return NO_SAMPLE
+
+    @property
+    def block(self) -> int | None:
+        # sequences err each for itself; pieces of one long one follow each other
+        return None if self.problem.answers.every_step and not self.problem.record.group else 1
+
+
+def _weighted(found: Mapping[str, Tensor]) -> np.ndarray:
+    """Errors of sequences, each weighed by its answers: their mean is that over all answers."""
+    there = found["counts"] > 0
+    counts = found["counts"][there].double()
+    return (found["judged"][there] * counts / counts.mean()).numpy()
+
+
+def _mean(found: Mapping[str, Tensor], name: str) -> float:
+    """Mean over all known answers."""
+    there = found["counts"] > 0
+    counts = found["counts"][there].double()
+    return float((found[name][there] * counts).sum() / counts.sum())
+
+
+def parameters_of(config: SequenceConfig) -> int:
+    """Parameters of the network a configuration describes, without taking memory for them."""
+    with torch.device("meta"):
+        return build_sequence_network(config).parameter_count()
+
+
+def sequence_card(contest: LabellingContest, headline: str, model: SequenceNetwork) -> str:
+    """A few lines for people who find the folder."""
+    problem, record, config = contest.problem, contest.record, model.config
+    answers = problem.answers
+    what = f"one of {len(answers.classes)} classes" if answers.classes else "a number"
+    of = "each step" if answers.every_step else "a whole sequence"
+    return f"""# {config.kind}: {shown(answers.name)}
+
+Tells {shown(answers.name)}, {what}, of {of}, from
+{len(problem.columns)} columns.
+
+- Trained by throughtime {__version__} on {record.windows[0]} sequences of {shown_file(record.path)}
+  (SHA-256 {record.fingerprint[:16]}...).
+- {model.parameter_count()} parameters.
+- {shown(headline) or "One trial of a comparison."}
+
+`throughtime predict FOLDER NEW -o out.csv` uses it. Its error was measured on sequences like those
+it was trained on, and tells nothing of others.
+"""

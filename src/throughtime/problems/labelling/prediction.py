@@ -1,0 +1,146 @@
+"""A saved network over sequences, and new ones, to answers that line up with them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from throughtime.data.audio.recordings import FRAME, feature_store, read_audio
+from throughtime.data.opening import audio_settings
+from throughtime.data.sequences.archive import read_archive
+from throughtime.data.sequences.collection import Read, as_learned, sequences_of
+from throughtime.data.sequences.length_batches import answered
+from throughtime.data.sequences.sequences import lengths_text
+from throughtime.data.sources import DataSource
+from throughtime.data.tables.labelled import labelled_columns, read_labelled
+from throughtime.data.text.documents import read_labelled_texts
+from throughtime.data.text.vocabularies import check_codes
+from throughtime.errors import InputError
+from throughtime.problems.forecasting.prediction import Forecasts
+from throughtime.problems.labelling.networks import SequenceNetwork
+from throughtime.runs import Choice
+from throughtime.specs import SequenceSpec, TokenSpec
+
+
+def answer(
+    model: SequenceNetwork,
+    spec: SequenceSpec,
+    path: DataSource,
+    *,
+    missing: str | None = None,
+    delimiter: str | None = None,
+) -> Forecasts:
+    """An answer to every sequence of a file, or to each of its steps, in the file's order.
+
+    >>> model, spec = load(Path("model"))
+    >>> answer(model, spec, Path("JapaneseVowels_TEST.ts")).rows.columns
+    ['sequence', 'label', 'probability']
+
+    One row a sequence, named by its group, file or number; or one a step, with its time or row. A
+    class comes with its probability. A label in the file is not looked at.
+
+    Raises InputError where the file lacks a column that the model learned, or has something missing
+    where the model was trained on whole sequences.
+    """
+    read = _read(spec, path, delimiter)
+    read = as_learned(read, spec, missing)
+    sequences = sequences_of(read)
+    with torch.no_grad():
+        found = answered(
+            model.answer, sequences, torch.arange(len(sequences)), model.config.every_step
+        )
+    columns = _places(read, spec)
+    bad = ~found.isfinite().all(dim=-1)
+    if bad.any():
+        name, place = next(iter(columns.items()))
+        raise InputError(
+            f"{path}, {name} {list(place)[int(bad.nonzero()[0])]}",
+            "an answer that is not finite: its values are far beyond those the model learned",
+            "check them",
+        )
+    if spec.classes:
+        shares = found.double().softmax(dim=-1)
+        best = shares.argmax(dim=-1)
+        columns[_free(spec.label, columns)] = [spec.classes[k] for k in best.tolist()]
+        columns[_free("probability", columns)] = shares.amax(dim=-1).numpy().round(6)
+    else:
+        for number in range(found.shape[-1]):
+            name = spec.label if found.shape[-1] == 1 else f"{spec.label} {number + 1}"
+            columns[_free(name, columns)] = found[:, number].numpy()
+    told = (
+        *read.choices,
+        Choice("lengths", lengths_text(sequences.lengths), f"{len(sequences)} sequences"),
+    )
+    count = f"{len(read.values)} steps, {len(sequences)} sequences"
+    return Forecasts(pl.DataFrame(columns), count, told)
+
+
+def _read(spec: SequenceSpec, path: DataSource, delimiter: str | None) -> Read:
+    if spec.source == "archive":
+        return read_archive(path, alone=True)
+    if spec.source == "text":
+        tokens = TokenSpec(
+            spec.how["unit"],
+            () if spec.how["unit"] in ("bytes", "tokenizer") else spec.categories[0],
+            spec.how["tokenizer"],
+        )
+        check_codes(tokens, len(spec.categories[0]))
+        return read_labelled_texts(
+            path,
+            label=spec.label,
+            text=spec.how["text"] or None,
+            delimiter=delimiter,
+            learned=tokens,
+        )
+    if spec.source == "audio":
+        settings = audio_settings(
+            spec.how["features"],
+            int(spec.how["rate"]),
+            int(spec.how["bands"]),
+            spec.how["channels"],
+        )
+        if not isinstance(path, Path):
+            raise InputError(str(path), "no recordings", "give a file or a folder of them")
+        table = path.suffix.lower() in (".csv", ".parquet", ".arrow", ".tsv")
+        return read_audio(
+            path,
+            settings,
+            label=spec.label,
+            file=spec.how["file"] or "file" if table else None,
+            delimiter=delimiter,
+            store=feature_store(),
+            labelled=False,
+        )
+    if spec.source == "task":
+        raise InputError(
+            str(path), "the model answers a generated task", "save sequences as .npz and fit on it"
+        )
+    return read_labelled(path, labelled_columns(spec), delimiter=delimiter, learned=spec)
+
+
+def _places(read: Read, spec: SequenceSpec) -> dict[str, Any]:
+    """What tells each answer's sequence, and its step, as the file has them."""
+    names = list(read.names) or [str(k + 1) for k in range(len(read.lengths))]
+    first = spec.group or {"audio": "file", "text": "file"}.get(spec.source, "sequence")
+    if spec.how.get("text"):
+        first = "row"  # of the table that holds the texts
+    if not spec.every_step:
+        return {first: names}
+    of = np.repeat(np.arange(len(names)), read.lengths)
+    step = np.arange(len(of)) - np.repeat(np.cumsum(read.lengths) - read.lengths, read.lengths)
+    columns: dict[str, Any] = {}
+    if len(names) > 1 or spec.group:
+        columns[first] = [names[k] for k in of.tolist()]
+    if spec.source == "audio":
+        columns["second"] = (step * FRAME).round(3)
+    elif read.step_rows is not None:
+        columns["row"] = read.step_rows
+    else:
+        columns["step"] = step + 1
+    return columns
+
+
+def _free(name: str, columns: dict[str, Any]) -> str:
+    return name if name not in columns else f"predicted {name}"

@@ -1,0 +1,136 @@
+"""Answers to whole sequences, or to each of their steps, as a task to be trained."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.data.sequences.length_batches import Buckets, answered
+from throughtime.data.sequences.sequences import Answers, SequenceProblem
+from throughtime.nn.outputs import AnswerOutput, answer_output
+from throughtime.problems.labelling.networks import SequenceNetwork
+from throughtime.training.processes import Team
+from throughtime.training.task import Batch, Task
+
+
+class Labelling(Task):
+    """A network learns answers to sequences, in batches of like length.
+
+    >>> task = Labelling(model, problem, batch_size=32, batch_steps=20_000, seed=0)
+
+    Measures over the validation part: cross-entropy and share of wrong answers, or mean absolute
+    and root mean squared error, each target by the spread of its training part.
+    """
+
+    def __init__(
+        self,
+        model: SequenceNetwork,
+        problem: SequenceProblem,
+        *,
+        batch_size: int,
+        batch_steps: int,
+        seed: int,
+        decided_by: str = "",
+        team: Team | None = None,
+    ) -> None:
+        self.model = self.network = model
+        self.problem = problem
+        self.measures = output_of_answers(problem.answers).measures
+        self.decided_by = decided_by or self.measures[0]
+        self.team = team or Team()
+        # a sequence of which nothing is known has nothing to teach
+        known = answers_of_sequences(problem, problem.training) > 0
+        self.index = problem.training[known]
+        self.buckets = Buckets(
+            problem.sequences.lengths[self.index],
+            batch_size=batch_size,
+            batch_steps=batch_steps,
+            seed=seed,
+        )
+        self.steps = len(self.buckets)
+
+    def batches(self) -> Iterator[Batch]:
+        # not by another thread: torch's threads would be there twice (docs/data.md)
+        for drawn in self.buckets.rest():
+            batch = self._batch(drawn)
+            self.buckets.took()
+            yield batch
+        self.buckets.end()
+
+    def _batch(self, drawn: Tensor) -> Batch:
+        index = self.index[drawn]
+        own = self.team.share(index)
+        tensors = self.problem.batch(own if len(own) else index[:1])
+        return Batch(tensors, int(self.network.output.known(tensors[2]).sum()) if len(own) else 0)
+
+    def loss(self, model: nn.Module, *tensors: Tensor) -> Tensor:
+        assert isinstance(model, SequenceNetwork)
+        return model.loss(*tensors)
+
+    def measure(self) -> dict[str, float]:
+        own = self.team.share(self.problem.validation)
+        sums = [0.0, 0.0, 0.0]
+        if len(own):
+            first, second = errors_of_sequences(self.network, self.problem, own)
+            counts = answers_of_sequences(self.problem, own).double()
+            there = counts > 0
+            counts = counts[there]
+            sums = [
+                float((first[there] * counts).sum()),
+                float((second[there] * counts).sum()),
+                float(counts.sum()),
+            ]
+        one, other, count = self.team.summed(sums)
+        measures = self.network.output.measured(one / count, other / count)
+        return {self.decided_by: measures[self.decided_by], **measures}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.buckets.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.buckets.load_state_dict(state)
+
+
+def output_of_answers(answers: Answers) -> AnswerOutput:
+    """What a network puts out for such answers."""
+    return answer_output(classes=bool(answers.classes), binary=answers.binary)
+
+
+def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
+    """How many known answers each sequence has, [n]."""
+    known = output_of_answers(problem.answers).known(problem.answers.values)
+    if not problem.answers.every_step:
+        return known[index].long()
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), known.cumsum(0)])
+    starts = problem.sequences.starts
+    return before[starts[index + 1]] - before[starts[index]]
+
+
+@torch.no_grad()
+def errors_of_sequences(
+    model: SequenceNetwork, problem: SequenceProblem, index: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of each sequence, mean over its known answers: share of wrong ones and cross-entropy, or
+    absolute and squared error, each number by its spread in training; [n], [n]. NaN: none known.
+    Cross-entropy of numbers that are 0 or 1 is that of all of a step together.
+    """
+    model.eval()
+    answers, output = problem.answers, model.output
+    found = answered(model.scaled_answer, problem.sequences, index, answers.every_step)
+    at = problem.sequences.steps_of(index) if answers.every_step else index
+    wanted = answers.values[at]
+    known = output.known(wanted)
+    each = output.errors(found, wanted, model.answer_center, model.answer_spread)
+    of = torch.arange(len(index))
+    if answers.every_step:
+        of = of.repeat_interleave(problem.sequences.lengths[index])
+    counts = torch.zeros(len(index), dtype=torch.float64).index_add_(0, of, known.double())
+    first, second = (
+        torch.zeros(len(index), dtype=torch.float64).index_add_(
+            0, of, torch.where(known, value, 0.0).double()
+        )
+        / counts
+        for value in each
+    )
+    return first, second

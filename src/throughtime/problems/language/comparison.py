@@ -1,0 +1,176 @@
+"""Networks compared at telling the next token of a text."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from throughtime import __version__
+from throughtime.catalogue import is_trivial, kind_of, opponents, reference_of
+from throughtime.comparing.cards import shown, shown_file
+from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
+from throughtime.comparing.sizes import matched
+from throughtime.data.text.documents import TextProblem
+from throughtime.data.text.vocabularies import Alphabet
+from throughtime.problems.labelling.comparison import parameters_of
+from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
+from throughtime.problems.labelling.networks import (
+    Bigram,
+    Constant,
+    Embedded,
+    SequenceConfig,
+    SequenceNetwork,
+    build_sequence_network,
+)
+from throughtime.problems.language.training import TOKEN_MEASURES, NextToken, token_nats
+from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.specs import TokenSpec
+from throughtime.training.processes import Team
+
+_LARGEST_TABLE = 2048  # tokens, beyond which pairs are too rare to be counted
+_WINDOW = 16  # tokens that window-dense sees, at most
+_CURVE = 512  # places in the text that tell how many steps a network needs
+_EXAMINED = 32
+
+
+class TokenContest(Contest):
+    """See `Contest`."""
+
+    measures = TOKEN_MEASURES
+    normalizations = ("none",)
+
+    def __init__(self, problem: TextProblem) -> None:
+        self.problem = problem
+        self.record = problem.record
+        self.size = Alphabet(problem.spec).size
+        self.reference = reference_of(self.trivial_kinds())
+        # nats a token to the unit; words that are not known cost too little to be spread over all
+        # their letters
+        letters = problem.spec.unit != "words"
+        self.unit = "bits per character" if letters else "bits per word"
+        tokens = sum(map(len, problem.test))
+        self._scale = (tokens / problem.test_characters if letters else 1.0) / math.log(2)
+
+    def trivial_kinds(self) -> list[str]:
+        return [kind for kind in opponents("tokens") if self._admits(kind)]
+
+    def _admits(self, kind: str) -> bool:
+        """Whether a table of its size is counted."""
+        return kind_of(kind).reference > 0 or self.size <= _LARGEST_TABLE
+
+    def config(
+        self, kind: str, normalize: str, parameters: int, output: str = ""
+    ) -> SequenceConfig:
+        no_output(output)
+        config = SequenceConfig(
+            kind,
+            columns=1,
+            outputs=self.size,
+            classes=True,
+            every_step=True,
+            categories=(self.size,),
+            context=min(_WINDOW, self.problem.context),
+            normalize="none",
+        )
+        return config if is_trivial(kind) else matched(config, parameters, parameters_of)
+
+    def parameters(self, config: SequenceConfig) -> int:
+        return parameters_of(config)
+
+    def build(self, config: SequenceConfig) -> SequenceNetwork:
+        model = build_sequence_network(config)
+        documents = self.problem.training
+        if isinstance(model, Constant):
+            model.learn(torch.from_numpy(np.concatenate(documents).astype(np.int64)))
+        if isinstance(model, Bigram):
+            before = np.concatenate([d[:-1] for d in documents]).astype(np.int64)
+            after = np.concatenate([d[1:] for d in documents]).astype(np.int64)
+            model.learn(torch.from_numpy(before), torch.from_numpy(after))
+        return model
+
+    def task(
+        self,
+        model: SequenceNetwork,
+        batch_size: int,
+        seed: int,
+        decided_by: str = "",
+        team: Team | None = None,
+    ) -> NextToken:
+        return NextToken(model, self.problem, lanes=batch_size, decided_by=decided_by, team=team)
+
+    def measured(self, model: SequenceNetwork) -> Measured:
+        validation = token_nats(model, self.problem.validation)
+        test = token_nats(model, self.problem.test)
+        nats = float(test.mean())
+        return Measured(
+            validation_error=float(validation.mean()) * self._scale,
+            test_error=nats * self._scale,
+            error_by_step=np.array([nats * self._scale]),
+            error_by_origin=(test * self._scale).numpy(),
+            measures={
+                "bits per token": nats / math.log(2),
+                "perplexity": math.exp(min(nats, 700.0)),
+            },
+        )
+
+    def context(self, model: SequenceNetwork) -> ContextRecord | None:
+        if not isinstance(model, Embedded):
+            return None
+        found = sequence_context(model, *self._places(_CURVE), by_loss=True)
+        if found is None:
+            return None
+        return replace(
+            found,
+            error=tuple(e * self._scale for e in found.error),
+            standard_error=tuple(e * self._scale for e in found.standard_error),
+        )
+
+    def diagnosis(self, model: SequenceNetwork) -> Diagnosis | None:
+        return sequence_diagnosis(model, *self._places(_EXAMINED))
+
+    def _places(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Stretches of the validation part: x [T,B,1], lengths [B], next tokens [T,B]."""
+        text = max(self.problem.validation, key=len)
+        steps = min(self.problem.context, len(text) - 1)
+        starts = np.unique(np.linspace(0, len(text) - steps - 1, count).round().astype(int))
+        rows = starts + np.arange(steps)[:, None]
+        x = torch.from_numpy(text[rows].astype(np.int64)).unsqueeze(-1)
+        after = torch.from_numpy(text[rows + 1].astype(np.int64))
+        return x, torch.full((len(starts),), steps), after
+
+    def one_answer(self, model: SequenceNetwork) -> Callable[[], object]:
+        x = torch.tensor([[[int(self.problem.test[0][0])]]])
+        state: Any = None
+
+        def answer() -> Tensor:
+            nonlocal state
+            with torch.no_grad():
+                output, state = model(x, state)
+            return output
+
+        return answer
+
+    def spec(self) -> TokenSpec:
+        return self.problem.spec
+
+    def card(self, model: SequenceNetwork, headline: str) -> str:
+        record, spec = self.record, self.problem.spec
+        return f"""# {model.config.kind}: the next token
+
+Tells the next token of a text ({spec.unit}, {self.size} different ones).
+
+- Trained by throughtime {__version__} on {record.windows[0]} tokens of {shown_file(record.path)}
+  (SHA-256 {record.fingerprint[:16]}...).
+- {model.parameter_count()} parameters.
+- {shown(headline) or "One trial of a comparison."}
+
+`throughtime sample FOLDER --prompt ...` goes on writing; `throughtime predict FOLDER new.txt` tells
+what each token of a text costs it. It learned the style and the faults of its text, nothing else.
+"""
+
+    def sample(self, normalize: str) -> Sample:
+        return NO_SAMPLE
