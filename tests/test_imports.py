@@ -57,7 +57,6 @@ ALLOWED = {
         "deploy",
         "insight",
         "nn",
-        "problems",
         "runs",
         "training",
         "__version__",

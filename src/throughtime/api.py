@@ -171,7 +171,7 @@ def size_notes(data: Data, settings: SettingsRecord) -> list[str]:
 
 def mark_of(data: Data, settings: SettingsRecord) -> str:
     """A few letters that tell this comparison from others: the same for the same numbers."""
-    return trials.comparison_identity(data.problem, settings)[:8]
+    return trials.comparison_identity(data.record, settings)[:8]
 
 
 @named_arguments
@@ -239,7 +239,7 @@ def compare(
             watch(step)
 
         record = trials.compare(
-            data.problem,
+            contest_of(data.problem),
             settings,
             place,
             jobs=usable_cores() if jobs is None else jobs,
@@ -351,7 +351,7 @@ def fit(
         name = f"{kind}, seed {seed}"
         watch = stack.enter_context(reporter.epochs(name, settings.epochs))
         model, trained = train_network(
-            data.problem, config, settings, seed, watch, decided_by=decided_by, device=device
+            contest, config, settings, seed, watch, decided_by=decided_by, device=device
         )
     return finished(contest, model, trained, keep=keep, where=data.record.path)
 

@@ -67,7 +67,9 @@ def done(request, tmp_path_factory):
     problem = open_problem(make(folder), DataOptions(**asked))
     contest = contest_of(problem)
     assert contest.size_notes(settings(contest)) == []
-    record = compare(problem, settings(contest), folder / "run", command="throughtime compare")
+    record = compare(
+        contest_of(problem), settings(contest), folder / "run", command="throughtime compare"
+    )
     return request.param, problem, record, folder, unit
 
 

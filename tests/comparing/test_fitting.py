@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 
 from throughtime.comparing.fitting import fit, fit_identity
-from throughtime.comparing.sizes import config_for
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
+from throughtime.problems.forecasting.comparison import config_for
+from throughtime.problems.registry import contest_of
 from throughtime.training.loop import TrainingSettings
 
 
 def test_the_scaler_saw_the_training_part_alone(problem):
     model, _ = fit(
-        problem,
+        contest_of(problem),
         config_for(problem, "gru", "global", 100),
         TrainingSettings(epochs=1),
         seed=0,
@@ -31,20 +32,20 @@ def test_the_scaler_saw_nothing_through_a_gap_at_the_border(tmp_path):
         path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
         gap = read_problem(path, Columns(("y",), "t"), missing="interpolate", context=5)
         settings = TrainingSettings(epochs=1)
-        model, _ = fit(gap, config_for(gap, "gru", "global", 100), settings, seed=0)
+        model, _ = fit(contest_of(gap), config_for(gap, "gru", "global", 100), settings, seed=0)
         frames.append((float(model.normalizer.center), float(model.normalizer.spread)))
     assert frames[0] == frames[1]
 
 
 def test_what_weights_depend_on_tells_trainings_apart_and_their_end_does_not(problem):
     config, how = config_for(problem, "gru", "global", 100), TrainingSettings()
-    one = fit_identity(problem, config, how, 0, "mae")
+    one = fit_identity(problem.record, config, how, 0, "mae")
     for same in ({"epochs": 5}, {"patience": 1}, {"budget": 60.0}):
-        assert fit_identity(problem, config, replace(how, **same), 0, "mae") == one
+        assert fit_identity(problem.record, config, replace(how, **same), 0, "mae") == one
     others = [
-        fit_identity(problem, config, replace(how, clip="none"), 0, "mae"),
-        fit_identity(problem, replace(config, hidden_size=3), how, 0, "mae"),
-        fit_identity(problem, config, how, 1, "mae"),
-        fit_identity(problem, config, how, 0, "rmse"),
+        fit_identity(problem.record, config, replace(how, clip="none"), 0, "mae"),
+        fit_identity(problem.record, replace(config, hidden_size=3), how, 0, "mae"),
+        fit_identity(problem.record, config, how, 1, "mae"),
+        fit_identity(problem.record, config, how, 0, "rmse"),
     ]
     assert len({one, *others}) == 5

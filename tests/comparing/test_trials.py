@@ -16,7 +16,6 @@ import torch
 from helpers import assert_same
 from throughtime.comparing import trials
 from throughtime.comparing.contest import Measured
-from throughtime.comparing.sizes import config_for
 from throughtime.comparing.trials import Spec, compare, run_trial
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
@@ -24,6 +23,7 @@ from throughtime.data.tables.windows import WindowPlan
 from throughtime.deploy.storage import load
 from throughtime.errors import InputError
 from throughtime.files import alone_in
+from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import Forecaster
 from throughtime.problems.registry import contest_of
 from throughtime.runs import TrialRecord, read_record, write_record
@@ -109,7 +109,7 @@ def test_validation_chooses_the_seed_that_is_handed_over(
                 error_by_origin=tuple(test + 0.01 * (i % 2) for i in range(origins)),
             ),
         )
-    record = compare(problem, small_settings, again)
+    record = compare(contest_of(problem), small_settings, again)
     assert record.verdict.recommended == "gru"
     rate = next(t.learning_rate for t in record.trials if t.kind == "gru")
     model, _ = load(again / "model")
@@ -129,7 +129,7 @@ def test_a_finished_comparison_is_read_back_and_not_done_again(
         raise AssertionError("a trial was run again")
 
     monkeypatch.setattr(trials, "run_trial", fail)
-    assert compare(problem, small_settings, folder) == record
+    assert compare(contest_of(problem), small_settings, folder) == record
 
 
 def test_an_interrupted_comparison_goes_on_and_ends_the_same(
@@ -144,13 +144,13 @@ def test_an_interrupted_comparison_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare(problem, small_settings, tmp_path / "co2", watch=stop_after_five)
+        compare(contest_of(problem), small_settings, tmp_path / "co2", watch=stop_after_five)
     assert not (tmp_path / "co2" / "comparison.json").exists()
     finished = {p.parent.name for p in (tmp_path / "co2" / "trials").glob("*/record.json")}
     assert len(finished) == 7
     done.clear()
     resumed = compare(
-        problem, small_settings, tmp_path / "co2", watch=lambda p: done.append(p.trial)
+        contest_of(problem), small_settings, tmp_path / "co2", watch=lambda p: done.append(p.trial)
     )
     assert not finished & set(done)
     assert [without_times(t) for t in resumed.trials] == [without_times(t) for t in record.trials]
@@ -159,7 +159,9 @@ def test_an_interrupted_comparison_goes_on_and_ends_the_same(
 def test_side_by_side_gives_the_same_numbers(comparison, problem, small_settings, tmp_path):
     record, _ = comparison
     epochs = []
-    parallel = compare(problem, small_settings, tmp_path / "co2", jobs=2, watch=epochs.append)
+    parallel = compare(
+        contest_of(problem), small_settings, tmp_path / "co2", jobs=2, watch=epochs.append
+    )
     assert [without_times(t) for t in parallel.trials] == [without_times(t) for t in record.trials]
     assert parallel.verdict.headline == record.verdict.headline or parallel.verdict.outcome == "tie"
     # 6 tuning trials and 3 more of 3 epochs each, and 13 ends of trials
@@ -170,17 +172,19 @@ def test_side_by_side_gives_the_same_numbers(comparison, problem, small_settings
 def test_another_comparison_is_not_mixed_in(comparison, problem, small_settings):
     _, folder = comparison
     with pytest.raises(InputError, match="holds another comparison"):
-        compare(problem, replace(small_settings, epochs=4), folder)
+        compare(contest_of(problem), replace(small_settings, epochs=4), folder)
 
 
 def test_damaged_records_and_a_lost_model_are_made_anew(problem, small_settings, tmp_path):
-    first = compare(problem, small_settings, tmp_path / "co2")
+    first = compare(contest_of(problem), small_settings, tmp_path / "co2")
     (tmp_path / "co2" / "comparison.json").write_text("{")
     path = next((tmp_path / "co2" / "trials").glob("gru*/record.json"))
     path.write_bytes(path.read_bytes()[:100])
     shutil.rmtree(tmp_path / "co2" / "model")
     told = []
-    again = compare(problem, small_settings, tmp_path / "co2", watch=lambda p: told.append(p.trial))
+    again = compare(
+        contest_of(problem), small_settings, tmp_path / "co2", watch=lambda p: told.append(p.trial)
+    )
     assert set(told) == {path.parent.name}
     assert [without_times(t) for t in again.trials] == [without_times(t) for t in first.trials]
     assert load(tmp_path / "co2" / "model")
@@ -189,7 +193,7 @@ def test_damaged_records_and_a_lost_model_are_made_anew(problem, small_settings,
 def test_a_folder_with_other_files_is_left_alone(problem, small_settings, tmp_path):
     (tmp_path / "precious.txt").write_text("x")
     with pytest.raises(InputError, match="holds other files"):
-        compare(problem, small_settings, tmp_path)
+        compare(contest_of(problem), small_settings, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
@@ -205,7 +209,7 @@ def test_two_comparisons_at_once_in_one_folder_are_one_too_many(problem, small_s
         alone_in(tmp_path),
         pytest.raises(InputError, match=r"process \d+ is at work here; wait for its end"),
     ):
-        trials.compare(problem, small_settings, tmp_path)
+        trials.compare(contest_of(problem), small_settings, tmp_path)
     assert not (tmp_path / "trials").exists()
 
 
@@ -217,7 +221,7 @@ def test_a_damaged_mark_is_another_comparisons(tmp_path):
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
     spec = Spec("dense", 0, 3e37)  # the first step takes the weights to the end of float32
-    record = run_trial(problem, small_settings, tmp_path, spec, lambda epoch: None)
+    record = run_trial(contest_of(problem), small_settings, tmp_path, spec, lambda epoch: None)
     assert record.validation_error is None
     assert record.training.stopped.startswith("diverged")
     assert read_record(tmp_path / "trials" / spec.name / "record.json", TrialRecord) == record
@@ -242,7 +246,9 @@ def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    run_trial(problem, small_settings, tmp_path, Spec("dense", 0, 1e-3), lambda epoch: None)
+    run_trial(
+        contest_of(problem), small_settings, tmp_path, Spec("dense", 0, 1e-3), lambda epoch: None
+    )
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
 
@@ -295,7 +301,9 @@ def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, t
     folds = read_problem(co2_cut, columns, **asked, folds=3)
     spec = Spec("persistence", 0, 0.0)
     one, three = (
-        run_trial(p, small_settings, tmp_path / str(len(p.folds)), spec, lambda epoch: None)
+        run_trial(
+            contest_of(p), small_settings, tmp_path / str(len(p.folds)), spec, lambda epoch: None
+        )
         for p in (whole, folds)
     )
     # nothing is learned, so the windows tested are the same but for those across a fold's border

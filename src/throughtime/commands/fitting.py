@@ -129,7 +129,7 @@ def fit(
         reporter.show(problem_text(problem.record, given))
         checkpoints = Checkpoints(
             training,
-            fit_identity(problem, config, settings, seed, decided_by),
+            fit_identity(problem.record, config, settings, seed, decided_by),
             every=seconds("--checkpoint", checkpoint) or 60.0,
             tell=reporter.show,
         )
@@ -138,7 +138,7 @@ def fit(
         torch.manual_seed(seed)
         with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
             model, trained = run(
-                problem,
+                contest,
                 config,
                 settings,
                 seed,

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from throughtime import __version__
-from throughtime.data.opening import AnyProblem
+from throughtime.comparing.contest import Contest
 from throughtime.insight.callbacks import Writer
-from throughtime.problems.registry import contest_of
-from throughtime.runs import EpochRecord
+from throughtime.runs import DataRecord, EpochRecord
 from throughtime.serialization import to_json
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.loop import Trained, TrainingSettings, train
@@ -18,7 +17,7 @@ from throughtime.training.task import Watch
 
 
 def fit(
-    problem: AnyProblem,
+    contest: Contest,
     config: Any,
     settings: TrainingSettings,
     seed: int,
@@ -31,7 +30,6 @@ def fit(
     device: str = "cpu",
 ) -> tuple[Any, Trained]:
     """Build and train one network on a problem; the scaler sees the training part alone."""
-    contest = contest_of(problem)
     model = contest.build(config)
     model.to(device)
     task = contest.task(model, settings.batch_size, seed, decided_by, team)
@@ -39,10 +37,10 @@ def fit(
 
 
 def fit_identity(
-    problem: AnyProblem, config: Any, settings: TrainingSettings, seed: int, *further: object
+    data: DataRecord, config: Any, settings: TrainingSettings, seed: int, *further: object
 ) -> str:
     """A fingerprint of everything that weights depend on, but for when training ends."""
     anytime = replace(settings, epochs=0, patience=0, budget=None)
-    data = replace(problem.record, path="")
+    data = replace(data, path="")
     parts = [__version__, seed, to_json(data), to_json(config), to_json(anytime), *further]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()

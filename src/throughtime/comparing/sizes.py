@@ -4,34 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from throughtime.catalogue import is_trivial, label_of
-from throughtime.data.tables.forecast_problem import Problem
-from throughtime.problems.forecasting.networks import ModelConfig, parameter_count
+from throughtime.catalogue import label_of
 
 C = TypeVar("C")
 
 _FEWEST_UNITS = 4  # a narrower network fails for its size, whatever it is given to see
 _FARTHEST_OFF = 0.10  # of the parameters asked for
-
-
-def config_for(
-    problem: Problem, kind: str, normalize: str, parameters: int, output: str = "point"
-) -> ModelConfig:
-    """The configuration of a model for this problem, of about so many parameters."""
-    config = ModelConfig(
-        kind,
-        problem.plan.context,
-        problem.plan.horizon,
-        columns=len(problem.table.columns),
-        targets=len(problem.table.targets),
-        normalize=normalize,
-        season=problem.plan.season,
-        fixed=problem.table.fixed,
-        known=problem.table.known_ahead,
-        categories=tuple(len(words) for words in problem.table.categories),
-        output=output,
-    )
-    return config if is_trivial(kind) else matched(config, parameters, parameter_count)
 
 
 def matched(config: C, parameters: int, count: Callable[[C], int]) -> C:

@@ -24,13 +24,12 @@ from throughtime.catalogue import is_trivial, kind_of, order_of
 from throughtime.comparing.contest import Contest, Measured
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
-from throughtime.data.opening import AnyProblem
 from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
-from throughtime.problems.registry import contest_of
 from throughtime.runs import (
     ComparisonRecord,
+    DataRecord,
     EpochRecord,
     SettingsRecord,
     TrainingRecord,
@@ -76,7 +75,7 @@ class Progress:
 
 
 def compare(
-    problem: AnyProblem,
+    contest: Contest,
     settings: SettingsRecord,
     folder: Path,
     *,
@@ -86,23 +85,23 @@ def compare(
 ) -> ComparisonRecord:
     """Run what is not yet done of a comparison, judge, and write `comparison.json` and `model/`.
 
-    >>> record = compare(problem, settings, Path("throughtime-runs/co2"))
+    >>> record = compare(contest_of(problem), settings, Path("throughtime-runs/co2"))
     >>> record.verdict.headline
 
     ``jobs`` processes work side by side. Raises InputError where the folder holds another
     comparison, or another process is at work in it.
     """
     began = time.perf_counter()
-    identity = comparison_identity(problem, settings)
+    identity = comparison_identity(contest.record, settings)
     check_claim(folder, identity)
     with alone_in(folder):
         check_claim(folder, identity)  # another process may have been first
         write_whole(folder / _MARK, identity)
-        return _compared(problem, settings, folder, jobs, command, watch, began)
+        return _compared(contest, settings, folder, jobs, command, watch, began)
 
 
 def _compared(
-    problem: AnyProblem,
+    contest: Contest,
     settings: SettingsRecord,
     folder: Path,
     jobs: int,
@@ -114,7 +113,6 @@ def _compared(
     finished = _kept(folder / "comparison.json", ComparisonRecord)
     if finished is not None and (folder / "model").is_dir():
         return finished
-    contest = contest_of(problem)
     trivial = [Spec(kind, 0, 0.0) for kind in contest.trivial_kinds()]
     rates = settings.learning_rates
     tuning = [Spec(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
@@ -134,7 +132,7 @@ def _compared(
                 watch(Progress(spec.name, epoch, number, len(known), total))
 
         for spec, record in run_side_by_side(
-            run_trial, problem, settings, folder, todo, jobs, tell
+            run_trial, contest, settings, folder, todo, jobs, tell
         ):
             known[spec] = record
             tell(spec, None, 0)
@@ -168,7 +166,7 @@ def _compared(
         threads=1,
         cpu=platform.processor() or platform.machine(),
         command=command,
-        data=problem.record,
+        data=contest.record,
         settings=settings,
         unit=contest.unit,
         sample=contest.folds()[-1].sample(settings.normalize),
@@ -180,10 +178,10 @@ def _compared(
     return record
 
 
-def comparison_identity(problem: AnyProblem, settings: SettingsRecord) -> str:
+def comparison_identity(data: DataRecord, settings: SettingsRecord) -> str:
     """A fingerprint of everything that a comparison's numbers depend on."""
-    data = replace(problem.record, path="")
-    return hashlib.sha256((__version__ + to_json(data) + to_json(settings)).encode()).hexdigest()
+    anywhere = to_json(replace(data, path=""))
+    return hashlib.sha256((__version__ + anywhere + to_json(settings)).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -196,32 +194,32 @@ def versions() -> dict[str, str]:
 
 
 def run_trial(
-    problem: AnyProblem,
+    contest: Contest,
     settings: SettingsRecord,
     folder: Path,
     spec: Spec,
     watch: Callable[[EpochRecord], None],
 ) -> TrialRecord:
     """One trial: build, train, measure, write model and record."""
-    folds = contest_of(problem).folds()
+    folds = contest.folds()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         found: list[Measured] = []
         trainings: list[TrainingRecord | None] = []
         model: Any = None
-        for contest in folds:
+        for fold in folds:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(spec.seed)
-                model, training = _trained(contest, settings, spec, watch)
-            found.append(contest.measured(model))
+                model, training = _trained(fold, settings, spec, watch)
+            found.append(fold.measured(model))
             trainings.append(training)
-        contest = folds[-1]
-        record = _recorded(contest, spec, model, trainings, _together(found))
+        last = folds[-1]
+        record = _recorded(last, spec, model, trainings, _together(found))
     finally:
         torch.set_num_threads(threads)
     home = folder / "trials" / spec.name
-    contest.save(model, home / "model", "")
+    last.save(model, home / "model", "")
     write_record(home / "record.json", record)
     return record
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.catalogue import opponents, reference_of
+from throughtime.catalogue import is_trivial, opponents, reference_of
 from throughtime.comparing.cards import shown, shown_file, shown_names
 from throughtime.comparing.contest import Contest, Measured
-from throughtime.comparing.sizes import config_for
+from throughtime.comparing.sizes import matched
 from throughtime.data.tables.forecast_problem import Problem
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
 from throughtime.problems.forecasting.networks import (
@@ -169,6 +169,26 @@ class ForecastingContest(Contest):
         most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
         index = np.flatnonzero(inside[most])[-_DRAWN:]
         return torch.from_numpy(index), series[most].name
+
+
+def config_for(
+    problem: Problem, kind: str, normalize: str, parameters: int, output: str = "point"
+) -> ModelConfig:
+    """The configuration of a model for this problem, of about so many parameters."""
+    config = ModelConfig(
+        kind,
+        problem.plan.context,
+        problem.plan.horizon,
+        columns=len(problem.table.columns),
+        targets=len(problem.table.targets),
+        normalize=normalize,
+        season=problem.plan.season,
+        fixed=problem.table.fixed,
+        known=problem.table.known_ahead,
+        categories=tuple(len(words) for words in problem.table.categories),
+        output=output,
+    )
+    return config if is_trivial(kind) else matched(config, parameters, parameter_count)
 
 
 def data_spec(problem: Problem) -> DataSpec:
