@@ -15,7 +15,7 @@ from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import kind_of
 from throughtime.errors import InputError
 from throughtime.files import write_whole
-from throughtime.serialization import from_plain, to_json
+from throughtime.serialization import added_later, from_plain, to_json
 
 T = TypeVar("T")
 
@@ -225,7 +225,7 @@ class SettingsRecord:
     batch_size: int
     clip_norm: float
     patience: int
-    output: str = ""  # of forecasts, where it is not the usual one
+    output: str = added_later("")  # of forecasts, where it is not the usual one
 
     def __post_init__(self) -> None:
         _check_kinds(self.networks)

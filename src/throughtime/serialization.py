@@ -2,11 +2,12 @@
 
 import json
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_ADDED = "added later"
 
 
 def to_json(record: Any) -> str:
@@ -22,6 +23,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def added_later(default: Any) -> Any:
+    """A field of a dataclass that files of earlier versions lack; it is then its default."""
+    return field(default=default, metadata={_ADDED: True})
 
 
 def from_plain(kind: type[T], value: Any, where: str = "") -> T:
@@ -41,10 +47,13 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         hints = get_type_hints(kind)
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
-        if set(value) != set(hints):
-            different = ", ".join(sorted(set(value) ^ set(hints)))
-            raise ValueError(f"{where} has missing or unknown fields: {different}")
-        return kind(**{n: _read(hint, value[n], f"{where}.{n}") for n, hint in hints.items()})  # pyright: ignore[reportCallIssue]
+        later = {f.name for f in fields(kind) if f.metadata.get(_ADDED)}
+        different = (set(value) ^ set(hints)) - (later - set(value))
+        if different:
+            names = ", ".join(sorted(different))
+            raise ValueError(f"{where} has missing or unknown fields: {names}")
+        read = {n: _read(h, value[n], f"{where}.{n}") for n, h in hints.items() if n in value}
+        return kind(**read)  # pyright: ignore[reportCallIssue]
     if origin is tuple:
         if not isinstance(value, list):
             raise ValueError(f"{where} is {type(value).__name__}, expected a list")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from throughtime import catalogue
 from throughtime.nn.outputs import output_of
+from throughtime.serialization import added_later
 from throughtime.specs import MOST_STEPS
 
 NORMALIZATIONS = ("window", "global", "none")
@@ -41,7 +42,7 @@ class ModelConfig:
     fixed: int = 0  # the last so many numbers are scaled by the training part: marks, plans
     known: int = 0  # of these the last so many are given for the steps ahead, too
     categories: tuple[int, ...] = ()  # codes that each of the last columns has
-    output: str = "point"  # of `outputs`; networks only
+    output: str = added_later("point")  # of `outputs`; networks only
 
     @property
     def numbers(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.serialization import from_plain, to_json
+from throughtime.serialization import added_later, from_plain, to_json
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,16 @@ def test_anything_else_is_refused_by_name(change, text):
 def test_numbers_that_json_lacks_are_not_written():
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json(Inner(1, float("inf")))
+
+
+def test_a_field_that_came_later_may_be_absent_and_no_other():
+    @dataclass(frozen=True)
+    class Later:
+        old: int = 1
+        new: int = added_later(2)
+
+    assert from_plain(Later, {"old": 5}) == Later(5, 2)
+    assert from_plain(Later, {"old": 5, "new": 7}) == Later(5, 7)
+    for wrong in ({"new": 7}, {}, {"old": 5, "newer": 7}):
+        with pytest.raises(ValueError, match=r"missing or unknown fields: (old|newer)"):
+            from_plain(Later, wrong)
