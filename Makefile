@@ -42,6 +42,7 @@ test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest
 
 lint: $(STAMP) ## formatting, lint and types
+	$(BIN)/clang-format --dry-run --Werror native/*.cpp native/*.h tests/native/*.cpp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright

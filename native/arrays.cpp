@@ -3,8 +3,8 @@
 namespace throughtime {
 namespace {
 
-// DLPack's exchange interface (its version 1.3): a table of functions that a type of arrays carries, so
-// that looking at an array costs no call of Python. The layout is DLPack's.
+// DLPack's exchange interface (its version 1.3): a table of functions that a type of arrays
+// carries, so that looking at an array costs no call of Python. The layout is DLPack's.
 struct ExchangeTable {
   struct {
     std::uint32_t major, minor;
@@ -15,12 +15,14 @@ struct ExchangeTable {
   void* stream;
 };
 
-// The table of an object's type, or null. The last type is remembered: nearly all are torch's tensors.
+// The table of an object's type, or null. The last type is remembered: nearly all are torch's
+// tensors.
 const ExchangeTable* table_of(PyTypeObject* type) {
   static PyTypeObject* last = nullptr;  // under the GIL
   static const ExchangeTable* table = nullptr;
   if (type == last) return table;
-  nb::object capsule = nb::getattr(nb::handle((PyObject*)type), "__dlpack_c_exchange_api__", nb::none());
+  nb::object capsule =
+      nb::getattr(nb::handle((PyObject*)type), "__dlpack_c_exchange_api__", nb::none());
   const ExchangeTable* found = nullptr;
   if (PyCapsule_CheckExact(capsule.ptr())) {
     found = (const ExchangeTable*)PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api");
@@ -100,7 +102,8 @@ View view(const char* name, nb::handle object, bool written) {
 void require_type(const char* name, const View& array, nb::dlpack::dtype type) {
   if (array.type == type) return;
   throw nb::type_error(
-      (std::string(name) + " is " + type_text(array.type) + ", expected " + type_text(type)).c_str());
+      (std::string(name) + " is " + type_text(array.type) + ", expected " + type_text(type))
+          .c_str());
 }
 
 void require_shape(const char* name, const View& array, std::initializer_list<std::size_t> shape) {

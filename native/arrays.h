@@ -51,7 +51,8 @@ template <class Value>
 Value* optional_pointer(const char* name, nb::handle object, bool may,
                         std::initializer_list<std::size_t> shape) {
   if (object.is_none()) return nullptr;
-  if (!may) throw nb::value_error((std::string(name) + " is given, but this cell has none").c_str());
+  if (!may)
+    throw nb::value_error((std::string(name) + " is given, but this cell has none").c_str());
   return pointer<Value>(name, object, shape);
 }
 

@@ -11,8 +11,9 @@ constexpr std::size_t kSumRows = 128;
 // Shares of the batch, at most: each has sums as large as the weights.
 constexpr std::size_t kMostShares = 8;
 
-// Shares depend on sizes alone, so that the order of all sums, and with it every bit, is the same for
-// any number of threads. The larger the weights, the more rows a share needs to pay for its sums.
+// Shares depend on sizes alone, so that the order of all sums, and with it every bit, is the same
+// for any number of threads. The larger the weights, the more rows a share needs to pay for its
+// sums.
 template <class Real>
 std::size_t shares_of(const Layer<Real>& p) {
   const std::size_t rows = larger(8, smaller(32, (p.I + p.P) / 8));
@@ -54,8 +55,9 @@ struct BackwardWeights {
   }
 };
 
-// What a share adds up for the weights: for every panel of gates a row for each input of its product,
-// that is h, 1 (the bias) and x. A split gate's recurrent and input part have a row for 1 each.
+// What a share adds up for the weights: for every panel of gates a row for each input of its
+// product, that is h, 1 (the bias) and x. A split gate's recurrent and input part have a row for 1
+// each.
 template <class Real, class Math>
 struct Sums {
   static constexpr std::size_t G = Math::gates, W = kPanel<Real>;
@@ -63,7 +65,8 @@ struct Sums {
   Real *gates, *hr;  // [blocks,G][P+1+I+1][W], [panels of P][H][W]
 
   Sums(const Layer<Real>& p, Scratch& scratch)
-      : rows(p.P + 1 + p.I + (Math::splits_last ? 1 : 0)), count(panels_of<Real>(p.H) * G * rows * W),
+      : rows(p.P + 1 + p.I + (Math::splits_last ? 1 : 0)),
+        count(panels_of<Real>(p.H) * G * rows * W),
         gates(scratch.take<Real>(count)),
         hr(p.w_hr ? scratch.take<Real>(whole_panels<Real>(p.P) * p.H) : nullptr) {}
 
@@ -85,12 +88,22 @@ class Backward {
   Backward(const Layer<Real>& p, const LayerGradient<Real>& d,
            const BackwardWeights<Real, Math>& weights, const ForwardWeights<Real, Math>* forward,
            const Sums<Real, Math>& sums, const Share& share, Scratch& scratch)
-      : p(p), d(d), where{p}, weights(weights), forward(forward), sums(sums), share(share),
-        scratch(scratch), steps_((kSumRows + share.rows - 1) / share.rows),
-        cap_(steps_ * share.rows), ldh_((std::ptrdiff_t)row_distance<Real>(p.P)),
+      : p(p),
+        d(d),
+        where{p},
+        weights(weights),
+        forward(forward),
+        sums(sums),
+        share(share),
+        scratch(scratch),
+        steps_((kSumRows + share.rows - 1) / share.rows),
+        cap_(steps_ * share.rows),
+        ldh_((std::ptrdiff_t)row_distance<Real>(p.P)),
         ldc_((std::ptrdiff_t)row_distance<Real>(p.H)),
         ldd_((std::ptrdiff_t)row_distance<Real>((G + split) * p.H)),
-        lda_((std::ptrdiff_t)row_distance<Real>(p.P + 1 + p.I)), offset_(scratch.zeros<std::size_t>(steps_ + 1)), t_(scratch.take<std::size_t>(steps_)) {
+        lda_((std::ptrdiff_t)row_distance<Real>(p.P + 1 + p.I)),
+        offset_(scratch.zeros<std::size_t>(steps_ + 1)),
+        t_(scratch.take<std::size_t>(steps_)) {
     dh_ = scratch.zeros<Real>(share.rows * (std::size_t)ldh_);
     dc_ = S == 2 ? scratch.zeros<Real>(share.rows * (std::size_t)ldc_) : nullptr;
     extra_ = p.h_mask ? scratch.zeros<Real>(share.rows * (std::size_t)ldh_) : nullptr;
@@ -194,9 +207,7 @@ class Backward {
     const bool inside = where.before(i, b, t_before), cleared = where.cleared(i, b);
     if (!kept && p.kept) kept = p.kept + where.index(t, b) * width_ * H;
     const Real* gates = width_ ? kept : where.row(p.y, t, b);
-    const Real* h = cleared  ? nothing_
-                    : inside ? where.row(p.y, t_before, b)
-                             : p.h_0 + b * p.P;
+    const Real* h = cleared ? nothing_ : inside ? where.row(p.y, t_before, b) : p.h_0 + b * p.P;
     const Real* c = nullptr;
     if constexpr (S == 2) {
       c = cleared ? nothing_ : inside ? cell_before(i, t_before, b, kept) : p.c_0 + b * H;
@@ -220,7 +231,8 @@ class Backward {
       }
       Math::backward(r, gate, state, dnew, da, &dr, dstate);
       if constexpr (S == 2) {
-        if (d.dc_seen) {  // h takes what was there before zoneout, so c_t has what comes later alone
+        if (d.dc_seen) {  // h takes what was there before zoneout, so c_t has what comes later
+                          // alone
           write(d.dc_seen + where.index(t, b) * H + u, p.zone_c.at ? later : dnew[1], n);
         }
         store(dc + u, dstate[1] + stays[1]);
@@ -294,8 +306,13 @@ class Backward {
     for (std::size_t q = 0; q < panels_of<Real>(p.H) * G; ++q) {
       const std::size_t u = q / G, g = q % G, units = smaller(W, p.H - u * W);
       const Real* panels = d_panels_ + u * (G + split) * cap_ * W;
-      Product<Real> product{rows, a_rows_, lda_, panels + g * cap_ * W, sums.gates + q * sums.rows * W,
-                            (std::ptrdiff_t)W, Start::kAddAfter};
+      Product<Real> product{rows,
+                            a_rows_,
+                            lda_,
+                            panels + g * cap_ * W,
+                            sums.gates + q * sums.rows * W,
+                            (std::ptrdiff_t)W,
+                            Start::kAddAfter};
       if (split && g == G - 1) {  // h and 1 with dr; 1 and x with da
         Product<Real> recurrent = product;
         recurrent.b = panels + G * cap_ * W;
@@ -308,14 +325,16 @@ class Backward {
       }
     }
     for (std::size_t n = 0; p.w_hr && n < p.P; n += W) {
-      multiply_panel<Real, true>(p.H, smaller(W, p.P - n),
-                                 Product<Real>{rows, m_rows_, ldc_, m_panels_ + n * cap_, sums.hr + n * p.H,
-                                  (std::ptrdiff_t)W, Start::kAddAfter});
+      multiply_panel<Real, true>(
+          p.H, smaller(W, p.P - n),
+          Product<Real>{rows, m_rows_, ldc_, m_panels_ + n * cap_, sums.hr + n * p.H,
+                        (std::ptrdiff_t)W, Start::kAddAfter});
     }
     if (d.dx.at) {
       const std::ptrdiff_t ld = (std::ptrdiff_t)row_distance<Real>(p.I);
-      multiply(rows, p.I,
-               Product<Real>{G * p.H, d_rows_ + split * p.H, ldd_, weights.ih, dx_, ld, Start::kZero});
+      multiply(
+          rows, p.I,
+          Product<Real>{G * p.H, d_rows_ + split * p.H, ldd_, weights.ih, dx_, ld, Start::kZero});
       for (std::size_t s = 0; s < taken_; ++s) {
         for (std::size_t m = 0; m < offset_[s + 1] - offset_[s]; ++m) {
           copy(p.I, (const Real*)dx_ + (offset_[s] + m) * (std::size_t)ld,
@@ -329,7 +348,8 @@ class Backward {
   void enter(std::size_t m) {
     const std::size_t b = share.sample[m];
     copy(p.P, d.dh_n ? d.dh_n + b * p.P : nothing_, dh_ + m * (std::size_t)ldh_);
-    if constexpr (S == 2) copy(p.H, d.dc_n ? d.dc_n + b * p.H : nothing_, dc_ + m * (std::size_t)ldc_);
+    if constexpr (S == 2)
+      copy(p.H, d.dc_n ? d.dc_n + b * p.H : nothing_, dc_ + m * (std::size_t)ldc_);
   }
   void leave(std::size_t m) {
     const std::size_t b = share.sample[m];
@@ -364,7 +384,8 @@ void gather(const Layer<Real>& p, const LayerGradient<Real>& d, const Sums<Real,
   Real* total = sums[0]->gates + q * rows * W;
   for (std::size_t s = 1; s < shares; ++s) {
     const Real* more = sums[s]->gates + q * rows * W;
-    for (std::size_t k = 0; k < rows * W; k += L) store(total + k, load(total + k) + load(more + k));
+    for (std::size_t k = 0; k < rows * W; k += L)
+      store(total + k, load(total + k) + load(more + k));
   }
   const Real *of_1 = total + p.P * W, *of_x = of_1 + (1 + split) * W;
   for (std::size_t j = 0; j < units; ++j) {

@@ -87,7 +87,8 @@ std::unique_ptr<BoundLayer> layer(tt::Cell cell, bool backwards, nb::handle x, n
     auto bound = std::make_unique<BoundLayerOf<Real>>();
     tt::Layer<Real>& p = bound->layer;
     const std::size_t G = tt::gate_count(cell);
-    const bool two_states = tt::state_count(cell) == 2, bias = !b_ih.is_none(), zoned = !zone_h.is_none();
+    const bool two_states = tt::state_count(cell) == 2, bias = !b_ih.is_none(),
+               zoned = !zone_h.is_none();
     const tt::View as_x = view("x", x), as_w = view("w_hh", w_hh);
     const bool projects = two_states && !w_hr.is_none();
     if (as_x.dims != 3 || as_w.dims != 2) {
@@ -127,8 +128,8 @@ std::unique_ptr<BoundLayer> layer(tt::Cell cell, bool backwards, nb::handle x, n
     if (mark_every && p.kept) throw nb::value_error("kept or marks, not both");
     if (!reset.is_none()) {
       if (p.first) throw nb::value_error("reset goes with no batch_sizes");
-      p.reset = reinterpret_cast<const std::uint8_t*>(
-          pointer<const bool>("reset", reset, {p.T, p.B}));
+      p.reset =
+          reinterpret_cast<const std::uint8_t*>(pointer<const bool>("reset", reset, {p.T, p.B}));
     }
     p.h_n = pointer<Real>("h_n", h_n, {p.B, p.P});
     p.c_n = pointer_if<Real>(two_states, "c_n", c_n, {p.B, p.H});
@@ -193,7 +194,8 @@ std::unique_ptr<BoundGradient> gradient(const BoundLayer& bound, nb::handle dy, 
     return gradient_of(of_type, dy, dh_n, dc_n, clip, dx, dw_ih, dw_hh, dw_hr, db_ih, db_hh, dh_0,
                        dc_0, dh_seen, dc_seen);
   };
-  if (const auto* of_float = dynamic_cast<const BoundLayerOf<float>*>(&bound)) return call(*of_float);
+  if (const auto* of_float = dynamic_cast<const BoundLayerOf<float>*>(&bound))
+    return call(*of_float);
   return call(dynamic_cast<const BoundLayerOf<double>&>(bound));
 }
 
@@ -263,11 +265,10 @@ class BoundStreamOf : public BoundStream {
     const std::size_t units = tt::gate_count(cell) * stream_.H;
     const bool bias = !b_ih.is_none();
     if (!stream_.I || !stream_.H) throw nb::value_error("a layer has inputs and units");
-    tt::kernels<Real>().stream_begin(
-        stream_, pointer<const Real>("w_ih", w_ih, {units, stream_.I}),
-        pointer<const Real>("w_hh", w_hh, {units, stream_.H}),
-        pointer_if<const Real>(bias, "b_ih", b_ih, {units}),
-        pointer_if<const Real>(bias, "b_hh", b_hh, {units}));
+    tt::kernels<Real>().stream_begin(stream_, pointer<const Real>("w_ih", w_ih, {units, stream_.I}),
+                                     pointer<const Real>("w_hh", w_hh, {units, stream_.H}),
+                                     pointer_if<const Real>(bias, "b_ih", b_ih, {units}),
+                                     pointer_if<const Real>(bias, "b_hh", b_hh, {units}));
     step_ = tt::kernels<Real>().stream_step;  // what packed is what reads
   }
 
@@ -282,8 +283,8 @@ class BoundStreamOf : public BoundStream {
   void (*step_)(tt::Stream<Real>&, const Real*, Real*, Real*);
 };
 
-std::unique_ptr<BoundStream> stream(tt::Cell cell, nb::handle w_ih, nb::handle w_hh, nb::handle b_ih,
-                                    nb::handle b_hh) {
+std::unique_ptr<BoundStream> stream(tt::Cell cell, nb::handle w_ih, nb::handle w_hh,
+                                    nb::handle b_ih, nb::handle b_hh) {
   return with_type_of("w_ih", w_ih, [&]<class Real>(Real) -> std::unique_ptr<BoundStream> {
     return std::make_unique<BoundStreamOf<Real>>(cell, w_ih, w_hh, b_ih, b_hh);
   });
@@ -296,7 +297,8 @@ void product(nb::handle a, nb::handle b, nb::handle c, std::size_t threads) {
     const tt::View as_a = view("a", a), as_b = view("b", b);
     const std::size_t M = (std::size_t)as_a.shape[0], K = (std::size_t)as_a.shape[1];
     const std::size_t N = (std::size_t)as_b.shape[0];
-    const Real *of_a = pointer<const Real>("a", a, {M, K}), *of_b = pointer<const Real>("b", b, {N, K});
+    const Real *of_a = pointer<const Real>("a", a, {M, K}),
+               *of_b = pointer<const Real>("b", b, {N, K});
     Real* of_c = pointer<Real>("c", c, {M, N});
     nb::gil_scoped_release release;
     const tt::Kernels<Real>& kernels = tt::kernels<Real>();
@@ -334,11 +336,13 @@ void step_backward(tt::Cell cell, nb::handle r, nb::handle gate, nb::handle stat
     const tt::View as_r = view("r", r);
     const std::size_t G = tt::gate_count(cell), S = tt::state_count(cell);
     const std::size_t B = (std::size_t)as_r.shape[0], H = (std::size_t)as_r.shape[1];
-    tt::kernels<Real>().step_backward(
-        cell, B, H, pointer<const Real>("r", r, {B, H}),
-        pointer<const Real>("gate", gate, {B, G, H}), pointer<const Real>("state", state, {B, S, H}),
-        pointer<const Real>("dnew_state", dnew_state, {B, S, H}), pointer<Real>("da", da, {B, G, H}),
-        pointer<Real>("dr", dr, {B, H}), pointer<Real>("dstate", dstate, {B, S, H}));
+    tt::kernels<Real>().step_backward(cell, B, H, pointer<const Real>("r", r, {B, H}),
+                                      pointer<const Real>("gate", gate, {B, G, H}),
+                                      pointer<const Real>("state", state, {B, S, H}),
+                                      pointer<const Real>("dnew_state", dnew_state, {B, S, H}),
+                                      pointer<Real>("da", da, {B, G, H}),
+                                      pointer<Real>("dr", dr, {B, H}),
+                                      pointer<Real>("dstate", dstate, {B, S, H}));
   });
 }
 
@@ -356,7 +360,8 @@ NB_MODULE(_native, m) {
         const tt::CellFacts f = tt::facts(cell);
         return nb::make_tuple(f.gates, f.states, f.saved, f.saved_with_zoneout);
       },
-      "cell"_a, "Gates, states, and values that forward keeps a unit and step, without and with zoneout");
+      "cell"_a,
+      "Gates, states, and values that forward keeps a unit and step, without and with zoneout");
   m.def("cpu_features", &tt::cpu_features, "What this processor can do, e.g. ['avx2', 'fma']");
   m.def("instruction_sets", &tt::instruction_sets, "Those built in that run here, best first");
   m.def("instruction_set_in_use", &tt::instruction_set_in_use);

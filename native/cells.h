@@ -1,8 +1,8 @@
 // The mathematics of one unit at one time step: forward beside backward, same order of terms.
 //
 // Every cell is a pointwise function of its pre-activations and the previous state. The gradient of
-// `a` is `da`. Gate order is torch's. V is a vector of units. A cell says how many values it has per
-// unit:
+// `a` is `da`. Gate order is torch's. V is a vector of units. A cell says how many values it has
+// per unit:
 //   gates    pre-activations read, and gate values kept for the backward pass
 //   states   1 (h) or 2 (h and c)
 // whether its only gate is h itself (`gate_is_state`),

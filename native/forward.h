@@ -8,12 +8,12 @@ namespace throughtime::THROUGHTIME_ISA {
 // Rows that are projected together, at least, where the batch has fewer: a few steps ahead.
 constexpr std::size_t kProjectRows = 48;
 
-// A layer's weights as panels. A block is a panel's width of units; its G gates lie side by side, so
-// that a block's sums for all gates are ready together and never leave the first cache.
+// A layer's weights as panels. A block is a panel's width of units; its G gates lie side by side,
+// so that a block's sums for all gates are ready together and never leave the first cache.
 template <class Real, class Math>
 struct ForwardWeights {
   static constexpr std::size_t G = Math::gates, W = kPanel<Real>;
-  Real *ih, *hh;  // [blocks,G][I or P][W]
+  Real *ih, *hh;    // [blocks,G][I or P][W]
   Real *b_x, *b_h;  // [blocks,G][W], [blocks][W]: what a sum begins with
   Real* hr;         // [panels of P][H][W]
 
@@ -23,19 +23,19 @@ struct ForwardWeights {
     hh = scratch.take<Real>(blocks * G * p.P * W);
     b_x = scratch.zeros<Real>(blocks * G * W);
     b_h = scratch.zeros<Real>(blocks * W);
-    in_parallel(blocks * G, blocks * G * (p.I + p.P) * W < 100'000 ? 1 : threads,
-                [&](std::size_t q) {
-                  const std::size_t u = q / G * W, g = q % G, units = smaller(W, H - u);
-                  const std::size_t row = g * H + u;
-                  pack_panel(p.w_ih + row * p.I, (std::ptrdiff_t)p.I, 1, units, p.I, ih + q * p.I * W);
-                  pack_panel(p.w_hh + row * p.P, (std::ptrdiff_t)p.P, 1, units, p.P, hh + q * p.P * W);
-                  if (!p.b_ih) return;
-                  const bool split = Math::splits_last && g == G - 1;
-                  for (std::size_t j = 0; j < units; ++j) {
-                    b_x[q * W + j] = split ? p.b_ih[row + j] : p.b_ih[row + j] + p.b_hh[row + j];
-                    if (split) b_h[q / G * W + j] = p.b_hh[row + j];
-                  }
-                });
+    in_parallel(
+        blocks * G, blocks * G * (p.I + p.P) * W < 100'000 ? 1 : threads, [&](std::size_t q) {
+          const std::size_t u = q / G * W, g = q % G, units = smaller(W, H - u);
+          const std::size_t row = g * H + u;
+          pack_panel(p.w_ih + row * p.I, (std::ptrdiff_t)p.I, 1, units, p.I, ih + q * p.I * W);
+          pack_panel(p.w_hh + row * p.P, (std::ptrdiff_t)p.P, 1, units, p.P, hh + q * p.P * W);
+          if (!p.b_ih) return;
+          const bool split = Math::splits_last && g == G - 1;
+          for (std::size_t j = 0; j < units; ++j) {
+            b_x[q * W + j] = split ? p.b_ih[row + j] : p.b_ih[row + j] + p.b_hh[row + j];
+            if (split) b_h[q / G * W + j] = p.b_hh[row + j];
+          }
+        });
     hr = nullptr;
     if (!p.w_hr) return;
     hr = scratch.take<Real>(panels_of<Real>(p.P) * H * W);
@@ -56,10 +56,15 @@ class Forward {
  public:
   Forward(const Layer<Real>& p, const ForwardWeights<Real, Math>& weights, const Share& share,
           Scratch& scratch)
-      : p(p), where{p}, weights(weights), share(share),
-        steps_(larger(1, kProjectRows / larger(1, share.rows))), cap_(steps_ * share.rows),
+      : p(p),
+        where{p},
+        weights(weights),
+        share(share),
+        steps_(larger(1, kProjectRows / larger(1, share.rows))),
+        cap_(steps_ * share.rows),
         ldh_((std::ptrdiff_t)row_distance<Real>(larger(p.H, p.P))),
-        ldx_((std::ptrdiff_t)row_distance<Real>(p.I)), offset_(scratch.take<std::size_t>(steps_ + 1)) {
+        ldx_((std::ptrdiff_t)row_distance<Real>(p.I)),
+        offset_(scratch.take<std::size_t>(steps_ + 1)) {
     const std::size_t wide = share.rows * (std::size_t)ldh_;
     h_ = scratch.zeros<Real>(wide);
     next_h_ = scratch.zeros<Real>(wide);
@@ -137,9 +142,14 @@ class Forward {
     }
     offset_[to - from] = rows;
     for (std::size_t q = 0; q < panels_of<Real>(p.H) * G; ++q) {
-      Product<Real> product{p.I, x_, ldx_, weights.ih + q * p.I * W,
-                            sums_ + q / G * W * cap_ * G + q % G * W, (std::ptrdiff_t)(G * W),
-                            Start::kRow, weights.b_x + q * W};
+      Product<Real> product{p.I,
+                            x_,
+                            ldx_,
+                            weights.ih + q * p.I * W,
+                            sums_ + q / G * W * cap_ * G + q % G * W,
+                            (std::ptrdiff_t)(G * W),
+                            Start::kRow,
+                            weights.b_x + q * W};
       multiply_panel(rows, units_in(q / G * W), product);
     }
   }
@@ -148,8 +158,8 @@ class Forward {
   void recur(std::size_t rows, std::size_t u, const Real* h, Real* sums) {
     for (std::size_t g = 0; g < G; ++g) {
       const Real* panel = weights.hh + (u * G + g * W) * p.P;
-      Product<Real> product{p.P, h, ldh_, panel, sums + g * W, (std::ptrdiff_t)(G * W),
-                            Start::kContinue};
+      Product<Real> product{
+          p.P, h, ldh_, panel, sums + g * W, (std::ptrdiff_t)(G * W), Start::kContinue};
       if (Math::splits_last && g == G - 1) {
         product.c = r_;
         product.ldc = (std::ptrdiff_t)W;
@@ -160,8 +170,8 @@ class Forward {
     }
   }
 
-  // The cell's mathematics for a block of units. What is kept goes to the rows from `at` on, or where
-  // y's rows are; y is written the first time alone.
+  // The cell's mathematics for a block of units. What is kept goes to the rows from `at` on, or
+  // where y's rows are; y is written the first time alone.
   static constexpr std::size_t kAsY = ~std::size_t(0);
   void point(std::size_t t, std::size_t rows, std::size_t u, const Real* sums, Real* kept,
              std::size_t at) {
@@ -173,7 +183,8 @@ class Forward {
     }
   }
   [[gnu::always_inline]] inline void point_row(std::size_t t, std::size_t m, std::size_t b,
-                                               std::size_t u, const Real* sums, Real* keep, Real* y) {
+                                               std::size_t u, const Real* sums, Real* keep,
+                                               Real* y) {
     const std::size_t row = m * (std::size_t)ldh_, H = p.H, units = units_in(u);
     by_vectors<Real>(units, [&](std::size_t v, auto n) __attribute__((always_inline)) {
       V a[G], r = V{}, state[S], gate[G], next[S];
@@ -197,8 +208,8 @@ class Forward {
   }
 
   // Zoneout (Krueger et al. 2017): a share of the state stays as it was.
-  void zone(const Rows<const Real>& stays, std::size_t t, std::size_t b, std::size_t u, std::size_t n,
-            V before, V& next) {
+  void zone(const Rows<const Real>& stays, std::size_t t, std::size_t b, std::size_t u,
+            std::size_t n, V before, V& next) {
     const V z = read(where.row(stays, t, b) + u, n);
     next = z * before + (1 - z) * next;
   }

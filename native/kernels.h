@@ -1,6 +1,7 @@
 // The C++ interface. Nothing here knows Python or torch; every pointer stands with its shape.
 //
-// T steps, B samples, I inputs, H units, P outputs (the projection's, or H), G gates. Arrays are row-major without gaps, but for those given as Rows.
+// T steps, B samples, I inputs, H units, P outputs (the projection's, or H), G gates. Arrays are
+// row-major without gaps, but for those given as Rows.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -54,7 +55,7 @@ struct Layer {
   const Real* w_hr;         // [P,H], Lstm with a projection alone
   const Real *h_0, *c_0;    // [B,P], [B,H]; c_0 for the Lstm alone
   // Options, null where not wanted.
-  const Real* h_mask;              // [B,P]: factor on h as it enters the recurrent product
+  const Real* h_mask;               // [B,P]: factor on h as it enters the recurrent product
   Rows<const Real> zone_h, zone_c;  // [T,B,H]: the share of the state that stays as it was
   // written
   Rows<Real> y;  // [T,B,P]; 0 beyond a sample's length
@@ -113,12 +114,13 @@ struct Kernels {
   void (*step_forward)(Cell, std::size_t B, std::size_t H, const Real* a, const Real* r,
                        const Real* state, Real* gate, Real* new_state);
   void (*step_backward)(Cell, std::size_t B, std::size_t H, const Real* r, const Real* gate,
-                        const Real* state, const Real* dnew_state, Real* da, Real* dr, Real* dstate);
+                        const Real* state, const Real* dnew_state, Real* da, Real* dr,
+                        Real* dstate);
   // c [M,N] = a [M,K] b [N,K]^T: by the definition, and by the packed micro-kernel.
   void (*product_naive)(std::size_t M, std::size_t N, std::size_t K, const Real* a, const Real* b,
                         Real* c);
-  void (*product)(std::size_t M, std::size_t N, std::size_t K, const Real* a, const Real* b, Real* c,
-                  std::size_t threads);
+  void (*product)(std::size_t M, std::size_t N, std::size_t K, const Real* a, const Real* b,
+                  Real* c, std::size_t threads);
   CellFacts (*facts)(Cell);
   // function: 0 exp, 1 tanh, 2 sigmoid
   void (*elementwise)(int function, std::size_t N, const Real* x, Real* y);
@@ -130,7 +132,8 @@ std::vector<std::string> cpu_features();
 // The instruction sets that are built in and that this processor has, best first.
 std::vector<std::string> instruction_sets();
 
-// Which one is used: the best, unless one is named. False, and no change, for one that is not there.
+// Which one is used: the best, unless one is named. False, and no change, for one that is not
+// there.
 bool use_instruction_set(const std::string& name);
 std::string instruction_set_in_use();
 

@@ -1,5 +1,5 @@
-// How a call's arrays are walked: which samples a thread has, which of them a step holds, where a row
-// lies; and memory that a thread keeps between calls.
+// How a call's arrays are walked: which samples a thread has, which of them a step holds, where a
+// row lies; and memory that a thread keeps between calls.
 #pragma once
 #include <cmath>
 #include <cstdlib>
@@ -93,7 +93,8 @@ class Scratch {
 template <class Work>
 void in_parallel(std::size_t count, std::size_t threads, Work work) {
   parallel(
-      count, threads, [](void* context, std::size_t i) { (*static_cast<Work*>(context))(i); }, &work);
+      count, threads, [](void* context, std::size_t i) { (*static_cast<Work*>(context))(i); },
+      &work);
 }
 
 // Units are taken a vector at a time; the last may be a part.
@@ -105,8 +106,8 @@ template <class Real>
 void write(Real* to, VecOf<Real> v, std::size_t count) {
   count >= kLanes<Real> ? store(to, v) : store_part(to, v, count);
 }
-// Calls `use(u, lanes)` for every vector of `count` units; `lanes` tells `read` and `write` at compile
-// time that a vector is whole.
+// Calls `use(u, lanes)` for every vector of `count` units; `lanes` tells `read` and `write` at
+// compile time that a vector is whole.
 template <class Real>
 struct Whole {
   constexpr operator std::size_t() const { return kLanes<Real>; }
@@ -179,8 +180,8 @@ struct Share {
   std::size_t rows;
 };
 
-// Deals the batch to `count` shares. Without lengths each has neighbours; with lengths they are dealt
-// in turns, so that each has as many long ones.
+// Deals the batch to `count` shares. Without lengths each has neighbours; with lengths they are
+// dealt in turns, so that each has as many long ones.
 template <class Real>
 class Shares {
  public:
@@ -205,9 +206,7 @@ class Shares {
     }
     from_[count] = at;
   }
-  Share operator[](std::size_t s) const {
-    return {order_ + from_[s], from_[s + 1] - from_[s]};
-  }
+  Share operator[](std::size_t s) const { return {order_ + from_[s], from_[s + 1] - from_[s]}; }
 
  private:
   std::size_t *order_, *from_;

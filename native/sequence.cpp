@@ -1,10 +1,10 @@
-// The kernels of one instruction set: layers forward and backward, streams, and the parts that tests
-// look at. Compiled once for each instruction set.
+// The kernels of one instruction set: layers forward and backward, streams, and the parts that
+// tests look at. Compiled once for each instruction set.
 //
 // Forward: the batch is split over threads once; each takes its rows through all of time, so no
-// thread waits for another at a step. Backward does the same with shares of a size that the sizes of
-// the call alone set; each share adds up its own weight gradients, and these are added at the end in
-// order.
+// thread waits for another at a step. Backward does the same with shares of a size that the sizes
+// of the call alone set; each share adds up its own weight gradients, and these are added at the
+// end in order.
 #include "backward.h"
 #include "stream.h"
 
@@ -33,8 +33,8 @@ template <class Real>
 CellFacts facts(Cell cell) {
   CellFacts found{};
   with_cell<Real>(cell, [&]<class Math>() {
-    // the gates, the recurrent part of a gate that is split, and further states; where the only gate
-    // is h itself, y has it unless zoneout makes them differ
+    // the gates, the recurrent part of a gate that is split, and further states; where the only
+    // gate is h itself, y has it unless zoneout makes them differ
     const std::size_t saved = Math::gates + Math::splits_last + Math::states - 1;
     found = {Math::gates, Math::states, Math::gate_is_state ? 0 : saved, saved};
   });
@@ -59,7 +59,8 @@ void forward(const Layer<Real>* layers, std::size_t count, std::size_t threads) 
       weights.emplace_back(layers[k], scratch, threads);
       if (layers[k].kept) {
         const std::size_t rows = p.first ? (std::size_t)p.first[p.T - 1] : p.T * p.B;
-        ask_for_large_pages(layers[k].kept, rows * kept_width(p.cell, p.zone_h.at) * p.H * sizeof(Real));
+        ask_for_large_pages(layers[k].kept,
+                            rows * kept_width(p.cell, p.zone_h.at) * p.H * sizeof(Real));
       }
     }
     const std::size_t parts = smaller((threads + count - 1) / count, p.B);
@@ -96,8 +97,8 @@ void backward(const Layer<Real>* layers, const LayerGradient<Real>* gradients, s
     in_parallel(count * parts, threads, [&](std::size_t i) {
       const std::size_t k = i / parts;
       Scratch own;
-      Backward<Real, Math>(layers[k], gradients[k], weights[k],
-                           p.mark_every ? &again[k] : nullptr, sums[i], shares[i % parts], own)
+      Backward<Real, Math>(layers[k], gradients[k], weights[k], p.mark_every ? &again[k] : nullptr,
+                           sums[i], shares[i % parts], own)
           .run();
     });
     const std::size_t panels = panels_of<Real>(p.H) * Math::gates;
@@ -170,7 +171,8 @@ void product(std::size_t M, std::size_t N, std::size_t K, const Real* a, const R
     Scratch own;
     const std::size_t from = i * rows, there = smaller(rows, M - from);
     Real* wide = own.take<Real>(rows * (std::size_t)ld);
-    multiply(there, N, Product<Real>{K, a + from * K, (std::ptrdiff_t)K, packed, wide, ld, Start::kZero});
+    multiply(there, N,
+             Product<Real>{K, a + from * K, (std::ptrdiff_t)K, packed, wide, ld, Start::kZero});
     for (std::size_t m = 0; m < there; ++m) {
       copy(N, (const Real*)wide + m * (std::size_t)ld, c + (from + m) * N);
     }
@@ -203,10 +205,9 @@ void step(Stream<Real>& stream, const Real* x, Real* h, Real* c) {
 }
 
 template <class Real>
-constexpr Kernels<Real> table{forward<Real>,       backward<Real>,      begin<Real>,
-                              step<Real>,          step_forward<Real>,  step_backward<Real>,
-                              naive<Real>,         product<Real>,       facts<Real>,
-                              elementwise<Real>};
+constexpr Kernels<Real> table{forward<Real>,      backward<Real>,      begin<Real>, step<Real>,
+                              step_forward<Real>, step_backward<Real>, naive<Real>, product<Real>,
+                              facts<Real>,        elementwise<Real>};
 
 }  // namespace
 

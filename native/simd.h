@@ -138,7 +138,8 @@ inline V at_least(Real bound, V x) {
 #if defined(__AVX512F__)
 template <>
 inline FloatVec at_most(float bound, FloatVec x) {
-  return (FloatVec)_mm512_maskz_min_ps((__mmask16)-1, _mm512_set1_ps(bound), (__m512)x);  // the second where one is NaN
+  return (FloatVec)_mm512_maskz_min_ps((__mmask16)-1, _mm512_set1_ps(bound),
+                                       (__m512)x);  // the second where one is NaN
 }
 template <>
 inline FloatVec at_least(float bound, FloatVec x) {
@@ -162,7 +163,7 @@ template <>
 struct ExpFacts<float> {
   static constexpr float most = 88.73f, least = -104.0f;
   static constexpr float ln2_high = 0.693359375f, ln2_rest = -2.12194440e-4f;
-  static constexpr float round = 0x1.8p23f;  // adding it rounds to a whole number
+  static constexpr float round = 0x1.8p23f;   // adding it rounds to a whole number
   static constexpr float one_in_tanh = 9.1f;  // from here on tanh rounds to 1
   static constexpr std::int32_t sign = INT32_MIN;
   static constexpr int mantissa = 23, bias = 127, terms = 7;
@@ -222,11 +223,13 @@ inline VecOf<Real> scaled(VecOf<Real> v, VecOf<Real> shifted) {
 #if defined(__AVX512F__)
 template <>
 inline FloatVec scaled<float>(FloatVec v, FloatVec shifted) {
-  return (FloatVec)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)v, (__m512)(shifted - ExpFacts<float>::round));
+  return (FloatVec)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)v,
+                                          (__m512)(shifted - ExpFacts<float>::round));
 }
 template <>
 inline DoubleVec scaled<double>(DoubleVec v, DoubleVec shifted) {
-  return (DoubleVec)_mm512_maskz_scalef_pd((__mmask8)-1, (__m512d)v, (__m512d)(shifted - ExpFacts<double>::round));
+  return (DoubleVec)_mm512_maskz_scalef_pd((__mmask8)-1, (__m512d)v,
+                                           (__m512d)(shifted - ExpFacts<double>::round));
 }
 #endif
 

@@ -86,16 +86,16 @@ class Pool {
   std::size_t wanted_ = 0, inside_ = 0, round_ = 0;
 };
 
-// OpenMP's entry as torch has loaded it, or null. Its threads are awake between torch's operators and
-// would keep a second pool from the processors.
+// OpenMP's entry as torch has loaded it, or null. Its threads are awake between torch's operators
+// and would keep a second pool from the processors.
 using OpenMp = void (*)(void (*)(void*), void*, unsigned, unsigned);
 OpenMp open_mp() {
   static const auto entry = reinterpret_cast<OpenMp>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
   return entry;
 }
 
-// A forked child has none of its parent's threads, and OpenMP would wait for them for ever. Asked at
-// load, not at the first call: that may be the child's.
+// A forked child has none of its parent's threads, and OpenMP would wait for them for ever. Asked
+// at load, not at the first call: that may be the child's.
 const pid_t first_process = getpid();
 
 }  // namespace

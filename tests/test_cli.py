@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from helpers import throughtime
+from throughtime.data_options import PANELS
 
 COMMANDS = ["compare", "fit", "predict", "sample", "inspect", "report", "info"]
 COMMANDS += ["data list", "data get"]
@@ -407,3 +408,14 @@ def test_data_sets_are_listed_and_pointed_at(tmp_path):
     no = throughtime("data", "get", "lynx", "--from", tmp_path, "-o", tmp_path / "o", code=2)
     assert "no Lynx.csv in it" in no.stderr
     assert "did you mean 'lynx'" in throughtime("data", "get", "lynxx", code=2).stderr
+
+
+@pytest.mark.parametrize("command", ["compare", "fit"])
+def test_help_shows_the_usual_options_first_and_all_in_groups(command):
+    page = throughtime(command, "--help").stdout
+    groups = re.findall(r"^(\S[^\n]*):\n((?:  .*\n)+)", page, flags=re.MULTILINE)
+    names = [name for name, _ in groups if name != "Usage"]
+    assert names == ["Arguments", "Options", *[n for n, _ in PANELS], "Training", "Output"]
+    usual = re.findall(r"^  (?:-\w, )?--([a-z-]+)", dict(groups)["Options"], flags=re.MULTILINE)
+    assert usual[:6] == ["target", "label", "time", "group", "horizon", "missing"]
+    assert usual[-1] == "help" and len(usual) in (11, 12)

@@ -80,7 +80,7 @@ ALLOWED = {
     "printing": {*BASE, "comparing", "runs", "training"},
     "exit_codes": {*BASE, "__version__"},
     "options": {*BASE, "data"},
-    "cli": {"commands", "exit_codes"},
+    "cli": {"commands", "exit_codes", "options"},
     "commands": {
         *BASE,
         "api",

@@ -10,6 +10,7 @@ from throughtime.commands.info import info
 from throughtime.commands.predicting import inspect, predict, sample
 from throughtime.commands.public_sets import data
 from throughtime.exit_codes import run_to_the_end
+from throughtime.options import GroupedHelp
 
 app = typer.Typer(
     name="throughtime",
@@ -19,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (compare, fit, predict, sample, inspect, report, info):
-    app.command()(command)
+    app.command(cls=GroupedHelp)(command)
 app.add_typer(data, name="data")
 
 

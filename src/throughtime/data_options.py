@@ -27,9 +27,28 @@ _EVERYTHING = (
 _TABLES = (FORECAST, LABELLED_TABLE)
 
 
+# groups of options in help, in this order; the usual ones come before, in none
+PANELS = (
+    ("Tables", (FORECAST, PARQUET_FOLDER, LABELLED_TABLE)),
+    ("Texts, recordings and tasks", (ARCHIVE, TEXT, LABELLED_TEXT, RECORDINGS, TASK)),
+    ("Windows and split", _EVERYTHING),
+)
+_USUAL = {"target", "label", "time", "group", "horizon", "missing"}
+
+
 def _about(kinds: tuple[str, ...], help: str, *, listed: bool = True) -> dict[str, Any]:
     """Which kinds take an option, and its help; not `listed`: commands add it themselves."""
     return {"kinds": kinds, "help": help, "listed": listed}
+
+
+def panel_of(option: str) -> str | None:
+    """The group of an option in help; None: a usual one."""
+    kinds = next(f.metadata["kinds"] for f in fields(DataOptions) if f.name == option)
+    if option in _USUAL:
+        return None
+    if kinds == _EVERYTHING or option == "season":
+        return PANELS[2][0]
+    return next(name for name, own in PANELS if {*kinds} & {*own})
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from throughtime import catalogue
-from throughtime.data_options import DataOptions
+from throughtime.data_options import DataOptions, panel_of
 from throughtime.errors import InputError
 
 KINDS = catalogue.names(trained=True)
+TRAINING, OUTPUT = "Training", "Output"  # groups of options in help, behind those of data
 
 Data = Annotated[
     Path,
@@ -33,19 +35,29 @@ Delimiter = Annotated[str | None, typer.Option(help="Of a CSV: one character, or
 Normalize = Annotated[
     str | None,
     typer.Option(
-        help="window (each by its last value and spread; forecasts alone), global or none."
+        rich_help_panel=TRAINING,
+        help="window (each by its last value and spread; forecasts alone), global or none.",
     ),
 ]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]
 Parameters = Annotated[
-    int, typer.Option(min=1, max=10**8, help="Size that every network is matched to.")
+    int,
+    typer.Option(
+        min=1, max=10**8, rich_help_panel=TRAINING, help="Size that every network is matched to."
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**31, help="The (first) seed.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**31, rich_help_panel=TRAINING, help="The (first) seed.")
+]
 NoSeed = Annotated[
     int, typer.Option("--seed", min=0, help="Taken as by the others; nothing is drawn here.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON for machines.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", rich_help_panel=OUTPUT, help="Print the result alone.")
+]
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
@@ -100,13 +112,32 @@ def _of_data() -> list[inspect.Parameter]:
         if _is_list(hint):
             hint, default = str | None, None
         flag = [f"--{option.name}"] if hint is bool else []
-        annotation = Annotated[hint, typer.Option(*flag, help=option.metadata["help"])]
+        about: Any = {"help": option.metadata["help"], "rich_help_panel": panel_of(option.name)}
+        annotation = Annotated[hint, typer.Option(*flag, **about)]
         found.append(inspect.Parameter(option.name, kind, default=default, annotation=annotation))
     return found
 
 
 def _is_list(hint: Any) -> bool:
     return any(get_origin(part) is tuple for part in (hint, *get_args(hint)))
+
+
+class GroupedHelp(TyperCommand):
+    """A command whose help shows its options in groups, the usual ones first."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write each group as a section."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panel = getattr(parameter, "rich_help_panel", None)
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(panel or usual, []).append(record)
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:

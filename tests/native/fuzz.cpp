@@ -1,6 +1,6 @@
-// The kernels alone, without Python: random sizes, strides, lengths and options, every array of exactly
-// its size, held against the definition in double precision. Built with sanitizers by `make sanitize`
-// and for Arm by `make arm`; runs under valgrind too.
+// The kernels alone, without Python: random sizes, strides, lengths and options, every array of
+// exactly its size, held against the definition in double precision. Built with sanitizers by `make
+// sanitize` and for Arm by `make arm`; runs under valgrind too.
 //
 //   fuzz [rounds] [seed]
 #include <algorithm>
@@ -75,9 +75,18 @@ template <class Real>
 struct Outputs {
   Array<Real> y, h_n, c_n, dx, dw_ih, dw_hh, db_ih, db_hh, dw_hr, dh_0, dc_0, dh_seen, dc_seen;
   std::vector<std::pair<const char*, const Array<Real>*>> all() const {
-    return {{"y", &y},         {"h_n", &h_n},     {"c_n", &c_n},     {"dx", &dx},
-            {"dw_ih", &dw_ih}, {"dw_hh", &dw_hh}, {"db_ih", &db_ih}, {"db_hh", &db_hh},
-            {"dw_hr", &dw_hr}, {"dh_0", &dh_0},   {"dc_0", &dc_0},   {"dh_seen", &dh_seen},
+    return {{"y", &y},
+            {"h_n", &h_n},
+            {"c_n", &c_n},
+            {"dx", &dx},
+            {"dw_ih", &dw_ih},
+            {"dw_hh", &dw_hh},
+            {"db_ih", &db_ih},
+            {"db_hh", &db_hh},
+            {"dw_hr", &dw_hr},
+            {"dh_0", &dh_0},
+            {"dc_0", &dc_0},
+            {"dh_seen", &dh_seen},
             {"dc_seen", &dc_seen}};
   }
 };
@@ -241,7 +250,8 @@ void reference(const Sizes& s, const Inputs<Real>& in, Outputs<double>& o) {
       c = step.new_c;
       for (std::size_t k = 0; k < P; ++k) {
         h[k] = P == H ? step.inner[k] : 0;
-        for (std::size_t u = 0; P != H && u < H; ++u) h[k] += (double)in.w_hr[k * H + u] * step.inner[u];
+        for (std::size_t u = 0; P != H && u < H; ++u)
+          h[k] += (double)in.w_hr[k * H + u] * step.inner[u];
         o.y[row * P + k] = h[k];
       }
       steps.push_back(std::move(step));
@@ -310,7 +320,8 @@ void reference(const Sizes& s, const Inputs<Real>& in, Outputs<double>& o) {
 }
 
 template <class Real>
-void by_kernels(const Sizes& s, const Inputs<Real>& in, const Outputs<Real>& o, std::size_t threads) {
+void by_kernels(const Sizes& s, const Inputs<Real>& in, const Outputs<Real>& o,
+                std::size_t threads) {
   const bool lstm = s.cell == Cell::kLstm;
   Layer<Real> p{};
   p.cell = s.cell, p.T = s.T, p.B = s.B, p.I = s.I, p.H = s.H, p.P = s.P, p.backwards = s.backwards;
@@ -349,7 +360,8 @@ void by_kernels(const Sizes& s, const Inputs<Real>& in, const Outputs<Real>& o, 
 // Steps that a padded sample does not have: nothing is seen there, so nothing is compared.
 template <class Real>
 bool beyond(const Sizes& s, const std::string& name, const Array<Real>& array, std::size_t i) {
-  if (s.packed || s.lengths.empty() || name.find("_seen") == std::string::npos || !s.rows) return false;
+  if (s.packed || s.lengths.empty() || name.find("_seen") == std::string::npos || !s.rows)
+    return false;
   const std::size_t row = i / (array.size / s.rows);
   return row / s.B >= s.length(row % s.B);
 }
@@ -377,8 +389,8 @@ bool agrees(const Sizes& s, double tolerance) {
       if (beyond(s, name, *array, k)) continue;
       const double error = std::fabs((double)(*array)[k] - (*truth)[k]);
       if (error <= tolerance * most) continue;  // NaN fails
-      std::printf("%s[%zu]: %g, expected %g; cell %d T %zu B %zu I %zu H %zu P %zu%s%s%s\n", name, k,
-                  (double)(*array)[k], (*truth)[k], (int)s.cell, s.T, s.B, s.I, s.H, s.P,
+      std::printf("%s[%zu]: %g, expected %g; cell %d T %zu B %zu I %zu H %zu P %zu%s%s%s\n", name,
+                  k, (double)(*array)[k], (*truth)[k], (int)s.cell, s.T, s.B, s.I, s.H, s.P,
                   s.backwards ? " backwards" : "", s.packed ? " packed" : "",
                   in.mark_every ? " checkpoint" : "");
       return false;

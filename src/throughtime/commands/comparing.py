@@ -15,6 +15,7 @@ from throughtime.errors import InputError
 from throughtime.escapes import printable, shown_path
 from throughtime.options import (
     KINDS,
+    TRAINING,
     AsJson,
     Data,
     Epochs,
@@ -43,13 +44,22 @@ def compare(
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Trainings of each; fewer than 3 do not tell luck.")
+        int,
+        typer.Option(min=1, help="Trainings of each; use at least 3 to estimate their variance."),
     ] = 5,
     folds: Annotated[
-        int, typer.Option(min=1, help="Of forecasts: test so many stretches, trained anew each.")
+        int,
+        typer.Option(
+            min=1,
+            rich_help_panel="Windows and split",
+            help="Of forecasts: test so many stretches, trained anew each.",
+        ),
     ] = 1,
     seed: Seed = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=TRAINING, help="Processes; default: all cores."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for records and model.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

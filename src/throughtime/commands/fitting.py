@@ -13,6 +13,7 @@ from throughtime.errors import InputError
 from throughtime.escapes import shown_path
 from throughtime.options import (
     KINDS,
+    TRAINING,
     AsJson,
     Data,
     Epochs,
@@ -48,33 +49,62 @@ def fit(
         str | None, typer.Option(help="Time for training, at most: 90s, 10m, 1h30m.")
     ] = None,
     patience: Annotated[
-        int, typer.Option(min=1, help="Epochs without a better --metric that end it.")
+        int,
+        typer.Option(
+            rich_help_panel=TRAINING, min=1, help="Epochs without a better --metric that end it."
+        ),
     ] = 6,
     metric: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=TRAINING,
             help="Of the validation part, what the best epoch is: mae or rmse of numbers, "
-            "cross-entropy or error of classes, bits or perplexity of text."
+            "cross-entropy or error of classes, bits or perplexity of text.",
         ),
     ] = None,
-    keep: Annotated[str, typer.Option(help="Which weights to save: best or last.")] = "best",
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows of a batch.")] = 64,
-    accumulate: Annotated[int, typer.Option(min=1, help="Batches of one step.")] = 1,
+    keep: Annotated[
+        str, typer.Option(rich_help_panel=TRAINING, help="Which weights to save: best or last.")
+    ] = "best",
+    batch_size: Annotated[
+        int, typer.Option(rich_help_panel=TRAINING, min=1, help="Windows of a batch.")
+    ] = 64,
+    accumulate: Annotated[
+        int, typer.Option(rich_help_panel=TRAINING, min=1, help="Batches of one step.")
+    ] = 1,
     optimizer: Annotated[
-        str, typer.Option(help="Of torch.optim: adam, adamw, sgd:momentum=0.9, ...")
+        str,
+        typer.Option(
+            rich_help_panel=TRAINING, help="Of torch.optim: adam, adamw, sgd:momentum=0.9, ..."
+        ),
     ] = "adam",
-    learning_rate: Annotated[float, typer.Option(min=1e-9, help="The optimizer's step.")] = 3e-3,
-    weight_decay: Annotated[float, typer.Option(min=0, help="On matrices, not on biases.")] = 0.0,
+    learning_rate: Annotated[
+        float, typer.Option(rich_help_panel=TRAINING, min=1e-9, help="The optimizer's step.")
+    ] = 3e-3,
+    weight_decay: Annotated[
+        float, typer.Option(rich_help_panel=TRAINING, min=0, help="On matrices, not on biases.")
+    ] = 0.0,
     schedule: Annotated[
-        str, typer.Option(help="Of the rate: constant, linear, cosine or plateau.")
+        str,
+        typer.Option(
+            rich_help_panel=TRAINING, help="Of the rate: constant, linear, cosine or plateau."
+        ),
     ] = "constant",
-    warmup: Annotated[int, typer.Option(min=0, help="Steps in which the rate rises.")] = 0,
+    warmup: Annotated[
+        int, typer.Option(rich_help_panel=TRAINING, min=0, help="Steps in which the rate rises.")
+    ] = 0,
     clip: Annotated[
-        str, typer.Option(help="norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none.")
+        str,
+        typer.Option(
+            rich_help_panel=TRAINING, help="norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none."
+        ),
     ] = "norm:1",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    checkpoint: Annotated[str, typer.Option(help="Time from one checkpoint to the next.")] = "60s",
-    log: Annotated[Path | None, typer.Option(help="Folder for TensorBoard.")] = None,
+    device: Annotated[str, typer.Option(rich_help_panel=TRAINING, help="cpu or cuda.")] = "cpu",
+    checkpoint: Annotated[
+        str, typer.Option(rich_help_panel=TRAINING, help="Time from one checkpoint to the next.")
+    ] = "60s",
+    log: Annotated[
+        Path | None, typer.Option(rich_help_panel=TRAINING, help="Folder for TensorBoard.")
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
