@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import throughtime
@@ -60,12 +61,26 @@ def test_look_inside_and_ask_whether_it_is_healthy():
     assert throughtime.diagnose(model, torch.randn(60, 4, 8)).verdict == "healthy"
 
 
-def test_the_readmes_python_runs():
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    blocks = readme.split("```python\n")[1:]
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block.split("```")[0], "README.md", "exec"), {})
+ROOT = Path(__file__).parents[1]
+BLOCKS = [
+    (page, number, block.split("```")[0])
+    for page in ("README.md", "docs/python.md")
+    for number, block in enumerate((ROOT / page).read_text().split("```python\n")[1:])
+]
+
+
+@pytest.mark.parametrize(("page", "number", "code"), BLOCKS, ids=[f"{p}-{n}" for p, n, _ in BLOCKS])
+def test_the_python_of_the_documents_runs(page, number, code, tmp_path, monkeypatch):
+    if "pandas" in code:
+        pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, page, "exec"), {"__name__": "document"})
+
+
+def test_the_documents_have_their_python():
+    assert [page for page, _, _ in BLOCKS].count("README.md") == 2
+    assert [page for page, _, _ in BLOCKS].count("docs/python.md") == 6
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
 
 
 def test_tables_of_figures_are_those_of_the_benchmark_on_record():
