@@ -229,8 +229,14 @@ def register_network(kind: NetworkKind) -> NetworkKind:
 
     >>> register_network(NetworkKind("mingru", "MinGRU", "...", layer=MinGRU))
 
-    Registering the same name again replaces an entry of yours. Returns the kind. Raises ValueError
-    for the name of one of the project's own.
+    Args:
+        kind: The entry; one of yours with the same name is replaced.
+
+    Returns:
+        The kind.
+
+    Raises:
+        ValueError: For the name of one of the project's own.
     """
     if kind.name in {own.name for own in _OWN}:
         raise ValueError(f"{kind.name!r} is one of throughtime's own kinds; choose another name")

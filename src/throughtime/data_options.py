@@ -1,5 +1,7 @@
-"""What may be asked of data: one description, from which the command line, the Python functions
-and the record follow. An option is added here, and used where the data are read."""
+"""What may be asked of data: one description, which the command line and Python follow.
+
+An option is added here, and used where the data are read.
+"""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path

@@ -33,13 +33,25 @@ class Result:
         return load_model(self.folder / "model")
 
     def table(self) -> pl.DataFrame:
-        """Every candidate in a row, best first; errors in the unit that ``record.unit`` names."""
+        """Every candidate in a row, best first; errors in the unit that ``record.unit`` names.
+
+        >>> result.table().select("network", "error", "low", "high")
+        """
         names = [f.name for f in fields(self.verdict.candidates[0])]
         rows = {n: [getattr(c, n) for c in self.verdict.candidates] for n in names}
         return pl.DataFrame({"network": [label_of(kind) for kind in rows["kind"]], **rows})
 
     def report(self, path: str | Path) -> Path:
-        """Write the page; returns its path. Raises InputError where it would replace a record."""
+        """Write the page; returns its path.
+
+        >>> result.report("page.html")
+
+        Args:
+            path: The file to write.
+
+        Raises:
+            InputError: Where it would replace a record or a model.
+        """
         from throughtime.files import write_whole
         from throughtime.output_guard import check_output_file
         from throughtime.report.page import write_page

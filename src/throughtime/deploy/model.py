@@ -78,6 +78,8 @@ class Model:
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write the model's folder, whole; returns its path.
 
+        >>> model.save("model", force=True)
+
         Args:
             folder: A new folder, or with ``force`` an older model.
             force: Replace an older model there.

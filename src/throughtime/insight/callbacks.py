@@ -33,9 +33,18 @@ class Monitor:
     ...     monitor(step, x)
 
     Logged for each layer: the gradient by lag at lags 1, 2, 4, ..., all measures of `diagnose`, and
-    the verdict as a text whenever it changes. ``loss`` and ``lag`` as in `diagnose`; with ``loss``
-    the batch is what that takes. Training goes on as if nobody had looked. Raises ValueError for
-    ``every`` below 1, and what `diagnose` raises.
+    the verdict as a text whenever it changes. Training goes on as if it had not been observed.
+
+    Args:
+        model: The model that is trained.
+        writer: A `SummaryWriter` of TensorBoard, or what has its add_scalar and add_text.
+        every: Steps from one examination to the next.
+        loss: As in `diagnose`; the batch is then what that takes.
+        lag: As in `diagnose`.
+        prefix: Of all tags.
+
+    Raises:
+        ValueError: For ``every`` below 1, and what `diagnose` raises.
     """
 
     def __init__(
@@ -105,10 +114,21 @@ def lightning_callback(
 
     >>> trainer = Trainer(callbacks=[throughtime.lightning_callback(every=100)])
 
-    The module is called with ``inputs(batch)``, by default the first of the batch, as if in a
-    prediction; its training step is not run again. Works with `lightning` and `pytorch_lightning`,
-    whichever has been imported. Raises ImportError where neither is installed, and RuntimeError
-    when training starts without a TensorBoard logger.
+    The module is called as if in a prediction; its training step is not run again. Works with
+    `lightning` and `pytorch_lightning`, whichever has been imported.
+
+    Args:
+        every: Steps from one examination to the next.
+        inputs: From a batch to what the module is called with; by default its first part.
+        lag: As in `diagnose`.
+        prefix: Of all tags.
+
+    Returns:
+        The callback.
+
+    Raises:
+        ImportError: Where neither is installed.
+        RuntimeError: When training starts without a TensorBoard logger.
     """
     return _callback_class()(every, inputs or _first, lag, prefix)
 

@@ -87,17 +87,27 @@ def diagnose(
       - initialize with init="chrono:41" ...
     >>> throughtime.diagnose(model, x, y, loss=lambda model, x, y: criterion(model(x), y))
 
-    The model is called as ``model(*batch)``, or by ``loss(model, *batch)``, which gives one number;
-    then its gradients are examined too. ``lag``: how many steps back the task needs, by default as
-    many as the batch has. ``seed``: of the directions in which gradients are sent.
-
     Verdicts: healthy, or not finite, exploding, saturated, dead units, flat output, unused memory,
     vanishing, each with what was measured, the threshold, where, and advice. A NaN or an infinity
     is followed to the first layer, step and quantity that has one.
 
     Leaves no trace: gradients, random states and buffers are as before. A layer that is called more
     than once is searched for a NaN in every call, and examined in the last. "unknown" where no
-    layer computed a step. Raises what `observe` and the model raise, ValueError for a wrong `lag`.
+    layer computed a step.
+
+    Args:
+        model: Any model with recurrent layers.
+        *batch: What it is called with.
+        loss: Called as ``loss(model, *batch)`` in place of the model, returns one number; then
+            gradients are examined, too.
+        lag: How many steps back the task needs; by default as many as the batch has.
+        seed: Of the directions in which gradients are sent.
+
+    Returns:
+        The verdict of the whole, of each layer with findings and measures, and notes.
+
+    Raises:
+        ValueError: For a negative ``lag``, and what `observe` and the model raise.
     """
     if lag is not None and lag < 0:
         raise ValueError(f"lag is a number of steps back, 0 or more; got {lag}")
@@ -215,8 +225,10 @@ def _named(gate: str) -> str:
 
 
 def _variation(values: Tensor, inside: Tensor) -> float | None:
-    """Deviation over samples at the same step, relative to the size of the values; None where
-    there are not two samples to compare."""
+    """Deviation over samples at the same step, relative to the size of the values.
+
+    None where there are not two samples to compare.
+    """
     steps = inside.sum(dim=1) > 1
     if not steps.any():
         return None

@@ -41,15 +41,26 @@ def gradient_by_lag(
 ) -> LagProfile:
     """How much of the gradient of h_t, in a random direction, reaches h_{t-k}.
 
-    >>> with throughtime.observe(model) as seen:
-    ...     model(x)
+    >>> with throughtime.observe(layer) as seen:
+    ...     output, state = layer(x)
     >>> profile = throughtime.gradient_by_lag(seen["l0"])
     >>> profile.norms[50] / profile.norms[0]
 
     From a loss at step t alone: of a loss at every step the near ones would hide what comes from
-    far. ``ends``: so many steps t of every sample are asked, spread over the last half of it.
-    A linear RNN h = w h + x has |w|^k (Pascanu et al. 2013, eq. 5 to 7). Lags do not cross resets.
-    ``lags`` bounds K, by default as many as there are steps. Raises ValueError for no step at all.
+    far. A linear RNN h = w h + x has |w|^k (Pascanu et al. 2013, eq. 5 to 7). Lags do not cross
+    resets.
+
+    Args:
+        view: A layer as it was observed on real data.
+        lags: K, at most; by default as many as there are steps.
+        ends: So many steps t of every sample are asked, spread over the last half of it.
+        seed: Of the directions.
+
+    Returns:
+        Norms by lag, [K]: medians and quartiles over samples and steps.
+
+    Raises:
+        ValueError: Where the layer saw no step, or for numbers below 1.
     """
     steps, batch = view.inside.shape
     if not view.inside.any():
@@ -138,7 +149,13 @@ def jacobian_spectrum(view: View, steps: Sequence[int] | None = None) -> Tensor:
 
     By how much one step can stretch or shrink a change of the state: S = H numbers, for the LSTM
     P + H, h and c together. Below 1 all of them: every gradient shrinks (Pascanu et al. 2013).
-    ``steps``: which, by default all. NaN beyond a sample's length, and 0 where a reset lies before.
+
+    Args:
+        view: A layer as it was observed.
+        steps: Which steps; by default all.
+
+    Returns:
+        [N,B,S]; NaN beyond a sample's length, and 0 where a reset lies before.
     """
     length, batch = view.inside.shape
     asked = torch.arange(length) if steps is None else torch.tensor(list(steps), dtype=torch.long)
@@ -170,7 +187,14 @@ def lyapunov_spectrum(view: View) -> LyapunovSpectrum:
     their sum is exact at any length, each alone to O(1/T). A reset begins a new product and is no
     step. -inf where a direction is forgotten at once.
 
-    Raises ValueError where no step can be measured.
+    Args:
+        view: A layer as it was observed.
+
+    Returns:
+        Exponents [S] in 1 / step, largest first, and those of each sample.
+
+    Raises:
+        ValueError: Where no step can be measured.
     """
     steps, batch = view.inside.shape
     size = sum(s.shape[-1] for s in view.state)
@@ -214,7 +238,14 @@ def time_scales(view: View) -> TimeScales:
     for a gate that stays at 1, 0 for one at 0. What the recurrent product carries besides is not
     in it: see `lyapunov_spectrum`.
 
-    Raises ValueError for an RNN, which has no gate.
+    Args:
+        view: A layer as it was observed.
+
+    Returns:
+        The gate's name, steps of each unit [H], and their median.
+
+    Raises:
+        ValueError: For an RNN, which has no gate.
     """
     gate = view.cell_type.keeps
     if not gate:
@@ -253,14 +284,23 @@ def context_curve(
     >>> curve = context_curve(model, x, lambda y: (y[:, -1] - target).square().mean(-1))
     >>> throughtime.memory_horizon(curve)
 
-    Works for every model, a dense one too: it only sees less. ``loss`` takes what the model gives
-    and returns one number per item, ``[B]``. ``earlier`` says what becomes of the earlier steps:
-    "cut" leaves them out; "hold" puts the first step that is given in the place of each, for models
-    whose input has a fixed length. Items lie along axis 0, or 1 where ``time_dim`` is 0.
+    Works for every model, a dense one too: it only sees less. A module is called in ``eval()``
+    mode, and is then in the mode it was in.
 
-    A module is called in ``eval()`` mode, and is then in the mode it was in.
+    Args:
+        model: Called with the last k steps of x.
+        x: Input; items lie along axis 0, or 1 where ``time_dim`` is 0.
+        loss: From what the model returns to one number for each item, [B].
+        steps: Which k; by default powers of two and all.
+        earlier: What becomes of earlier steps: "cut" leaves them out; "hold" puts the first step
+            that is given in the place of each, for models whose input has a fixed length.
+        time_dim: The axis of time.
 
-    Raises ValueError for steps beyond the context, and for a loss that is not one number per item.
+    Returns:
+        Loss by k, its standard error, and the loss of each item.
+
+    Raises:
+        ValueError: For steps beyond the context, and for a loss that is not one number per item.
     """
     length, items = x.shape[time_dim], x.shape[1 if time_dim == 0 else 0]
     if earlier not in ("cut", "hold"):
@@ -306,7 +346,14 @@ def memory_horizon(curve: ContextCurve) -> int:
     >>> throughtime.memory_horizon(curve)
     24
 
-    Raises ValueError where the loss with the whole context is not finite.
+    Args:
+        curve: What `context_curve` returned.
+
+    Returns:
+        Steps.
+
+    Raises:
+        ValueError: Where the loss with the whole context is not finite.
     """
     if not (curve.loss[-1].isfinite() and curve.error[-1].isfinite()):
         raise ValueError(

@@ -136,12 +136,20 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
     >>> seen["encoder.l0"].hidden_grad.norm(dim=-1)  # the gradient that reaches each step, [T,B]
 
     Values need a forward pass in the block, gradients a backward pass in the block or after it.
-    ``every``: of so many calls of the model itself (``model(...)``), the first is looked at.
-    ``keep="norms"`` keeps the lengths of the vectors alone. Layers of torch.nn are computed by ours
-    with the same weights within the block. A compiled model runs uncompiled within the block.
+    Layers of torch.nn are computed by ours with the same weights within the block. A compiled model
+    runs uncompiled within the block.
 
-    Raises ValueError where there is nothing to see, naming what was found, and RuntimeError where
-    somebody looks already.
+    Args:
+        model: Any model with recurrent layers.
+        every: Of so many calls of the model itself (``model(...)``), the first is observed.
+        keep: "all", or "norms" for the lengths of the vectors alone.
+
+    Yields:
+        An `Observation`: by layer and direction, what its last pass showed.
+
+    Raises:
+        ValueError: Where there is no layer to observe, naming what was found.
+        RuntimeError: Where the model is being observed already.
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {', '.join(KEEP)}; got {keep!r}")

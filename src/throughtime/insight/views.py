@@ -97,8 +97,11 @@ class View:
 
     @property
     def norms(self) -> Mapping[str, Tensor]:
-        """Euclidean lengths of the vectors, ``[T,B]``: of "hidden", "cell", of the gates ("forget
-        gate"), and after a backward pass of "hidden_grad" and "cell_grad"."""
+        """Euclidean lengths of the vectors, ``[T,B]``.
+
+        Of "hidden", "cell", of the gates ("forget gate"), and after a backward pass of
+        "hidden_grad" and "cell_grad".
+        """
         names = _names(self.cell_type)
         if self.has_gradients:
             names += [f"{state}_grad" for state in self.cell_type.states]
@@ -145,8 +148,11 @@ class View:
 
     @property
     def state_before(self) -> cells.State:
-        """The state that each step began with, ``[T,B,N]`` each: that of the step before (of the
-        step after, in the reverse direction), the first state, or 0 after a reset."""
+        """The state that each step began with, ``[T,B,N]`` each.
+
+        That of the step before (of the step after, in the reverse direction), the first state, or 0
+        after a reset.
+        """
         steps, found = self.inside.shape[0], []
         last = self.inside.sum(dim=0) - 1
         for whole, first in zip(self.state, self.first_state, strict=True):

@@ -77,6 +77,7 @@ class RecurrentCell(nn.Module):
         return new if count > 1 else new[0]
 
     def extra_repr(self) -> str:
+        """Its sizes, and the options that differ from their defaults."""
         text = f"{self.input_size}, {self.hidden_size}"
         text += "" if self.bias else ", bias=False"
         other = getattr(self, "nonlinearity", "tanh")

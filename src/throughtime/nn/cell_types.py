@@ -22,7 +22,10 @@ ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 
 
 class Gate(NamedTuple):
-    """A gate, or another value that a cell computes on its way to the new state."""
+    """A gate, or another value that a cell computes on its way to the new state.
+
+    >>> Gate("forget"), Gate("cell", "tanh")
+    """
 
     name: str  # "forget"; shown as "forget gate"
     activation: str = "sigmoid"  # of ACTIVATIONS: decides when a unit counts as saturated
@@ -36,7 +39,25 @@ class CellType:
     >>> [gate.name for gate in lstm.gates], lstm.states, lstm.keeps
     (['input', 'forget', 'cell', 'output'], ('hidden', 'cell'), 'forget')
 
-    Raises ValueError for names that do not fit together.
+    Args:
+        name: What messages and tables call it.
+        step: The pointwise part, see `cells.CellStep`.
+        gates: What ``step`` returns, in the order of the weights' blocks.
+        states: What is carried over; "hidden", the output, first.
+        blocks: H rows each that W_ih has; by default as many as gates.
+        recurrent_weights: Whether ``step`` reads W_hh h; without, there is no W_hh.
+        keeps: The gate that decides how much of the state stays.
+        keeps_when_open: Whether it keeps near 1, as f of f c + i g; False: z of (1 - z) h + z n.
+        admits: A gate of its own for what is new, as the LSTM's input gate.
+        hidden_activation: Of `ACTIVATIONS`, where h itself is an activation's result.
+        further_values: What ``step`` returns behind its gates.
+        projects: Whether it takes ``proj_size``.
+        normalizes: Whether ``layer_norm`` acts on the second state, too.
+        mode: torch.nn's name, and that of its fused operators.
+        native: The kernels' name of it; empty: computed by the equations.
+
+    Raises:
+        ValueError: For names that do not fit together.
     """
 
     name: str  # of the layer's class

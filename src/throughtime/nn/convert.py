@@ -57,6 +57,12 @@ def convert(model: nn.Module) -> Conversion:
 
     Weights, hooks and the training mode are shared or kept; the random state is not touched.
     Subclasses and layers with parametrized weights are left and listed with the reason.
+
+    Args:
+        model: Any module; where it is itself such a layer, the new one is ``conversion.model``.
+
+    Returns:
+        What was swapped, and what was left and why.
     """
 
     def plan(module: nn.Module) -> type[nn.Module] | str | None:
@@ -78,6 +84,12 @@ def revert(model: nn.Module) -> Conversion:
 
     Layers that were ours from the start stay; so do converted ones that have since been given
     an option that torch.nn lacks.
+
+    Args:
+        model: A model that `convert` returned or changed.
+
+    Returns:
+        What was swapped, and what was left and why.
     """
 
     def plan(module: nn.Module) -> type[nn.Module] | str | None:

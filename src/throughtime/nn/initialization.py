@@ -146,9 +146,19 @@ def initialize(model: nn.Module, how: str) -> list[str]:
     >>> throughtime.initialize(model, "chrono:784")
     ['encoder.rnn']
 
-    ``how``: torch, orthogonal, identity, forget-bias (or forget-bias:2), or chrono:LONGEST. For one
-    layer of ours also ``LSTM(8, 32, init="chrono:784")``. Raises ValueError where the model has no
-    such layer, and what the initialization raises; then nothing is changed.
+    For one layer of ours also ``LSTM(8, 32, init="chrono:784")``.
+
+    Args:
+        model: Any model with recurrent layers.
+        how: "torch", "orthogonal", "identity", "forget-bias" (or "forget-bias:2"), or
+            "chrono:LONGEST", the longest time to keep in steps; see the functions of this module.
+
+    Returns:
+        The paths of the layers in the model.
+
+    Raises:
+        ValueError: Where the model has no such layer, or one cannot begin so; then nothing is
+            changed.
     """
     draw = by_name(how)
     layers = {path: m for path, m in model.named_modules() if _is_stack(m)}

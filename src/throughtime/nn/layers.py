@@ -36,7 +36,8 @@ class RecurrentLayer(nn.Module):
     """Layers of one recurrent cell: parameters, the stack of layers, and how it is called.
 
     >>> class MinGRU(RecurrentLayer):  # a cell of your own
-    ...     cell_type = CellType("MinGRU", min_gru_step, gates=(Gate("update"), ...))
+    ...     gates = (Gate("update"), Gate("new", "linear"))
+    ...     cell_type = CellType("MinGRU", min_gru_step, gates)
     >>> layer = MinGRU(8, 32, num_layers=2, bidirectional=True)
 
     Arguments, inputs and outputs are those of `LSTM`.
@@ -198,6 +199,7 @@ class RecurrentLayer(nn.Module):
         return output.squeeze(time), new_state
 
     def extra_repr(self) -> str:
+        """Its sizes, and the options that differ from their defaults."""
         text = f"{self.input_size}, {self.hidden_size}"
         defaults: dict[str, object] = {
             "proj_size": 0,
@@ -310,11 +312,7 @@ class RNN(RecurrentLayer):
     >>> layer = RNN(8, 32, num_layers=2, nonlinearity="relu")
     >>> output, h_n = layer(torch.randn(100, 16, 8))  # [T,B,I] -> [T,B,H], [L*D,B,H]
 
-    Arguments, inputs and outputs are those of `torch.nn.RNN`. Further, on a call: ``lengths [B]``
-    (0 allowed, any order; past its length a sample's output is 0 and its state stands still) and
-    ``reset [T,B]``, bool (``[B,T]`` with batch_first): no state crosses into a step marked True.
-
-    Raises ValueError, TypeError or RuntimeError where torch.nn does.
+    The arguments are those of `torch.nn.RNN`; ``nonlinearity`` is "tanh" or "relu".
     """
 
     def __init__(
@@ -352,10 +350,8 @@ class LSTM(RecurrentLayer):
     >>> layer = LSTM(8, 32, batch_first=True)
     >>> output, (h_n, c_n) = layer(torch.randn(16, 100, 8))  # [B,T,I] -> [B,T,H], [L*D,B,H] twice
 
-    Arguments, inputs and outputs are those of `torch.nn.LSTM`, with ``proj_size`` (Sak et al.
-    2014). Gate order: input, forget, cell, output. ``lengths`` and ``reset`` as in `RNN`.
-
-    Raises ValueError, TypeError or RuntimeError where torch.nn does.
+    The arguments are those of `torch.nn.LSTM`, with ``proj_size`` (Sak et al. 2014). Gate order:
+    input, forget, cell, output.
     """
 
     cell_type = cell_types.LSTM
@@ -367,13 +363,48 @@ class GRU(RecurrentLayer):
     >>> layer = GRU(8, 32, bidirectional=True)
     >>> output, h_n = layer(torch.randn(100, 16, 8))  # [T,B,I] -> [T,B,2*H], [L*D,B,H]
 
-    Arguments, inputs and outputs are those of `torch.nn.GRU`. Gate order: reset, update, new.
-    ``lengths`` and ``reset`` as in `RNN`.
-
-    Raises ValueError, TypeError or RuntimeError where torch.nn does.
+    The arguments are those of `torch.nn.GRU`. Gate order: reset, update, new.
     """
 
     cell_type = cell_types.GRU
+
+
+_OPTIONS = """
+    Args:
+        input_size: I, numbers of a step of the input.
+        hidden_size: H, units.
+        num_layers: L, layers one on top of the other.
+        bias: Whether there are the biases b_ih and b_hh.
+        batch_first: Whether input and output are [B,T,...] and not [T,B,...]; states are not.
+        dropout: Probability with which outputs between layers are set to 0, in training.
+        bidirectional: Whether a second direction reads from the last step to the first.
+        recurrent_dropout: Probability with which a unit of h_{t-1} is set to 0 on its way into the
+            recurrent product, the same units at every step of a sequence, drawn anew at each call
+            (Gal and Ghahramani 2016). In training; in eval mode nothing is dropped.
+        zoneout: Probability with which a unit of the state (h, and of the LSTM c) stays as it was,
+            drawn anew at each step (Krueger et al. 2017). In eval mode each state is the mean:
+            zoneout times the old one plus the rest times the new one.
+        layer_norm: Whether W_ih x and W_hh h, and of the LSTM c on its way to h, are normalized
+            over their units, with gains and a bias (Ba et al. 2016, eq. 20 to 22). In training and
+            in eval mode; computed by the plain equations.
+        clip_hidden_grad: Bound on the length of dL/dh_t of each sample, at every step of the
+            backward pass; 0 for none. The forward pass is as it was.
+        checkpoint: Whether training keeps about the square root of T states and computes the others
+            again: less memory, the same bits, a third more time. LSTM and GRU.
+        init: How weights begin: "torch", "orthogonal", "identity" (RNN), "forget-bias:1" or
+            "chrono:784" (the longest time to keep, in steps); see `initialize`.
+
+    Call:
+        ``layer(x, state, lengths=[B], reset=[T,B])``. ``lengths``: steps of each sample, 0 allowed,
+        in any order; past its length a sample's output is 0 and its state stands still. ``reset``,
+        bool, [B,T] with batch_first: no state crosses into a step marked True. ``layer.step(x_t,
+        state)`` computes one step of a stream.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: Where `torch.nn` does.
+    """
+for _layer in (RNN, LSTM, GRU):
+    _layer.__doc__ = (_layer.__doc__ or "").rstrip() + "\n" + _OPTIONS
 
 
 def explain_path(
@@ -389,7 +420,18 @@ def explain_path(
     >>> explain_path(GRU(8, 32), torch.randn(100, 16, 8)).name
     'native'
 
-    Raises what the call itself would raise.
+    Args:
+        layer: A layer of this library.
+        input: What it would be called with, and likewise the others.
+        hx: The first state.
+        lengths: Steps of each sample, [B].
+        reset: Where new sequences begin, [T,B].
+
+    Returns:
+        ``name`` ("native", "torch" or "equations") and ``reason``.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: What the call itself would raise.
     """
     call = calls.read(layer, input, hx, lengths, reset, layer.weights())
     return engines.choose(layer, call)[1]
