@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from throughtime.catalogue import label_of
+from throughtime.comparison_columns import comparison_rows
 from throughtime.escapes import visible
+from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
-    PROBLEMS,
-    Candidate,
     Choice,
     ComparisonRecord,
     DataRecord,
@@ -146,18 +146,14 @@ class EpochBar:
 
 def problem_text(data: DataRecord, further: Sequence[Choice]) -> str:
     """What was found in the data and decided, a line each, with the option that decides it."""
-    training, validation, test = data.windows
+    kind, (training, validation, test) = PROBLEMS[data.kind], data.windows
     windows = Choice(
-        PROBLEMS[data.kind],
+        kind.items,
         f"{training} + {validation} + {test}",
         "training, validation, test",
         "",
     )
-    rows, series = {
-        "forecasting": ("rows", "series"),
-        "tokens": ("letters", "documents"),
-    }.get(data.kind, ("steps", "sequences"))
-    head = f"{data.path}: {data.rows} {rows}, {data.series} {series}"
+    head = f"{data.path}: {data.rows} {kind.rows}, {data.series} {kind.series}"
     return choices_text(head, [*data.choices, windows, *further])
 
 
@@ -166,7 +162,7 @@ def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
     rates = ", ".join(f"{rate:g}" for rate in settings.learning_rates)
     first, count = settings.seeds[0], len(settings.seeds)
     return [
-        *([] if kind == "tokens" else [_normalization(settings.normalize)]),
+        *([_normalization(settings.normalize)] if PROBLEMS[kind].normalized else []),
         Choice(
             "parameters",
             str(settings.parameters),
@@ -234,36 +230,12 @@ def comparison_table(record: ComparisonRecord) -> Table:
     verdict = record.verdict
     title = escape(visible(f"Test error: {record.unit}"))
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    heads = (
-        "error",
-        "95 % interval",
-        f"vs {label_of(verdict.reference)}",
-        *([f"step {record.data.horizon}"] if record.data.kind == "forecasting" else []),
-        "parameters",
-        "training",
-        "prediction",
-    )
-    for head in heads:
-        table.add_column(head, justify="right")
-    for candidate in verdict.candidates:
-        style = "bold" if candidate.kind == verdict.recommended else None
-        table.add_row(*_cells(candidate, record.data.kind), style=style)
+    heads, rows = comparison_rows(record, page=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    for candidate, cells in rows:
+        table.add_row(*cells, style="bold" if candidate.kind == verdict.recommended else None)
     return table
-
-
-def _cells(c: Candidate, kind: str) -> tuple[str, ...]:
-    by_step = kind == "forecasting"
-    return (
-        label_of(c.kind),
-        "diverged" if c.error is None else f"{c.error:.3g}",
-        "" if c.low is None or c.high is None else f"{c.low:.3g} to {c.high:.3g}",
-        "" if c.relative is None else f"{c.relative:.2f}",
-        *(["" if c.error_last_step is None else f"{c.error_last_step:.3g}"] * by_step),
-        f"{c.parameters:,}",
-        "" if c.trivial else f"{c.training_seconds:.1f} s",
-        f"{c.prediction_us:.0f} us",
-    )
 
 
 def _note(epoch: EpochRecord) -> str:

@@ -15,18 +15,13 @@ from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import kind_of
 from throughtime.errors import InputError
 from throughtime.files import write_whole
+from throughtime.problem_kinds import PROBLEMS
 from throughtime.serialization import added_later, from_plain, to_json
 
 T = TypeVar("T")
 
 _MOST_RECORD = 1_000_000_000  # bytes of a record that is read
 ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
-PROBLEMS = {  # what may be asked, and what one of its items is
-    "forecasting": "windows",
-    "sequences": "sequences",
-    "steps": "sequences",
-    "tokens": "steps",
-}
 
 
 def _check_kinds(kinds: Iterable[str]) -> None:

@@ -18,33 +18,33 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(scope="module")
-def verdicts():
+def diagnoses():
     """The benchmark that builds networks whose state is known."""
-    path = Path(__file__).parents[2] / "benchmarks" / "verdicts.py"
-    spec = importlib.util.spec_from_file_location("verdicts", path)
+    path = Path(__file__).parents[2] / "benchmarks" / "diagnoses.py"
+    spec = importlib.util.spec_from_file_location("diagnoses", path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["verdicts"] = module
+    sys.modules["diagnoses"] = module
     spec.loader.exec_module(module)
     yield module
-    del sys.modules["verdicts"]
+    del sys.modules["diagnoses"]
 
 
 @every_kind
-def test_networks_built_to_be_ill_or_healthy_are_taken_for_what_they_are(verdicts, kind):
+def test_networks_built_to_be_ill_or_healthy_are_taken_for_what_they_are(diagnoses, kind):
     seen = set()
-    for label, builder, _ in verdicts.BUILDERS:
-        if builder is verdicts.trained:
+    for label, builder, _ in diagnoses.BUILDERS:
+        if builder is diagnoses.trained:
             continue  # takes long; the benchmark has them
-        for patient in verdicts.patients(label, builder, kind, 3, seed=5):
+        for patient in diagnoses.patients(label, builder, kind, 3, seed=5):
             assert diagnose(patient.network, patient.x).verdict == label, patient.story
             seen.add(label)
     assert seen == {"healthy", *ILLNESSES} - {"not finite"}
 
 
-def test_the_benchmarks_table_counts_what_was_said(verdicts):
+def test_the_benchmarks_table_counts_what_was_said(diagnoses):
     results = [("healthy", "", "", "healthy", ""), ("healthy", "", "", "vanishing", "")]
     results += [("vanishing", "", "", "vanishing", "")] * 3
-    rows = [line.split() for line in verdicts.table(results).splitlines()]
+    rows = [line.split() for line in diagnoses.table(results).splitlines()]
     assert rows[1] == ["healthy", "1", *"." * 5, "1"]
     assert rows[-1] == ["vanishing", *"." * 6, "3"]
 

@@ -27,6 +27,7 @@ from throughtime.comparing.workers import run_side_by_side
 from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
+from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
     ComparisonRecord,
     DataRecord,
@@ -153,7 +154,7 @@ def _compared(
         settings.parameters,
         reference=contest.reference,
         block=contest.block,
-        answer="forecast" if contest.record.kind == "forecasting" else "answer",
+        answer=PROBLEMS[contest.record.kind].answer,
     )
     winner = min(
         (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from throughtime.catalogue import kind_of, label_of
+from throughtime.problem_kinds import PROBLEMS
 from throughtime.report import pictures
 from throughtime.report.axes import INK, LOST, axes, logarithmic
 from throughtime.runs import Candidate, ComparisonRecord, TrialRecord
@@ -123,7 +124,7 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
 
 def _decides(record: ComparisonRecord) -> str:
     """What the best epoch was told by, in words."""
-    if record.data.kind == "forecasting":
+    if PROBLEMS[record.data.kind].by_step:
         return f"error ({record.unit})"
     first = next((e for t in record.trials if t.training for e in t.training.epochs), None)
     return next(iter(first.measures), "error") if first is not None else "error"
@@ -162,7 +163,7 @@ def _best_trials(record: ComparisonRecord) -> dict[str, TrialRecord]:
 
 
 def _each(record: ComparisonRecord) -> str:
-    return f"steps of {record.data.step}" if record.data.kind == "forecasting" else "steps"
+    return f"steps of {record.data.step}" if PROBLEMS[record.data.kind].by_step else "steps"
 
 
 def gradient_norms(record: ComparisonRecord) -> go.Figure:

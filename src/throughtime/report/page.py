@@ -1,10 +1,13 @@
 """One comparison as one self-contained HTML page."""
 
+from collections.abc import Sequence
 from html import escape
 
 from throughtime.catalogue import label_of
+from throughtime.comparison_columns import comparison_rows
+from throughtime.problem_kinds import PROBLEMS
 from throughtime.report import figures, html
-from throughtime.runs import ENOUGH_SEEDS, PROBLEMS, Candidate, ComparisonRecord
+from throughtime.runs import ENOUGH_SEEDS, ComparisonRecord
 
 _PICTURES = (
     (
@@ -58,12 +61,12 @@ def write_page(record: ComparisonRecord) -> str:
         for figure in (draw(record),)
         if figure.data
     )
-    over = "sequences" if data.kind == "sequences" else "blocks of time"
+    kind = PROBLEMS[data.kind]
+    over = kind.resampled
     if len(record.settings.seeds) >= ENOUGH_SEEDS:
         over = f"seeds and {over}"
-    unit = record.unit[:1].upper() + record.unit[1:]
-    if data.kind == "forecasting":
-        unit = f"Mean absolute error ({record.unit})"
+    unit = kind.measure.format(unit=record.unit)
+    unit = unit[:1].upper() + unit[1:]
     body = f"""<h1>{escape(title)}</h1>
 <p class="quiet">{escape(about)}</p>
 <p class="verdict">{escape(verdict.headline)}</p><ul>{reasons}</ul>
@@ -86,69 +89,22 @@ def summary(record: ComparisonRecord) -> str:
 
 def _about(record: ComparisonRecord) -> tuple[str, str]:
     """What was learned, and from what: a title and a line."""
-    data = record.data
+    data, kind = record.data, PROBLEMS[record.data.kind]
     training, validation, test = data.windows
-    items = PROBLEMS[data.kind]
+    items = kind.items
     parts = f"{training} {items} for training, {validation} for validation, {test} for test"
-    if data.kind == "forecasting":
-        steps = f"{data.horizon} step{'s' if data.horizon > 1 else ''}"
-        return (
-            f"{', '.join(data.targets)}: {steps} ahead",
-            f"{data.path}: {data.rows} rows, one every {data.step}; context {data.context} steps; "
-            f"{parts} (from {data.borders[1]} on)",
-        )
-    if data.kind == "tokens":
-        return f"{data.path}: the next token", f"{data.rows} letters; {parts}"
-    each = "each step" if data.kind == "steps" else "each sequence"
-    return (
-        f"{data.targets[0]} of {each}",
-        f"{data.path}: {data.rows} steps of {len(data.inputs)} columns; {parts}",
-    )
+    begins = f" (from {data.borders[1]} on)" if kind.by_step else ""
+    return kind.title(data), f"{kind.size(data)}; {parts}{begins}"
 
 
 def _results(record: ComparisonRecord) -> str:
-    heads = (
-        "",
-        "validation error",
-        "test error",
-        "95 % interval",
-        f"relative to {label_of(record.verdict.reference)}",
-        *([f"at step {record.data.horizon}"] if record.data.kind == "forecasting" else []),
-        "parameters",
-        "multiply-adds",
-        "hidden size",
-        "learning rate",
-        "seeds",
-        "steps needed",
-        "recurrent layers",
-        "one training",
-        "one prediction",
-    )
-    rows = "".join(_result(c, record) for c in record.verdict.candidates)
-    return f"<table><tr>{''.join(f'<th>{escape(h)}</th>' for h in heads)}</tr>{rows}</table>"
+    heads, rows = comparison_rows(record, page=True)
+    lines = "".join(_line(c.kind == record.verdict.recommended, cells) for c, cells in rows)
+    return f"<table><tr>{''.join(f'<th>{escape(h)}</th>' for h in heads)}</tr>{lines}</table>"
 
 
-def _result(c: Candidate, record: ComparisonRecord) -> str:
-    recommended, by_step = record.verdict.recommended, record.data.kind == "forecasting"
-    learned = not c.trivial
-    cells = (
-        label_of(c.kind),
-        "" if c.validation_error is None else f"{c.validation_error:.4g}",
-        "diverged" if c.error is None else f"{c.error:.4g}",
-        "" if c.low is None or c.high is None else f"{c.low:.4g} to {c.high:.4g}",
-        "" if c.relative is None else f"{c.relative:.2f}",
-        *(["" if c.error_last_step is None else f"{c.error_last_step:.4g}"] * by_step),
-        f"{c.parameters:,}",
-        f"{c.multiply_adds:,}",
-        str(c.hidden_size) if learned else "",
-        f"{c.learning_rate:g}" if learned else "",
-        (str(c.seeds) + (f" ({c.diverged} diverged)" if c.diverged else "")) if learned else "",
-        "" if c.steps_needed is None else str(c.steps_needed),
-        c.health,
-        f"{c.training_seconds:.1f} s" if learned else "",
-        f"{c.prediction_us:.0f} us",
-    )
-    mark = ' class="recommended"' if c.kind == recommended else ""
+def _line(recommended: bool, cells: Sequence[str]) -> str:
+    mark = ' class="recommended"' if recommended else ""
     return f"<tr{mark}>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 

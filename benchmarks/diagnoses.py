@@ -1,6 +1,6 @@
 """How often the verdicts of throughtime.diagnose are right, on networks whose state is known.
 
-    python benchmarks/verdicts.py [--each 8] [--seed 0] [--jobs 2]
+    python benchmarks/diagnoses.py [--each 8] [--seed 0] [--jobs 2]
 
 Networks of every cell, 1 to 3 layers, 8 to 48 units, 24 to 80 steps are built to have each illness,
 or to be healthy: drawn so that gradients survive, or trained until they solve a task that needs

@@ -1,0 +1,79 @@
+"""The columns of a comparison's table, for the terminal and for pages: a column is a row here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from throughtime.catalogue import label_of
+from throughtime.problem_kinds import PROBLEMS
+from throughtime.runs import Candidate, ComparisonRecord
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heads may name {reference} and {horizon}; a cell takes a candidate and digits of errors."""
+
+    page: str
+    terminal: str | None  # None: on pages alone
+    cell: Callable[[Candidate, int], str]
+    by_step: bool = False  # where errors are shown by step ahead alone
+
+
+def _number(value: float | None, digits: int, without: str = "") -> str:
+    return without if value is None else f"{value:.{digits}g}"
+
+
+def _interval(c: Candidate, digits: int) -> str:
+    there = c.low is not None and c.high is not None
+    return f"{_number(c.low, digits)} to {_number(c.high, digits)}" if there else ""
+
+
+def _seeds(c: Candidate, _: int) -> str:
+    return "" if c.trivial else str(c.seeds) + (f" ({c.diverged} diverged)" if c.diverged else "")
+
+
+def _training(c: Candidate, _: int) -> str:
+    return "" if c.trivial else f"{c.training_seconds:.1f} s"
+
+
+COLUMNS = (
+    Column("", "", lambda c, _: label_of(c.kind)),
+    Column("validation error", None, lambda c, d: _number(c.validation_error, d)),
+    Column("test error", "error", lambda c, d: _number(c.error, d, "diverged")),
+    Column("95 % interval", "95 % interval", _interval),
+    Column(
+        "relative to {reference}",
+        "vs {reference}",
+        lambda c, _: "" if c.relative is None else f"{c.relative:.2f}",
+    ),
+    Column("at step {horizon}", "step {horizon}", lambda c, d: _number(c.error_last_step, d), True),
+    Column("parameters", "parameters", lambda c, _: f"{c.parameters:,}"),
+    Column("multiply-adds", None, lambda c, _: f"{c.multiply_adds:,}"),
+    Column("hidden size", None, lambda c, _: "" if c.trivial else str(c.hidden_size)),
+    Column("learning rate", None, lambda c, _: "" if c.trivial else f"{c.learning_rate:g}"),
+    Column("seeds", None, _seeds),
+    Column(
+        "steps needed", None, lambda c, _: "" if c.steps_needed is None else str(c.steps_needed)
+    ),
+    Column("recurrent layers", None, lambda c, _: c.health),
+    Column(
+        "one training", "training", lambda c, _: "" if c.trivial else f"{c.training_seconds:.1f} s"
+    ),
+    Column("one prediction", "prediction", lambda c, _: f"{c.prediction_us:.0f} us"),
+)
+
+
+def comparison_rows(
+    record: ComparisonRecord, *, page: bool
+) -> tuple[list[str], list[tuple[Candidate, list[str]]]]:
+    """Heads, and each candidate with its cells, best first."""
+    by_step = PROBLEMS[record.data.kind].by_step
+    shown = [
+        column
+        for column in COLUMNS
+        if (page or column.terminal is not None) and (by_step or not column.by_step)
+    ]
+    words = {"reference": label_of(record.verdict.reference), "horizon": record.data.horizon}
+    heads = [(c.page if page else c.terminal or "").format(**words) for c in shown]
+    digits = 4 if page else 3
+    rows = [(c, [column.cell(c, digits) for column in shown]) for c in record.verdict.candidates]
+    return heads, rows
