@@ -55,9 +55,7 @@ COLUMNS = (
         "steps needed", None, lambda c, _: "" if c.steps_needed is None else str(c.steps_needed)
     ),
     Column("recurrent layers", None, lambda c, _: c.health),
-    Column(
-        "one training", "training", lambda c, _: "" if c.trivial else f"{c.training_seconds:.1f} s"
-    ),
+    Column("one training", "training", _training),
     Column("one prediction", "prediction", lambda c, _: f"{c.prediction_us:.0f} us"),
 )
 

@@ -185,6 +185,13 @@ class DataOptions:
             if getattr(self, f.name) != f.default
         }
 
+    def as_text(self) -> dict[str, str]:
+        """The same as the command line writes them, for the record."""
+        return {
+            name: ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in self.given().items()
+        }
+
 
 def options_of(kind: str) -> list[str]:
     """The options that a kind of data takes, beside context, split and seed."""

@@ -201,6 +201,7 @@ class DataRecord:
     borders: tuple[str, str]  # times at which validation and test begin
     choices: tuple[Choice, ...]
     kind: str = "forecasting"  # of PROBLEMS
+    options: dict[str, str] = added_later({})  # what was asked, as it differs from the defaults
 
     def __post_init__(self) -> None:
         if self.kind not in PROBLEMS:

@@ -27,7 +27,10 @@ def _plain(value: Any) -> Any:
 
 def added_later(default: Any) -> Any:
     """A field of a dataclass that files of earlier versions lack; it is then its default."""
-    return field(default=default, metadata={_ADDED: True})
+    how: Any = (
+        {"default_factory": default.copy} if isinstance(default, dict) else {"default": default}
+    )
+    return field(**how, metadata={_ADDED: True})
 
 
 def from_plain(kind: type[T], value: Any, where: str = "") -> T:

@@ -142,3 +142,11 @@ def test_a_file_that_changes_while_it_is_read_is_told(place, monkeypatch):
     monkeypatch.setattr(os, "fstat", grown)
     with pytest.raises(InputError, match=r"x.csv: changed while it was read"):
         open_problem(place / "x.csv", DataOptions(target=("x",)))
+
+
+def test_the_record_holds_what_was_asked(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + "\n".join(f"{n},{n % 7}" for n in range(90)) + "\n")
+    asked = DataOptions(target=("b", "a"), horizon=2, context=4, gaps=False)
+    record = open_problem(tmp_path / "t.csv", asked).record
+    assert record.options == {"target": "b,a", "horizon": "2", "context": "4"}
+    assert set(DataOptions().as_text()) == set()

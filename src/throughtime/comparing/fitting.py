@@ -41,6 +41,6 @@ def fit_identity(
 ) -> str:
     """A fingerprint of everything that weights depend on, but for when training ends."""
     anytime = replace(settings, epochs=0, patience=0, budget=None)
-    data = replace(data, path="")
+    data = replace(data, path="", options={})
     parts = [__version__, seed, to_json(data), to_json(config), to_json(anytime), *further]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()

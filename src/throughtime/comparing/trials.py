@@ -181,7 +181,8 @@ def _compared(
 
 def comparison_identity(data: DataRecord, settings: SettingsRecord) -> str:
     """A fingerprint of everything that a comparison's numbers depend on."""
-    anywhere = to_json(replace(data, path=""))
+    # other words for the same choices make the same comparison
+    anywhere = to_json(replace(data, path="", options={}))
     return hashlib.sha256((__version__ + anywhere + to_json(settings)).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """The one door: a path and what was asked, to a problem."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from throughtime.data.audio.recordings import AudioSettings, feature_store, read_audio
@@ -85,6 +85,13 @@ def open_problem(
     ``watch`` is told how many of how many recordings are done. Raises InputError for what cannot be
     learned from, naming the place, and for an option that means nothing for such data.
     """
+    found = _opened(path, asked, watch)
+    return replace(found, record=replace(found.record, options=asked.as_text()))
+
+
+def _opened(
+    path: DataSource, asked: DataOptions, watch: Callable[[int, int], None] | None
+) -> AnyProblem:
     try:
         kind = kind_of(path, asked)
     except (OSError, ValueError) as error:
