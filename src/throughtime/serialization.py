@@ -27,10 +27,9 @@ def _plain(value: Any) -> Any:
 
 def added_later(default: Any) -> Any:
     """A field of a dataclass that files of earlier versions lack; it is then its default."""
-    how: Any = (
-        {"default_factory": default.copy} if isinstance(default, dict) else {"default": default}
-    )
-    return field(**how, metadata={_ADDED: True})
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata={_ADDED: True})  # pyright: ignore
+    return field(default=default, metadata={_ADDED: True})
 
 
 def from_plain(kind: type[T], value: Any, where: str = "") -> T:
