@@ -16,7 +16,7 @@ from throughtime.catalogue import kind_of
 from throughtime.errors import InputError
 from throughtime.files import write_whole
 from throughtime.problem_kinds import PROBLEMS
-from throughtime.serialization import added_later, from_plain, to_json
+from throughtime.serialization import ADDED_LATER, added_later, from_plain, to_json
 
 T = TypeVar("T")
 
@@ -201,7 +201,8 @@ class DataRecord:
     borders: tuple[str, str]  # times at which validation and test begin
     choices: tuple[Choice, ...]
     kind: str = "forecasting"  # of PROBLEMS
-    options: dict[str, str] = added_later({})  # what was asked, as it differs from the defaults
+    # what was asked, as it differs from the defaults
+    options: dict[str, str] = field(default_factory=dict[str, str], metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.kind not in PROBLEMS:

@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
-_ADDED = "added later"
+ADDED_LATER = {"added later": True}  # of fields, see `added_later`
 
 
 def to_json(record: Any) -> str:
@@ -27,9 +27,7 @@ def _plain(value: Any) -> Any:
 
 def added_later(default: Any) -> Any:
     """A field of a dataclass that files of earlier versions lack; it is then its default."""
-    if isinstance(default, dict):
-        return field(default_factory=default.copy, metadata={_ADDED: True})  # pyright: ignore
-    return field(default=default, metadata={_ADDED: True})
+    return field(default=default, metadata=ADDED_LATER)
 
 
 def from_plain(kind: type[T], value: Any, where: str = "") -> T:
@@ -49,7 +47,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         hints = get_type_hints(kind)
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
-        later = {f.name for f in fields(kind) if f.metadata.get(_ADDED)}
+        later = {f.name for f in fields(kind) if f.metadata == ADDED_LATER}
         different = (set(value) ^ set(hints)) - (later - set(value))
         if different:
             names = ", ".join(sorted(different))
