@@ -19,7 +19,7 @@ import torch
 
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
 
 BATCH, HIDDEN, REPEATS = 32, 32, 7
@@ -45,32 +45,32 @@ def text(folder):
     return folder / "x.txt", DataOptions(context=100)
 
 
-def gru(contest):
+def gru(experiment):
     """A GRU of 32 units."""
     low, high = 1, 10**6
     while high - low > 1:
         middle = (low + high) // 2
-        config = contest.config("gru", contest.normalizations[0], middle)
+        config = experiment.config("gru", experiment.normalizations[0], middle)
         low, high = (low, middle) if config.hidden_size >= HIDDEN else (middle, high)
-    config = contest.config("gru", contest.normalizations[0], high)
+    config = experiment.config("gru", experiment.normalizations[0], high)
     assert config.hidden_size == HIDDEN
     torch.manual_seed(0)
-    return contest.build(config)
+    return experiment.build(config)
 
 
 def timed(make):
     """Seconds a step: of an epoch as it is, and of one whose batches were made before it began."""
-    contest = contest_of(open_problem(*make))
-    model = gru(contest)
+    experiment = experiment_of(open_problem(*make))
+    model = gru(experiment)
     settings = TrainingSettings(epochs=1)
     whole, prepared, inside = [], [], []
     for _ in range(REPEATS):
-        task = contest.task(model, BATCH, 0)
+        task = experiment.task(model, BATCH, 0)
         batches = list(task.batches())
         if hasattr(task, "buckets"):
             assert sum(batch.weight for batch in batches) == len(task.index)
         for into, made in ((whole, None), (prepared, batches)):
-            task = contest.task(model, BATCH, 0)
+            task = experiment.task(model, BATCH, 0)
             spent = [0.0]
             if made is None:
                 task.batches = watched(task.batches, spent)

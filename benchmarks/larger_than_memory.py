@@ -22,7 +22,7 @@ import torch
 from throughtime.data.tables.parquet_folder import shard_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.data.tables.windows import USUAL_SPLIT
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
 
 COLUMNS, ROWS = 8, 2_000_000  # of a file: 128 MB in memory
@@ -63,10 +63,10 @@ def resident(folder, scratch, seconds):
 
 def pace(problem):
     """Windows a second: of the input path alone, and of training networks of four units."""
-    contest = contest_of(problem)
+    experiment = experiment_of(problem)
     found = {}
-    config = contest.config("dense", "window", 60)
-    task = contest.task(contest.build(config), 256, 0)
+    config = experiment.config("dense", "window", 60)
+    task = experiment.task(experiment.build(config), 256, 0)
     began, seen = time.perf_counter(), 0
     for batch in task.batches():
         seen += batch.weight
@@ -75,8 +75,8 @@ def pace(problem):
     found["input alone"] = seen / (time.perf_counter() - began)
     for kind in ("dense", "rnn"):
         torch.manual_seed(0)
-        config = contest.config(kind, "window", 60)
-        task = contest.task(contest.build(config), 256, 0)
+        config = experiment.config(kind, "window", 60)
+        task = experiment.task(experiment.build(config), 256, 0)
         settings = TrainingSettings(epochs=1, batch_size=256, budget=8.0)
         record = train(task, settings).record
         found[f"training {kind}, hidden size {config.hidden_size}"] = (

@@ -92,8 +92,10 @@ def small_settings():
 def comparison(problem, small_settings, tmp_path_factory):
     """A finished small comparison: its record and folder."""
     from throughtime.comparing.trials import compare
-    from throughtime.problems.registry import contest_of
+    from throughtime.problems.registry import experiment_of
 
     folder = tmp_path_factory.mktemp("runs") / "co2"
-    contest = contest_of(problem)
-    return compare(contest, small_settings, folder, command="throughtime compare co2.csv"), folder
+    experiment = experiment_of(problem)
+    return compare(
+        experiment, small_settings, folder, command="throughtime compare co2.csv"
+    ), folder

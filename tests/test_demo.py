@@ -12,7 +12,7 @@ from throughtime.data.tables.tables import Columns
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import build
 from throughtime.problems.forecasting.training import errors
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings
 
 
@@ -44,6 +44,6 @@ def test_a_gru_reaches_0_45_ppm_four_weeks_ahead(demo):
     torch.manual_seed(0)
     config = config_for(demo, "gru", "window", 4000)
     model, _ = fit(
-        contest_of(demo), config, TrainingSettings(learning_rate=1e-2, epochs=20), seed=0
+        experiment_of(demo), config, TrainingSettings(learning_rate=1e-2, epochs=20), seed=0
     )
     assert error_at_step_4(model, demo) <= 0.45

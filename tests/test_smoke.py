@@ -13,7 +13,7 @@ from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.deploy.storage import load
 from throughtime.problems.forecasting.prediction import predict
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.report.page import write_page
 
 
@@ -43,7 +43,7 @@ def test_ask_which_path_computes_a_layer():
 def test_from_a_csv_to_a_verdict_a_report_and_forecasts(co2_cut, small_settings, tmp_path):
     columns = Columns(targets=("co2",), time="date")
     problem = read_problem(co2_cut, columns, missing="interpolate", horizon=4)
-    record = compare(contest_of(problem), small_settings, tmp_path / "run")
+    record = compare(experiment_of(problem), small_settings, tmp_path / "run")
     assert record.verdict.headline
     assert write_page(record).startswith("<!doctype html>")
     model, spec = load(tmp_path / "run" / "model")

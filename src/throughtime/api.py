@@ -27,7 +27,7 @@ from throughtime import catalogue
 from throughtime.argument_names import as_argument, named_arguments, show_options
 from throughtime.catalogue import NetworkKind
 from throughtime.comparing import trials
-from throughtime.comparing.contest import Contest
+from throughtime.comparing.experiment import Experiment
 from throughtime.comparing.fitting import fit as train_network
 from throughtime.cores import usable_cores
 from throughtime.data.inputs import data_options_of, source_of
@@ -37,7 +37,7 @@ from throughtime.deploy.model import Model, load_model
 from throughtime.errors import InputError
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output, register_output
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.result import Result
 from throughtime.runs import (
     Choice,
@@ -145,7 +145,7 @@ def comparison_settings(
     output: str | Output = "",
 ) -> SettingsRecord:
     """What a comparison is asked to do, checked; see `compare`."""
-    normalizations = contest_of(data.problem).normalizations
+    normalizations = experiment_of(data.problem).normalizations
     if seeds < 1 or epochs < 1 or parameters < 1:
         raise InputError(
             "--seeds, --epochs, --parameters", f"{seeds}, {epochs}, {parameters}", "give 1 or more"
@@ -166,7 +166,7 @@ def comparison_settings(
 
 def size_notes(data: Data, settings: SettingsRecord) -> list[str]:
     """What to know of the networks' sizes before time is spent on training them."""
-    return contest_of(data.problem).size_notes(settings)
+    return experiment_of(data.problem).size_notes(settings)
 
 
 def mark_of(data: Data, settings: SettingsRecord) -> str:
@@ -239,7 +239,7 @@ def compare(
             watch(step)
 
         record = trials.compare(
-            contest_of(data.problem),
+            experiment_of(data.problem),
             settings,
             place,
             jobs=usable_cores() if jobs is None else jobs,
@@ -340,10 +340,10 @@ def fit(
     for name in training:
         if name not in known:
             raise TypeError(f"fit() got an unexpected argument {name!r}; of training: {known}")
-    settings, contest = TrainingSettings(**training), contest_of(data.problem)
+    settings, experiment = TrainingSettings(**training), experiment_of(data.problem)
     kind = _network(network, "--network")
-    config = model_config(contest, kind, normalize, parameters, _output(output))
-    decided_by = _one_of("--metric", metric or contest.measures[0], contest.measures)
+    config = model_config(experiment, kind, normalize, parameters, _output(output))
+    decided_by = _one_of("--metric", metric or experiment.measures[0], experiment.measures)
     _one_of("--keep", keep, ("best", "last"))
     with ExitStack() as stack:
         stack.enter_context(_random_state(seed))
@@ -351,26 +351,26 @@ def fit(
         name = f"{kind}, seed {seed}"
         watch = stack.enter_context(reporter.epochs(name, settings.epochs))
         model, trained = train_network(
-            contest, config, settings, seed, watch, decided_by=decided_by, device=device
+            experiment, config, settings, seed, watch, decided_by=decided_by, device=device
         )
-    return finished(contest, model, trained, keep=keep, where=data.record.path)
+    return finished(experiment, model, trained, keep=keep, where=data.record.path)
 
 
 def model_config(
-    contest: Contest, kind: str, normalize: str | None, parameters: int, output: str = ""
+    experiment: Experiment, kind: str, normalize: str | None, parameters: int, output: str = ""
 ) -> Any:
     """The configuration of a network for this problem. Raises InputError for what cannot be."""
-    usual = contest.normalizations
+    usual = experiment.normalizations
     how = _one_of("--normalize", normalize or usual[0], usual)
     try:
-        return contest.config(kind, how, parameters, output)
+        return experiment.config(kind, how, parameters, output)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
         raise InputError("--network", str(error), "choose another kind") from None
 
 
-def finished(contest: Contest, model: Any, trained: Any, *, keep: str, where: str) -> Model:
+def finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, where: str) -> Model:
     """A model that was trained, measured. Raises InputError where no epoch was worth keeping."""
     history, last = trained
     for line in history.troubles():
@@ -381,16 +381,16 @@ def finished(contest: Contest, model: Any, trained: Any, *, keep: str, where: st
         )
     if keep == "last":
         model.load_state_dict(last)
-    found = contest.measured(model.cpu())
-    words = f"Test error {found.test_error:.4g} ({contest.unit})."
+    found = experiment.measured(model.cpu())
+    words = f"Test error {found.test_error:.4g} ({experiment.unit})."
     return Model(
         model,
-        contest.spec(),
-        contest.card(model, words),
+        experiment.spec(),
+        experiment.card(model, words),
         training=history,
         test_error=found.test_error,
         measures=found.measures,
-        unit=contest.unit,
+        unit=experiment.unit,
     )
 
 

@@ -47,7 +47,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         hints = get_type_hints(kind)
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
-        later = {f.name for f in fields(kind) if f.metadata == ADDED_LATER}
+        later = {f.name for f in fields(kind) if f.metadata.get("added later")}
         different = (set(value) ^ set(hints)) - (later - set(value))
         if different:
             names = ", ".join(sorted(different))

@@ -8,13 +8,13 @@ from throughtime.comparing.fitting import fit, fit_identity
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.problems.forecasting.comparison import config_for
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings
 
 
 def test_the_scaler_saw_the_training_part_alone(problem):
     model, _ = fit(
-        contest_of(problem),
+        experiment_of(problem),
         config_for(problem, "gru", "global", 100),
         TrainingSettings(epochs=1),
         seed=0,
@@ -32,7 +32,7 @@ def test_the_scaler_saw_nothing_through_a_gap_at_the_border(tmp_path):
         path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
         gap = read_problem(path, Columns(("y",), "t"), missing="interpolate", context=5)
         settings = TrainingSettings(epochs=1)
-        model, _ = fit(contest_of(gap), config_for(gap, "gru", "global", 100), settings, seed=0)
+        model, _ = fit(experiment_of(gap), config_for(gap, "gru", "global", 100), settings, seed=0)
         frames.append((float(model.normalizer.center), float(model.normalizer.spread)))
     assert frames[0] == frames[1]
 

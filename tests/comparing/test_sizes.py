@@ -11,12 +11,12 @@ from throughtime.comparing.sizes import matched, size_note
 from throughtime.data.tables.windows import WindowPlan
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import ModelConfig, build, parameter_count
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 
 
 def test_matched_sizes_need_no_note(problem, small_settings):
     settings = replace(small_settings, parameters=4000)
-    assert contest_of(problem).size_notes(settings) == []
+    assert experiment_of(problem).size_notes(settings) == []
     for kind in settings.networks:
         count = build(config_for(problem, kind, "window", 4000)).parameter_count()
         assert count == pytest.approx(4000, rel=0.1)
@@ -24,7 +24,7 @@ def test_matched_sizes_need_no_note(problem, small_settings):
 
 def test_a_window_too_wide_for_the_size_asked_is_told(problem, small_settings):
     wide = replace(problem, plan=WindowPlan(context=400, horizon=4, season=52))
-    (note,) = contest_of(wide).size_notes(replace(small_settings, parameters=1000))
+    (note,) = experiment_of(wide).size_notes(replace(small_settings, parameters=1000))
     config = config_for(wide, "window-dense", "window", 1000)
     count = build(config).parameter_count()
     assert config.hidden_size < 4

@@ -15,7 +15,7 @@ import torch
 
 from helpers import assert_same
 from throughtime.comparing import trials
-from throughtime.comparing.contest import Measured
+from throughtime.comparing.experiment import Measured
 from throughtime.comparing.trials import Spec, compare, run_trial
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
@@ -25,7 +25,7 @@ from throughtime.errors import InputError
 from throughtime.files import alone_in
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import Forecaster
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.runs import TrialRecord, read_record, write_record
 
 
@@ -43,7 +43,7 @@ def test_everyone_gets_the_same(comparison, problem, small_settings):
     by_kind = {}
     for trial in record.trials:
         by_kind.setdefault(trial.kind, []).append(trial)
-    assert set(by_kind) == {*contest_of(problem).trivial_kinds(), *small_settings.networks}
+    assert set(by_kind) == {*experiment_of(problem).trivial_kinds(), *small_settings.networks}
     for kind in small_settings.networks:
         group = by_kind[kind]
         assert [t.seed for t in group] == [0, 1]
@@ -109,7 +109,7 @@ def test_validation_chooses_the_seed_that_is_handed_over(
                 error_by_origin=tuple(test + 0.01 * (i % 2) for i in range(origins)),
             ),
         )
-    record = compare(contest_of(problem), small_settings, again)
+    record = compare(experiment_of(problem), small_settings, again)
     assert record.verdict.recommended == "gru"
     rate = next(t.learning_rate for t in record.trials if t.kind == "gru")
     model, _ = load(again / "model")
@@ -129,7 +129,7 @@ def test_a_finished_comparison_is_read_back_and_not_done_again(
         raise AssertionError("a trial was run again")
 
     monkeypatch.setattr(trials, "run_trial", fail)
-    assert compare(contest_of(problem), small_settings, folder) == record
+    assert compare(experiment_of(problem), small_settings, folder) == record
 
 
 def test_an_interrupted_comparison_goes_on_and_ends_the_same(
@@ -144,13 +144,16 @@ def test_an_interrupted_comparison_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare(contest_of(problem), small_settings, tmp_path / "co2", watch=stop_after_five)
+        compare(experiment_of(problem), small_settings, tmp_path / "co2", watch=stop_after_five)
     assert not (tmp_path / "co2" / "comparison.json").exists()
     finished = {p.parent.name for p in (tmp_path / "co2" / "trials").glob("*/record.json")}
     assert len(finished) == 7
     done.clear()
     resumed = compare(
-        contest_of(problem), small_settings, tmp_path / "co2", watch=lambda p: done.append(p.trial)
+        experiment_of(problem),
+        small_settings,
+        tmp_path / "co2",
+        watch=lambda p: done.append(p.trial),
     )
     assert not finished & set(done)
     assert [without_times(t) for t in resumed.trials] == [without_times(t) for t in record.trials]
@@ -160,7 +163,7 @@ def test_side_by_side_gives_the_same_numbers(comparison, problem, small_settings
     record, _ = comparison
     epochs = []
     parallel = compare(
-        contest_of(problem), small_settings, tmp_path / "co2", jobs=2, watch=epochs.append
+        experiment_of(problem), small_settings, tmp_path / "co2", jobs=2, watch=epochs.append
     )
     assert [without_times(t) for t in parallel.trials] == [without_times(t) for t in record.trials]
     assert parallel.verdict.headline == record.verdict.headline or parallel.verdict.outcome == "tie"
@@ -172,18 +175,21 @@ def test_side_by_side_gives_the_same_numbers(comparison, problem, small_settings
 def test_another_comparison_is_not_mixed_in(comparison, problem, small_settings):
     _, folder = comparison
     with pytest.raises(InputError, match="holds another comparison"):
-        compare(contest_of(problem), replace(small_settings, epochs=4), folder)
+        compare(experiment_of(problem), replace(small_settings, epochs=4), folder)
 
 
 def test_damaged_records_and_a_lost_model_are_made_anew(problem, small_settings, tmp_path):
-    first = compare(contest_of(problem), small_settings, tmp_path / "co2")
+    first = compare(experiment_of(problem), small_settings, tmp_path / "co2")
     (tmp_path / "co2" / "comparison.json").write_text("{")
     path = next((tmp_path / "co2" / "trials").glob("gru*/record.json"))
     path.write_bytes(path.read_bytes()[:100])
     shutil.rmtree(tmp_path / "co2" / "model")
     told = []
     again = compare(
-        contest_of(problem), small_settings, tmp_path / "co2", watch=lambda p: told.append(p.trial)
+        experiment_of(problem),
+        small_settings,
+        tmp_path / "co2",
+        watch=lambda p: told.append(p.trial),
     )
     assert set(told) == {path.parent.name}
     assert [without_times(t) for t in again.trials] == [without_times(t) for t in first.trials]
@@ -193,7 +199,7 @@ def test_damaged_records_and_a_lost_model_are_made_anew(problem, small_settings,
 def test_a_folder_with_other_files_is_left_alone(problem, small_settings, tmp_path):
     (tmp_path / "precious.txt").write_text("x")
     with pytest.raises(InputError, match="holds other files"):
-        compare(contest_of(problem), small_settings, tmp_path)
+        compare(experiment_of(problem), small_settings, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
@@ -209,7 +215,7 @@ def test_two_comparisons_at_once_in_one_folder_are_one_too_many(problem, small_s
         alone_in(tmp_path),
         pytest.raises(InputError, match=r"process \d+ is at work here; wait for its end"),
     ):
-        trials.compare(contest_of(problem), small_settings, tmp_path)
+        trials.compare(experiment_of(problem), small_settings, tmp_path)
     assert not (tmp_path / "trials").exists()
 
 
@@ -221,7 +227,7 @@ def test_a_damaged_mark_is_another_comparisons(tmp_path):
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
     spec = Spec("dense", 0, 3e37)  # the first step takes the weights to the end of float32
-    record = run_trial(contest_of(problem), small_settings, tmp_path, spec, lambda epoch: None)
+    record = run_trial(experiment_of(problem), small_settings, tmp_path, spec, lambda epoch: None)
     assert record.validation_error is None
     assert record.training.stopped.startswith("diverged")
     assert read_record(tmp_path / "trials" / spec.name / "record.json", TrialRecord) == record
@@ -233,10 +239,10 @@ def test_forecasts_that_are_not_finite_are_a_divergence(problem, small_settings,
             return window[:, -4:, :1] * torch.inf
 
     config = config_for(problem, "persistence", "window", 1)
-    contest = contest_of(problem)
+    experiment = experiment_of(problem)
     model = Overflowing(config)
     found = trials._recorded(
-        contest, Spec("persistence", 0, 0.0), model, [None], contest.measured(model)
+        experiment, Spec("persistence", 0, 0.0), model, [None], experiment.measured(model)
     )
     assert (found.test_error, found.error_by_step, found.forecast) == (None, (), ())
 
@@ -247,7 +253,7 @@ def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path)
     expected = torch.rand(3)
     torch.manual_seed(5)
     run_trial(
-        contest_of(problem), small_settings, tmp_path, Spec("dense", 0, 1e-3), lambda epoch: None
+        experiment_of(problem), small_settings, tmp_path, Spec("dense", 0, 1e-3), lambda epoch: None
     )
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
@@ -256,11 +262,11 @@ def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path)
 def test_seasonal_forecasts_need_a_season_that_fits(problem):
     kinds = ["mean", "persistence", "seasonal", "seasonal-drift"]
     for plan, count in ((WindowPlan(54, 4, 52), 4), (WindowPlan(52, 4, 52), 3)):
-        assert contest_of(replace(problem, plan=plan)).trivial_kinds() == kinds[:count]
+        assert experiment_of(replace(problem, plan=plan)).trivial_kinds() == kinds[:count]
     again = replace(problem, plan=WindowPlan(54, 4, 3))  # seasons repeat
-    assert contest_of(again).trivial_kinds() == kinds
+    assert experiment_of(again).trivial_kinds() == kinds
     for plan in (WindowPlan(51, 4, 52), WindowPlan(54, 4, 1)):
-        assert contest_of(replace(problem, plan=plan)).trivial_kinds() == kinds[:2]
+        assert experiment_of(replace(problem, plan=plan)).trivial_kinds() == kinds[:2]
 
 
 def test_a_killed_comparison_resumes(co2_cut, tmp_path):
@@ -302,7 +308,7 @@ def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, t
     spec = Spec("persistence", 0, 0.0)
     one, three = (
         run_trial(
-            contest_of(p), small_settings, tmp_path / str(len(p.folds)), spec, lambda epoch: None
+            experiment_of(p), small_settings, tmp_path / str(len(p.folds)), spec, lambda epoch: None
         )
         for p in (whole, folds)
     )

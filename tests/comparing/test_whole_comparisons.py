@@ -6,7 +6,7 @@ import pytest
 from throughtime.comparing.trials import compare
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.runs import SettingsRecord
 
 SETTINGS = SettingsRecord(
@@ -42,7 +42,7 @@ def verdict_on(tmp_path):
         path.write_text("y\n" + "\n".join(f"{v:.6f}" for v in values) + "\n")
         columns = Columns(targets=("y",), time="none")
         problem = read_problem(path, columns, horizon=1, context=8, season=1)
-        return compare(contest_of(problem), SETTINGS, tmp_path / "run").verdict
+        return compare(experiment_of(problem), SETTINGS, tmp_path / "run").verdict
 
     return of
 

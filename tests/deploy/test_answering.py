@@ -11,16 +11,16 @@ from throughtime.deploy.storage import load
 from throughtime.deploy.using import use
 from throughtime.errors import InputError
 from throughtime.problems.language.prediction import sample
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 
 
 def saved(path, asked, folder, kind="gru", seed=0):
     """A network as it was built, saved, and read back."""
     problem = open_problem(path, DataOptions(**asked))
-    contest = contest_of(problem)
+    experiment = experiment_of(problem)
     torch.manual_seed(seed)
-    config = contest.config(kind, contest.normalizations[0], 600)
-    contest.save(contest.build(config), folder / "model", "")
+    config = experiment.config(kind, experiment.normalizations[0], 600)
+    experiment.save(experiment.build(config), folder / "model", "")
     return (*load(folder / "model"), problem)
 
 

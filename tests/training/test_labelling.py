@@ -12,7 +12,7 @@ from throughtime.problems.labelling.training import (
     answers_of_sequences,
     errors_of_sequences,
 )
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
 
 LENGTHS = np.random.default_rng(0).integers(2, 12, 60)
@@ -156,8 +156,8 @@ def test_sequences_without_an_answer_are_neither_learned_nor_measured(tmp_path):
     assert all(batch.weight > 0 for batch in task.batches())
     assert set(task.index.tolist()) == {k for k in problem.training.tolist() if k % 4}
     assert np.isfinite(list(task.measure().values())).all()
-    contest = contest_of(problem)
-    found = contest.measured(model)
+    experiment = experiment_of(problem)
+    found = experiment.measured(model)
     assert np.isfinite(found.error_by_origin).all()
     assert found.error_by_origin.mean() == pytest.approx(found.test_error)
 
@@ -168,7 +168,7 @@ def test_a_whole_sequence_without_an_answer_is_left_out(tmp_path):
     y = np.where(np.arange(60) % 5 == 0, np.nan, arrays["y"])
     np.savez(tmp_path / "x.npz", **arrays | {"y": y})
     problem = sequence_problem(read_archive(tmp_path / "x.npz"))
-    found = contest_of(problem).measured(network(problem))
+    found = experiment_of(problem).measured(network(problem))
     assert np.isfinite([found.validation_error, found.test_error]).all()
     known = int((problem.answers.values[problem.test] >= 0).sum())
     assert len(found.error_by_origin) == known < len(problem.test)

@@ -9,7 +9,7 @@ import torch
 from throughtime.data.tables.windows import USUAL_SPLIT
 from throughtime.data.text.documents import text_problem
 from throughtime.problems.language.training import NextToken, lanes_of, token_nats
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
 
 WORDS = ("aba ", "abc ", "cab ")
@@ -23,8 +23,8 @@ def write(path, count=1500, seed=0):
 
 def built(problem, kind="gru", parameters=800, seed=0):
     torch.manual_seed(seed)
-    contest = contest_of(problem)
-    return contest.build(contest.config(kind, "none", parameters))
+    experiment = experiment_of(problem)
+    return experiment.build(experiment.config(kind, "none", parameters))
 
 
 def test_costs_are_of_each_token_in_order_and_none_of_a_first(tmp_path):
@@ -60,7 +60,7 @@ def test_measures_are_bits_and_perplexity(tmp_path):
 def test_trivial_answers_are_at_their_bounds(tmp_path):
     """Unigram: the entropy of the letters; bigram: of a letter after another."""
     problem = write(tmp_path, 20_000)
-    contest = contest_of(problem)
+    experiment = experiment_of(problem)
     text = problem.test[0]
     pairs = np.bincount(text[:-1] * 10 + text[1:], minlength=100).reshape(10, 10) / (len(text) - 1)
     letters = pairs.sum(axis=1)
@@ -69,8 +69,8 @@ def test_trivial_answers_are_at_their_bounds(tmp_path):
         p = p[p > 0]
         return -float((p * np.log2(p)).sum())
 
-    unigram = contest.measured(built(problem, "unigram")).test_error
-    bigram = contest.measured(built(problem, "bigram")).test_error
+    unigram = experiment.measured(built(problem, "unigram")).test_error
+    bigram = experiment.measured(built(problem, "bigram")).test_error
     assert unigram == pytest.approx(entropy(letters), rel=0.01)
     assert bigram == pytest.approx(entropy(pairs) - entropy(letters), rel=0.01)
 
@@ -81,12 +81,12 @@ def test_a_memory_goes_below_the_bigram(tmp_path):
     model = built(problem)
     task = NextToken(model, problem, lanes=16)
     train(task, TrainingSettings(epochs=25, patience=25, learning_rate=0.02))
-    contest = contest_of(problem)
-    found = contest.measured(model)
+    experiment = experiment_of(problem)
+    found = experiment.measured(model)
     assert math.log2(3) / 4 < found.test_error < 1.08 * math.log2(3) / 4
-    assert found.test_error < 0.8 * contest.measured(built(problem, "bigram")).test_error
+    assert found.test_error < 0.8 * experiment.measured(built(problem, "bigram")).test_error
     assert found.measures["perplexity"] == pytest.approx(2 ** found.measures["bits per token"])
-    context = contest.context(model)
+    context = experiment.context(model)
     assert context.error[-1] < context.error[0] and context.horizon <= 8
 
 
@@ -94,13 +94,13 @@ def test_bits_are_of_characters_but_for_words(tmp_path):
     (tmp_path / "x.txt").write_text("ein wort und noch eins " * 400)
     for tokens in ("characters", "words", "bytes"):
         problem = text_problem(tmp_path / "x.txt", tokens=tokens, split=USUAL_SPLIT)
-        contest = contest_of(problem)
-        found = contest.measured(built(problem, "unigram"))
+        experiment = experiment_of(problem)
+        found = experiment.measured(built(problem, "unigram"))
         total = found.measures["bits per token"] * sum(map(len, problem.test))
         of = problem.test_characters if tokens != "words" else sum(map(len, problem.test))
         assert found.test_error == pytest.approx(total / of)
         # unknown words cost too little to be spread over all their letters
-        assert contest.unit == ("bits per word" if tokens == "words" else "bits per character")
+        assert experiment.unit == ("bits per word" if tokens == "words" else "bits per character")
 
 
 def test_lanes_are_no_shorter_than_two_pieces():

@@ -125,7 +125,7 @@ def fit(
     from throughtime.data.opening import files_of
     from throughtime.deploy.storage import check_free
     from throughtime.printing import Reporter, fit_choices, problem_text
-    from throughtime.problems.registry import contest_of
+    from throughtime.problems.registry import experiment_of
     from throughtime.serialization import to_json
     from throughtime.training.checkpoints import Checkpoints
     from throughtime.training.loop import TrainingSettings
@@ -152,10 +152,10 @@ def fit(
         team = stack.enter_context(joined(device))
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
         problem = opened(data, asked, reporter).problem
-        contest = contest_of(problem)
-        decided_by = one_of("--metric", metric or contest.measures[0], contest.measures)
-        config = api.model_config(contest, kind, normalize, parameters)
-        given = fit_choices(config, settings, contest.parameters(config), seed)
+        experiment = experiment_of(problem)
+        decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
+        config = api.model_config(experiment, kind, normalize, parameters)
+        given = fit_choices(config, settings, experiment.parameters(config), seed)
         reporter.show(problem_text(problem.record, given))
         checkpoints = Checkpoints(
             training,
@@ -168,7 +168,7 @@ def fit(
         torch.manual_seed(seed)
         with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
             model, trained = run(
-                contest,
+                experiment,
                 config,
                 settings,
                 seed,
@@ -183,7 +183,7 @@ def fit(
             return
         history = trained.record
         reporter.show_troubles(history)
-        found = api.finished(contest, model, trained, keep=kept_weights, where=str(data))
+        found = api.finished(experiment, model, trained, keep=kept_weights, where=str(data))
         out = _saved(found, out, force=force, report=reporter.show)
         kept.remove()
     if as_json:

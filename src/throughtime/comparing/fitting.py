@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from throughtime import __version__
-from throughtime.comparing.contest import Contest
+from throughtime.comparing.experiment import Experiment
 from throughtime.insight.callbacks import Writer
 from throughtime.runs import DataRecord, EpochRecord
 from throughtime.serialization import to_json
@@ -17,7 +17,7 @@ from throughtime.training.task import Watch
 
 
 def fit(
-    contest: Contest,
+    experiment: Experiment,
     config: Any,
     settings: TrainingSettings,
     seed: int,
@@ -30,9 +30,9 @@ def fit(
     device: str = "cpu",
 ) -> tuple[Any, Trained]:
     """Build and train one network on a problem; the scaler sees the training part alone."""
-    model = contest.build(config)
+    model = experiment.build(config)
     model.to(device)
-    task = contest.task(model, settings.batch_size, seed, decided_by, team)
+    task = experiment.task(model, settings.batch_size, seed, decided_by, team)
     return model, train(task, settings, team=team, kept=kept, watch=watch, writer=writer)
 
 

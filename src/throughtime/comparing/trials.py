@@ -21,7 +21,7 @@ import torch
 from throughtime import __version__
 from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, order_of
-from throughtime.comparing.contest import Contest, Measured
+from throughtime.comparing.experiment import Experiment, Measured
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
 from throughtime.deploy import storage
@@ -76,7 +76,7 @@ class Progress:
 
 
 def compare(
-    contest: Contest,
+    experiment: Experiment,
     settings: SettingsRecord,
     folder: Path,
     *,
@@ -86,23 +86,23 @@ def compare(
 ) -> ComparisonRecord:
     """Run what is not yet done of a comparison, judge, and write `comparison.json` and `model/`.
 
-    >>> record = compare(contest_of(problem), settings, Path("throughtime-runs/co2"))
+    >>> record = compare(experiment_of(problem), settings, Path("throughtime-runs/co2"))
     >>> record.verdict.headline
 
     ``jobs`` processes work side by side. Raises InputError where the folder holds another
     comparison, or another process is at work in it.
     """
     began = time.perf_counter()
-    identity = comparison_identity(contest.record, settings)
+    identity = comparison_identity(experiment.record, settings)
     check_claim(folder, identity)
     with alone_in(folder):
         check_claim(folder, identity)  # another process may have been first
         write_whole(folder / _MARK, identity)
-        return _compared(contest, settings, folder, jobs, command, watch, began)
+        return _compared(experiment, settings, folder, jobs, command, watch, began)
 
 
 def _compared(
-    contest: Contest,
+    experiment: Experiment,
     settings: SettingsRecord,
     folder: Path,
     jobs: int,
@@ -114,7 +114,7 @@ def _compared(
     finished = _kept(folder / "comparison.json", ComparisonRecord)
     if finished is not None and (folder / "model").is_dir():
         return finished
-    trivial = [Spec(kind, 0, 0.0) for kind in contest.trivial_kinds()]
+    trivial = [Spec(kind, 0, 0.0) for kind in experiment.trivial_kinds()]
     rates = settings.learning_rates
     tuning = [Spec(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
     total = len(trivial) + len(tuning) + len(settings.networks) * (len(settings.seeds) - 1)
@@ -133,7 +133,7 @@ def _compared(
                 watch(Progress(spec.name, epoch, number, len(known), total))
 
         for spec, record in run_side_by_side(
-            run_trial, contest, settings, folder, todo, jobs, tell
+            run_trial, experiment, settings, folder, todo, jobs, tell
         ):
             known[spec] = record
             tell(spec, None, 0)
@@ -150,27 +150,27 @@ def _compared(
     trials = {s: known[s] for s in sorted(known, key=_order) if (s.kind, s.learning_rate) in used}
     verdict = judge(
         list(trials.values()),
-        contest.record.horizon,
+        experiment.record.horizon,
         settings.parameters,
-        reference=contest.reference,
-        block=contest.block,
-        answer=PROBLEMS[contest.record.kind].answer,
+        reference=experiment.reference,
+        block=experiment.block,
+        answer=PROBLEMS[experiment.record.kind].answer,
     )
     winner = min(
         (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])
     )
     model, _ = storage.load(folder / "trials" / winner.name / "model")
-    contest.save(model, folder / "model", verdict.headline)
+    experiment.save(model, folder / "model", verdict.headline)
     record = ComparisonRecord(
         version=__version__,
         versions=versions(),
         threads=1,
         cpu=platform.processor() or platform.machine(),
         command=command,
-        data=contest.record,
+        data=experiment.record,
         settings=settings,
-        unit=contest.unit,
-        sample=contest.folds()[-1].sample(settings.normalize),
+        unit=experiment.unit,
+        sample=experiment.folds()[-1].sample(settings.normalize),
         seconds=time.perf_counter() - began,
         trials=tuple(trials.values()),
         verdict=verdict,
@@ -196,14 +196,14 @@ def versions() -> dict[str, str]:
 
 
 def run_trial(
-    contest: Contest,
+    experiment: Experiment,
     settings: SettingsRecord,
     folder: Path,
     spec: Spec,
     watch: Callable[[EpochRecord], None],
 ) -> TrialRecord:
     """One trial: build, train, measure, write model and record."""
-    folds = contest.folds()
+    folds = experiment.folds()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -227,13 +227,13 @@ def run_trial(
 
 
 def _trained(
-    contest: Contest,
+    experiment: Experiment,
     settings: SettingsRecord,
     spec: Spec,
     watch: Callable[[EpochRecord], None],
 ) -> tuple[Any, TrainingRecord | None]:
-    config = contest.config(spec.kind, settings.normalize, settings.parameters, settings.output)
-    model = contest.build(config)
+    config = experiment.config(spec.kind, settings.normalize, settings.parameters, settings.output)
+    model = experiment.build(config)
     if is_trivial(spec.kind):
         return model, None
     how = TrainingSettings(
@@ -243,12 +243,12 @@ def _trained(
         clip=f"norm:{settings.clip_norm}",
         patience=settings.patience,
     )
-    task = contest.task(model, how.batch_size, spec.seed)
+    task = experiment.task(model, how.batch_size, spec.seed)
     return model, train(task, how, watch=watch).record
 
 
 def _recorded(
-    contest: Contest,
+    experiment: Experiment,
     spec: Spec,
     model: Any,
     trainings: Sequence[TrainingRecord | None],
@@ -265,16 +265,16 @@ def _recorded(
         learning_rate=spec.learning_rate,
         hidden_size=0 if is_trivial(spec.kind) else model.config.hidden_size,
         parameters=model.parameter_count(),
-        multiply_adds=contest.multiply_adds(model),
+        multiply_adds=experiment.multiply_adds(model),
         training=training,
         validation_error=None if diverged else found.validation_error,
         test_error=None if diverged else found.test_error,
         error_by_step=() if diverged else tuple(found.error_by_step.tolist()),
         error_by_origin=() if diverged else averaged(found.error_by_origin),
         forecast=() if diverged else found.forecast,
-        prediction_us=1e6 * contest.seconds_of_one(model),
-        context=None if diverged else contest.context(model),
-        diagnosis=contest.diagnosis(model),
+        prediction_us=1e6 * experiment.seconds_of_one(model),
+        context=None if diverged else experiment.context(model),
+        diagnosis=experiment.diagnosis(model),
         measures={} if diverged else found.measures or {},
     )
 

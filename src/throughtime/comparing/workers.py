@@ -25,14 +25,14 @@ _shared: dict[str, Any] = {}
 
 def run_side_by_side(
     run: Callable[..., Any],
-    contest: Any,
+    experiment: Any,
     settings: Any,
     folder: Path,
     specs: list[Any],
     jobs: int,
     tell: Callable[[Any, Any, int], None],
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield (spec, result) of ``run(contest, settings, folder, spec, watch)`` as they are done.
+    """Yield (spec, result) of ``run(experiment, settings, folder, spec, watch)`` as they are done.
 
     ``tell(spec, epoch, number)`` is called, always in this process, for every epoch of a run.
     """
@@ -46,7 +46,7 @@ def run_side_by_side(
                 count += 1
                 tell(spec, epoch, count)
 
-            yield spec, run(contest, settings, folder, spec, watch)
+            yield spec, run(experiment, settings, folder, spec, watch)
         return
 
     context = multiprocessing.get_context("spawn")
@@ -54,7 +54,7 @@ def run_side_by_side(
         messages: Any = context.Queue()
     listener = threading.Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
-    shared = {"run": run, "arguments": (contest, settings, folder), "messages": messages}
+    shared = {"run": run, "arguments": (experiment, settings, folder), "messages": messages}
     # the caller's own kinds and outputs, by value where they are of its script or notebook
     own = cloudpickle.dumps((registered(), registered_outputs()))
     pool = ProcessPoolExecutor(jobs, context, _begin, (shared, own))

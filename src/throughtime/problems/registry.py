@@ -1,18 +1,18 @@
-"""Which contest a problem is."""
+"""Which experiment a problem is."""
 
-from throughtime.comparing.contest import Contest
+from throughtime.comparing.experiment import Experiment
 from throughtime.data.opening import AnyProblem
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.data.text.documents import TextProblem
-from throughtime.problems.forecasting.comparison import ForecastingContest
-from throughtime.problems.labelling.comparison import LabellingContest
-from throughtime.problems.language.comparison import TokenContest
+from throughtime.problems.forecasting.comparison import ForecastingExperiment
+from throughtime.problems.labelling.comparison import LabellingExperiment
+from throughtime.problems.language.comparison import TokenExperiment
 
 
-def contest_of(problem: AnyProblem) -> Contest:
+def experiment_of(problem: AnyProblem) -> Experiment:
     """How networks are compared at this problem."""
     if isinstance(problem, SequenceProblem):
-        return LabellingContest(problem)
+        return LabellingExperiment(problem)
     if isinstance(problem, TextProblem):
-        return TokenContest(problem)
-    return ForecastingContest(problem)
+        return TokenExperiment(problem)
+    return ForecastingExperiment(problem)

@@ -10,7 +10,7 @@ import torch
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, opponents, reference_of
 from throughtime.comparing.cards import shown, shown_file, shown_names
-from throughtime.comparing.contest import Contest, Measured
+from throughtime.comparing.experiment import Experiment, Measured
 from throughtime.comparing.sizes import matched
 from throughtime.data.tables.forecast_problem import Problem
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
@@ -39,8 +39,8 @@ _CURVE = 512  # windows that tell how many steps a network needs
 _EXAMINED = 64  # windows that a diagnosis looks at
 
 
-class ForecastingContest(Contest):
-    """See `Contest`."""
+class ForecastingExperiment(Experiment):
+    """See `Experiment`."""
 
     measures = MEASURES
     normalizations = NORMALIZATIONS
@@ -51,9 +51,9 @@ class ForecastingContest(Contest):
         self.unit = problem.unit
         self.reference = reference_of(self.trivial_kinds())
 
-    def folds(self) -> list[Contest]:
+    def folds(self) -> list[Experiment]:
         parts = self.problem.folds or (self.problem.parts,)
-        return [ForecastingContest(replace(self.problem, parts=p, folds=())) for p in parts]
+        return [ForecastingExperiment(replace(self.problem, parts=p, folds=())) for p in parts]
 
     def trivial_kinds(self) -> list[str]:
         return [kind for kind in opponents("forecasts") if self._admits(kind)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, opponents, reference_of
 from throughtime.comparing.cards import shown, shown_file
-from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
+from throughtime.comparing.experiment import NO_SAMPLE, Experiment, Measured, no_output
 from throughtime.comparing.sizes import matched
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
@@ -33,8 +33,8 @@ BATCH_STEPS = 20_000  # of a batch, padding too
 _EXAMINED = 64  # sequences that a diagnosis and a context curve look at
 
 
-class LabellingContest(Contest):
-    """See `Contest`."""
+class LabellingExperiment(Experiment):
+    """See `Experiment`."""
 
     normalizations = ("global", "none")
 
@@ -192,9 +192,9 @@ def parameters_of(config: SequenceConfig) -> int:
         return build_sequence_network(config).parameter_count()
 
 
-def sequence_card(contest: LabellingContest, headline: str, model: SequenceNetwork) -> str:
+def sequence_card(experiment: LabellingExperiment, headline: str, model: SequenceNetwork) -> str:
     """A few lines for people who find the folder."""
-    problem, record, config = contest.problem, contest.record, model.config
+    problem, record, config = experiment.problem, experiment.record, model.config
     answers = problem.answers
     what = f"one of {len(answers.classes)} classes" if answers.classes else "a number"
     of = "each step" if answers.every_step else "a whole sequence"

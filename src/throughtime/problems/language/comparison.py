@@ -12,7 +12,7 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, kind_of, opponents, reference_of
 from throughtime.comparing.cards import shown, shown_file
-from throughtime.comparing.contest import NO_SAMPLE, Contest, Measured, no_output
+from throughtime.comparing.experiment import NO_SAMPLE, Experiment, Measured, no_output
 from throughtime.comparing.sizes import matched
 from throughtime.data.text.documents import TextProblem
 from throughtime.data.text.vocabularies import Alphabet
@@ -37,8 +37,8 @@ _CURVE = 512  # places in the text that tell how many steps a network needs
 _EXAMINED = 32
 
 
-class TokenContest(Contest):
-    """See `Contest`."""
+class TokenExperiment(Experiment):
+    """See `Experiment`."""
 
     measures = TOKEN_MEASURES
     normalizations = ("none",)

@@ -10,18 +10,18 @@ from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load
 from throughtime.printing import problem_text
-from throughtime.problems.registry import contest_of
+from throughtime.problems.registry import experiment_of
 from throughtime.report.page import write_page
 from throughtime.runs import ComparisonRecord, SettingsRecord, read_record
 
 
-def settings(contest, **options):
+def settings(experiment, **options):
     usual = {
         "networks": ("dense", "window-dense", "gru"),
         "seeds": (0,),
         "learning_rates": (1e-2,),
         "parameters": 600,
-        "normalize": contest.normalizations[0],
+        "normalize": experiment.normalizations[0],
         "epochs": 8,
         "batch_size": 32,
         "clip_norm": 1.0,
@@ -63,12 +63,12 @@ CASES = {
 @pytest.fixture(scope="module", params=CASES)
 def done(request, tmp_path_factory):
     make, asked, unit = CASES[request.param]
-    folder = tmp_path_factory.mktemp("contest")
+    folder = tmp_path_factory.mktemp("experiment")
     problem = open_problem(make(folder), DataOptions(**asked))
-    contest = contest_of(problem)
-    assert contest.size_notes(settings(contest)) == []
+    experiment = experiment_of(problem)
+    assert experiment.size_notes(settings(experiment)) == []
     record = compare(
-        contest_of(problem), settings(contest), folder / "run", command="throughtime compare"
+        experiment_of(problem), settings(experiment), folder / "run", command="throughtime compare"
     )
     return request.param, problem, record, folder, unit
 
@@ -77,7 +77,7 @@ def test_every_kind_is_compared_in_its_own_unit(done):
     _, problem, record, folder, unit = done
     assert unit in record.unit
     kinds = {t.kind for t in record.trials}
-    assert kinds == {*contest_of(problem).trivial_kinds(), "dense", "window-dense", "gru"}
+    assert kinds == {*experiment_of(problem).trivial_kinds(), "dense", "window-dense", "gru"}
     assert len({len(t.error_by_origin) for t in record.trials}) == 1
     for trial in record.trials:
         assert trial.test_error == pytest.approx(np.mean(trial.error_by_origin), rel=0.05)
@@ -104,7 +104,7 @@ def test_what_is_handed_over_answers_as_measured(done):
     best = min(
         (t for t in record.trials if t.kind == model.config.kind), key=lambda t: t.validation_error
     )
-    assert contest_of(problem).measured(model).test_error == pytest.approx(best.test_error)
+    assert experiment_of(problem).measured(model).test_error == pytest.approx(best.test_error)
 
 
 def test_the_page_and_the_choices_speak_of_it(done):

@@ -30,7 +30,7 @@ class Measured:
     measures: dict[str, float] | None = None  # further ones of the test part, by name
 
 
-class Contest(ABC):
+class Experiment(ABC):
     """A problem, and how networks are built, trained and measured at it."""
 
     record: DataRecord
@@ -108,7 +108,7 @@ class Contest(ABC):
         notes = [size_note(c.kind, c.hidden_size, self.parameters(c), asked) for c in configs]
         return [note for note in notes if note is not None]
 
-    def folds(self) -> list["Contest"]:
+    def folds(self) -> list["Experiment"]:
         """The same at each fold of a rolling origin, earliest first; itself where there is one."""
         return [self]
 
