@@ -1,7 +1,11 @@
 """The Python functions: whatever data are given as, and cells, networks and errors of one's own."""
 
+import multiprocessing
 import subprocess
 import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +16,7 @@ import torch
 import throughtime as tt
 from helpers import throughtime
 from throughtime import catalogue
+from throughtime.data import frames
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.networks import Network
 from throughtime.runs import ComparisonRecord, read_record
@@ -20,6 +25,12 @@ T = np.arange(300)
 WAVE = np.sin(T / 5) + 0.1 * np.random.default_rng(0).normal(size=300)
 FRAME = pl.DataFrame({"t": T, "y": WAVE})
 HOW = {"target": "y", "time": "t", "horizon": 2, "context": 12}
+
+
+def wait():
+    time.sleep(600)
+
+
 SMALL = {"epochs": 2, "parameters": 200}
 
 
@@ -160,14 +171,105 @@ def test_a_comparison_is_the_command_lines(tmp_path):
         (lambda: tt.fit(tt.read(FRAME, **HOW), network="cnn"), InputError, "^network: 'cnn'; take"),
         (lambda: tt.fit(tt.read(FRAME, **HOW), epoch=3), TypeError, "argument 'epoch'"),
         (lambda: tt.compare(tt.read(FRAME, **HOW), networks=[]), InputError, "^networks: "),
-        (lambda: tt.compare(tt.read(FRAME, **HOW), seeds=0), InputError, "^seeds, epochs, param"),
+        (lambda: tt.compare(tt.read(FRAME, **HOW), seeds=0), InputError, "^seeds: 0; give a whole"),
         (lambda: tt.load("nowhere"), InputError, "no model here"),
+        (lambda: tt.read(""), InputError, "the path: is empty"),
+        (lambda: tt.read([]), InputError, "the list: is empty"),
+        (lambda: tt.read(FRAME, answers=[1]), InputError, "^answers: are for arrays and texts"),
+        (lambda: tt.read(["a", "b"], answers=["x"]), InputError, "^answers: 1 for 2 items"),
+        (lambda: tt.read(["a", "b"], answers=["x", None]), InputError, "^answers: an answer is N"),
+        (lambda: tt.read(np.zeros((4, 9, 1)), [1, 2]), InputError, "^answers: 2 for an array"),
+        (
+            lambda: tt.read([np.zeros((4, 1)), np.zeros((6, 1))], [[0] * 6, [1] * 4]),
+            InputError,
+            "answers of item 1: 6 for 4 steps",
+        ),
+        (lambda: tt.read([np.zeros((4, 1)), np.zeros((6, 2))]), InputError, "others 2; give all"),
+        (lambda: tt.read(np.zeros(9, dtype=complex)), InputError, "complex128; give real"),
+        (lambda: tt.read(FRAME, horizon=2.5), InputError, "^horizon: 2.5; give a whole number"),
+        (lambda: tt.read(FRAME, target=0), InputError, "^target: 0; give a name, or a list"),
+        (lambda: tt.read(FRAME.with_columns(o=pl.lit({1}, pl.Object))), InputError, "'o': objects"),
+        (lambda: tt.compare(FRAME), TypeError, "what throughtime.read returns; got DataFrame"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), network=None), InputError, "^network: None is no"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), network=torch.nn.LSTM), InputError, "is no network"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), batch_size=0), InputError, "^batch_size: 0; give"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), epochs=1.5), InputError, "^epochs: 1.5; give"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), weight_decay=-1), InputError, "^weight_decay: -1"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), clip=-1), InputError, "^clip: "),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), device="tpu"), InputError, "^device: 'tpu'; take"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), parameters=0), InputError, "^parameters: 0; give"),
+        (lambda: tt.fit(tt.read(FRAME, **HOW), output=5), InputError, "^output: an output is an"),
+        (lambda: tt.compare(tt.read(FRAME, **HOW), jobs=0), InputError, "^jobs: 0; give"),
     ],
 )
 def test_errors_speak_of_arguments(call, kind, text):
     with pytest.raises(kind, match=text) as error:
         call()
     assert "--" not in str(error.value)
+
+
+def test_a_class_of_ones_own_is_never_taken_for_another():
+    own = type("GRU", (tt.GRU,), {"__doc__": "Mine."})
+    other = type("Same", (tt.GRU,), {"__doc__": "One."})
+    data = tt.read(FRAME, **HOW)
+    with pytest.raises(InputError, match=r"^network: 'gru' is one of throughtime's own kinds"):
+        tt.fit(data, network=own, **SMALL)
+    with pytest.raises(InputError, match=r"^networks: 'same' is named twice"):
+        tt.compare(data, networks=[other, type("Same", (tt.LSTM,), {})], seeds=1, **SMALL)
+    assert tt.fit(data, network=tt.LSTM, **SMALL).kind == "lstm"  # the project's own class
+    with pytest.raises(ValueError, match="the name of a kind is small letters"):
+        tt.NetworkKind("../../evil", "Evil", "Bad.", layer=tt.GRU)
+
+
+def test_values_of_other_libraries_keep_what_they_say():
+    pandas = pytest.importorskip("pandas")
+    masked = np.ma.masked_array(np.ones((30, 5, 1)), mask=False)
+    masked.mask[0, 0, 0] = True
+    with pytest.raises(InputError, match="missing"):  # never the 1 behind the mask
+        tt.read(masked, np.arange(30) % 2)
+    x = torch.randn(40, 6, 2, requires_grad=True)
+    assert tt.read(x, np.arange(40) % 2).record.series == 40
+    assert tt.read(pandas.Series(WAVE), horizon=1, context=5).record.targets == ("x1",)
+    assert tt.read(np.array(["the cat sat. " * 60] * 3)).kind == "tokens"
+    big = pandas.DataFrame({"id": np.array([2**63 + 5, 1], dtype=np.uint64)})
+    assert frames.to_polars(big)["id"].to_list() == [2**63 + 5, 1]
+    twice = pandas.DataFrame([[1, 2]], columns=["a", "a"])
+    with pytest.raises(InputError, match="two columns are called 'a'"):
+        tt.read(twice)
+    zoned = pandas.date_range("2024-01-01", periods=300, freq="h", tz="Europe/Berlin", name="when")
+    frame = pandas.DataFrame({"y": WAVE}, index=zoned)
+    ahead = tt.fit(tt.read(frame, **HOW | {"time": "when"}), **SMALL).predict(frame)
+    assert list(ahead.index) == list(pandas.date_range(zoned[-1], periods=3, freq="h")[1:])
+
+
+def test_nothing_of_the_callers_is_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    data, child = tt.read(FRAME, **HOW), multiprocessing.get_context("spawn").Process(target=wait)
+    child.start()
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+
+    class Broken(tt.GRU):
+        """Raises."""
+
+        def forward(self, *_, **__):
+            raise RuntimeError("broken")
+
+    try:
+        with pytest.raises(RuntimeError, match="broken"):
+            tt.compare(data, networks=[Broken, "gru"], seeds=1, jobs=2, **SMALL)
+        assert child.is_alive()  # it is no worker
+    finally:
+        child.kill()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not list(tmp_path.glob("throughtime-*"))
+
+
+def test_threads_get_what_they_would_alone(model):
+    data = tt.read(FRAME, **HOW)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: tt.fit(data, network="gru", **SMALL), range(3)))
+    assert [one.test_error for one in found] == [model.test_error] * 3
 
 
 def test_the_command_line_keeps_its_own_words(tmp_path):

@@ -10,7 +10,6 @@ The commands call these functions, too. Nothing is printed: what was decided abo
 logger "throughtime".
 """
 
-import inspect
 import logging
 import shutil
 import tempfile
@@ -20,8 +19,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import torch
 
 from throughtime import catalogue
 from throughtime.argument_names import as_argument, named_arguments, show_options
@@ -35,8 +32,9 @@ from throughtime.data.opening import AnyProblem, open_problem
 from throughtime.data_options import DataOptions
 from throughtime.deploy.model import Model, load_model
 from throughtime.errors import InputError
+from throughtime.named_objects import name_of_network, name_of_output, names_of_networks, one_of
 from throughtime.nn.layers import RecurrentLayer
-from throughtime.nn.outputs import Output, register_output
+from throughtime.nn.outputs import Output
 from throughtime.problems.registry import experiment_of
 from throughtime.result import Result
 from throughtime.runs import (
@@ -44,7 +42,9 @@ from throughtime.runs import (
     DataRecord,
     SettingsRecord,
 )
+from throughtime.settings_checks import check_device, check_training, check_whole
 from throughtime.training.loop import TrainingSettings
+from throughtime.training.random_state import seeded
 
 if TYPE_CHECKING:
     from throughtime.printing import Reporter
@@ -145,23 +145,27 @@ def comparison_settings(
     output: str | Output = "",
 ) -> SettingsRecord:
     """What a comparison is asked to do, checked; see `compare`."""
-    normalizations = experiment_of(data.problem).normalizations
-    if seeds < 1 or epochs < 1 or parameters < 1:
-        raise InputError(
-            "--seeds, --epochs, --parameters", f"{seeds}, {epochs}, {parameters}", "give 1 or more"
-        )
+    normalizations = experiment_of(_checked(data).problem).normalizations
+    check_whole(seeds=seeds, epochs=epochs, parameters=parameters)
+    check_whole(0, seed=seed)
     return SettingsRecord(
-        networks=_networks(networks),
+        networks=names_of_networks(networks),
         seeds=tuple(range(seed, seed + seeds)),
         learning_rates=_RATES,
         parameters=parameters,
-        normalize=_one_of("--normalize", normalize or normalizations[0], normalizations),
+        normalize=one_of("--normalize", normalize or normalizations[0], normalizations),
         epochs=epochs,
         batch_size=64,
         clip_norm=1.0,
         patience=6,
-        output=_output(output),
+        output=name_of_output(output),
     )
+
+
+def _checked(data: Data) -> Data:
+    if not isinstance(data, Data):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"data is what throughtime.read returns; got {type(data).__name__}")
+    return data
 
 
 def size_notes(data: Data, settings: SettingsRecord) -> list[str]:
@@ -228,6 +232,7 @@ def compare(
         normalize=normalize,
         output=output,
     )
+    check_whole(jobs=1 if jobs is None else jobs)
     temporary = None if folder is not None else Path(tempfile.mkdtemp(prefix="throughtime-"))
     place = Path(folder) if folder is not None else Path(str(temporary)) / "run"
 
@@ -238,58 +243,23 @@ def compare(
                 logger.info("%s is done (%d of %d)", step.trial, step.done, step.total)
             watch(step)
 
-        record = trials.compare(
-            experiment_of(data.problem),
-            settings,
-            place,
-            jobs=usable_cores() if jobs is None else jobs,
-            command=command,
-            watch=both,
-        )
+        try:
+            record = trials.compare(
+                experiment_of(data.problem),
+                settings,
+                place,
+                jobs=usable_cores() if jobs is None else jobs,
+                command=command,
+                watch=both,
+            )
+        except BaseException:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
     result = Result(record, place)
     if temporary is not None:
         weakref.finalize(result, shutil.rmtree, temporary, ignore_errors=True)
     return result
-
-
-def _networks(
-    networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None,
-) -> tuple[str, ...]:
-    if networks is None:
-        return tuple(k for k in catalogue.names(trained=True) if not _added(k))
-    if not networks or isinstance(networks, str):
-        raise InputError("--networks", repr(networks), "give a list of one or more")
-    asked = {_network(network) for network in networks}
-    return tuple(kind for kind in catalogue.names(trained=True) if kind in asked)
-
-
-def _network(network: str | NetworkKind | type[RecurrentLayer], option: str = "--networks") -> str:
-    """The name of a kind; a kind or a layer of the user's own is registered."""
-    if isinstance(network, str):
-        return _one_of(option, network, catalogue.names(trained=True))
-    if not isinstance(network, NetworkKind):
-        words = (inspect.getdoc(network) or f"The user's {network.__name__}.").splitlines()[0]
-        network = NetworkKind(network.__name__.lower(), network.__name__, words, layer=network)
-    if _added(network.name) or network.name not in catalogue.names():
-        catalogue.register_network(network)
-    return network.name
-
-
-def _output(output: str | Output) -> str:
-    """The name of an output; one of the user's own is registered."""
-    if isinstance(output, str):
-        return output
-    return register_output(output).name
-
-
-def _added(name: str) -> bool:
-    return name in [kind.name for kind in catalogue.registered()]
-
-
-def _one_of(option: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise InputError(option, repr(value), f"take one of {', '.join(known)}")
-    return value
 
 
 # ------------------------------------------------------------------ fitting, using
@@ -340,13 +310,18 @@ def fit(
     for name in training:
         if name not in known:
             raise TypeError(f"fit() got an unexpected argument {name!r}; of training: {known}")
-    settings, experiment = TrainingSettings(**training), experiment_of(data.problem)
-    kind = _network(network, "--network")
-    config = model_config(experiment, kind, normalize, parameters, _output(output))
-    decided_by = _one_of("--metric", metric or experiment.measures[0], experiment.measures)
-    _one_of("--keep", keep, ("best", "last"))
+    experiment = experiment_of(_checked(data).problem)
+    settings = TrainingSettings(**training)
+    check_training(settings)
+    check_whole(parameters=parameters)
+    check_whole(0, seed=seed)
+    check_device(device)
+    kind = name_of_network(network, "--network")
+    config = model_config(experiment, kind, normalize, parameters, name_of_output(output))
+    decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
+    one_of("--keep", keep, ("best", "last"))
     with ExitStack() as stack:
-        stack.enter_context(_random_state(seed))
+        stack.enter_context(seeded(seed))
         reporter = stack.enter_context(_bars(progress))
         name = f"{kind}, seed {seed}"
         watch = stack.enter_context(reporter.epochs(name, settings.epochs))
@@ -361,7 +336,7 @@ def model_config(
 ) -> Any:
     """The configuration of a network for this problem. Raises InputError for what cannot be."""
     usual = experiment.normalizations
-    how = _one_of("--normalize", normalize or usual[0], usual)
+    how = one_of("--normalize", normalize or usual[0], usual)
     try:
         return experiment.config(kind, how, parameters, output)
     except ValueError as error:
@@ -422,14 +397,6 @@ def _bars(progress: "bool | Reporter | None") -> Any:
         return
     reporter = Reporter(quiet=progress is False)
     yield reporter if progress or reporter.has_screen else Reporter(quiet=True)
-
-
-@contextmanager
-def _random_state(seed: int) -> Any:
-    """Draw by a seed within the block; the caller's own random state is as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 show_options(read, DataOptions)

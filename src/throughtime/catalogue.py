@@ -9,6 +9,7 @@ This file needs the standard library alone, so that records are read without tor
 named as "module:class" and imported when they are built.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -74,7 +75,11 @@ class NetworkKind:
             raise ValueError(f"opponent_at is one of {known}; got {self.opponent_at!r}")
         if self.memory not in MEMORIES:
             raise ValueError(f"memory is one of {', '.join(MEMORIES)}; got {self.memory!r}")
-        if not self.name or not self.label or not self.builders:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", str(self.name)):
+            raise ValueError(
+                f"the name of a kind is small letters, digits, - and _; got {self.name!r}"
+            )
+        if not self.label or not self.builders:
             raise ValueError(f"a kind has a name, a label, and a layer or builders; got {self}")
         if unknown := set(self.builders) - {FORECASTER, SEQUENCES}:
             raise ValueError(

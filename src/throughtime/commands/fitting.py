@@ -22,7 +22,6 @@ from throughtime.options import (
     Quiet,
     Seed,
     asking,
-    checked,
     one_of,
     seconds,
 )
@@ -147,7 +146,7 @@ def fit(
         accumulate=accumulate,
         budget=seconds("--budget", budget),
     )
-    _check(settings, one_of("--device", device, ("cpu", "cuda")), metric)
+    _check(settings, device, metric)
     with ExitStack() as stack:
         team = stack.enter_context(joined(device))
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
@@ -224,28 +223,14 @@ def _places(
 
 def _check(settings: "TrainingSettings", device: str, metric: str | None) -> None:
     """Raise InputError for a name or a number that is none, before any data is read."""
-    import torch
-
     from throughtime.nn.outputs import Classes, Numbers
     from throughtime.problems.language.training import TOKEN_MEASURES
-    from throughtime.training.clipping import clipper_by_name
-    from throughtime.training.optimizing import Rate, optimizer_by_name
+    from throughtime.settings_checks import check_device, check_training
 
     if metric is not None:
         one_of("--metric", metric, (*Numbers.measures, *Classes.measures, *TOKEN_MEASURES))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device", "no GPU that torch can use", "take cpu")
-    checked("--clip", lambda: clipper_by_name(settings.clip))
-    checked("--schedule", lambda: Rate(settings.schedule, settings.warmup))
-    checked(
-        "--optimizer",
-        lambda: optimizer_by_name(
-            settings.optimizer,
-            torch.nn.Linear(1, 1),
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-        ),
-    )
+    check_device(device)
+    check_training(settings)
 
 
 def _saved(model: "Model", out: Path, *, force: bool, report: Callable[[str], None]) -> Path:

@@ -40,6 +40,7 @@ from throughtime.runs import (
 )
 from throughtime.serialization import to_json
 from throughtime.training.loop import TrainingSettings, train
+from throughtime.training.random_state import seeded
 
 T = TypeVar("T")
 
@@ -211,8 +212,7 @@ def run_trial(
         trainings: list[TrainingRecord | None] = []
         model: Any = None
         for fold in folds:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(spec.seed)
+            with seeded(spec.seed):
                 model, training = _trained(fold, settings, spec, watch)
             found.append(fold.measured(model))
             trainings.append(training)

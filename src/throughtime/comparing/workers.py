@@ -72,8 +72,9 @@ def run_side_by_side(
         ) from None
     except BaseException:
         # stop at once: what is half done will be done anew
+        own = list((pool._processes or {}).values())  # pyright: ignore[reportPrivateUsage]
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in own:  # no others: the caller may have some
             process.terminate()
         raise
     finally:

@@ -8,9 +8,13 @@ import polars as pl
 
 from throughtime.errors import InputError
 
+_PLAIN = "give numbers, words or times"
+
 
 def is_frame(value: object) -> bool:
     """Whether this is a data frame: polars, pandas, or anything with the Arrow C stream."""
+    if type(value).__name__ == "Series":  # one column: values, not a table
+        return False
     lazy = isinstance(value, pl.LazyFrame)
     return lazy or _is_pandas(value) or hasattr(value, "__arrow_c_stream__")
 
@@ -20,16 +24,21 @@ def to_polars(frame: Any) -> pl.DataFrame:
 
     Raises InputError for a column of a type that no table file could have.
     """
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
     try:
-        return _from_pandas(frame) if _is_pandas(frame) else pl.DataFrame(frame)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            "the table", f"a column that cannot be read ({error})", "give numbers, words or times"
-        ) from None
+        if isinstance(frame, pl.DataFrame):
+            found = frame
+        elif isinstance(frame, pl.LazyFrame):
+            found = frame.collect()
+        else:
+            found = _from_pandas(frame) if _is_pandas(frame) else pl.DataFrame(frame)
+    except (TypeError, ValueError, ImportError, pl.exceptions.PolarsError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("the table", f"cannot be read ({error})", _PLAIN) from None
+    for name, dtype in found.schema.items():
+        if dtype == pl.Object:
+            raise InputError(f"the table, column {name!r}", "objects of Python", _PLAIN)
+    return found
 
 
 def like(rows: pl.DataFrame, given: object) -> Any:
@@ -71,6 +80,10 @@ def _is_pandas(value: object) -> bool:
 def _from_pandas(frame: Any) -> pl.DataFrame:
     pandas: Any = sys.modules["pandas"]
     table = frame if _index_column(frame) is None else frame.reset_index()
+    names = [str(name) for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError("the table", f"two columns are called {twice[0]!r}", "rename one of them")
     return pl.DataFrame({str(name): _column(table[name], pandas) for name in table.columns})
 
 
@@ -85,13 +98,22 @@ def _index_column(frame: Any) -> str | None:
 def _column(column: Any, pandas: Any) -> pl.Series:
     types = pandas.api.types
     if types.is_datetime64_any_dtype(column.dtype):
-        naive = column.dt.tz is None
-        values = column if naive else column.dt.tz_convert("UTC").dt.tz_localize(None)
-        found = pl.Series(values.to_numpy().astype("datetime64[us]"))
-        return found if naive else found.dt.replace_time_zone("UTC")
-    if types.is_bool_dtype(column.dtype) or not types.is_numeric_dtype(column.dtype):
-        words = column.astype(object)
-        return pl.Series([None if pandas.isna(v) else v for v in words], strict=False)
-    if types.is_integer_dtype(column.dtype) and not column.isna().any():
-        return pl.Series(column.to_numpy(dtype=np.int64))
-    return pl.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), nan_to_null=True)
+        zone = column.dt.tz
+        values = column if zone is None else column.dt.tz_convert("UTC").dt.tz_localize(None)
+        found = pl.Series(values.to_numpy())
+        if zone is None:
+            return found
+        found = found.dt.replace_time_zone("UTC")
+        try:
+            return found.dt.convert_time_zone(str(zone))
+        except pl.exceptions.PolarsError:  # an offset without a name
+            return found
+    if types.is_complex_dtype(column.dtype):
+        raise InputError(f"the table, column {column.name!r}", "complex numbers", _PLAIN)
+    numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
+    if numeric and types.is_integer_dtype(column.dtype) and not column.isna().any():
+        return pl.Series(column.to_numpy(dtype=str(column.dtype).lower()))
+    if numeric and not types.is_integer_dtype(column.dtype):
+        return pl.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), nan_to_null=True)
+    words = column.astype(object)
+    return pl.Series([None if pandas.isna(v) else v for v in words], strict=False)

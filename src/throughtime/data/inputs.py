@@ -31,37 +31,126 @@ def source_of(
     ``sequences``: arrays are sequences of their own even without answers, as a model takes them.
     Raises TypeError for what is no data, InputError for arrays of a shape that has no meaning.
     """
-    if isinstance(source, str | Path):
-        return Path(source), {}
-    if isinstance(source, bytes):
-        return MemoryFile(source), {}
-    if frames.is_frame(source):
-        return MemoryTable(frames.to_polars(source)), {}
+    found = _ready(source)
+    if found is not None:
+        if answers is not None:
+            raise InputError("--answers", "are for arrays and texts", "name a column: label")
+        return found, {}
+    source, answers = _plain(source), None if answers is None else _plain(answers)
     items = list(source) if isinstance(source, list | tuple) else None
+    if items is not None and not items:
+        raise InputError("the list", "is empty", "give arrays or texts")
+    if answers is not None and items is not None and len(answers) != len(items):
+        found = f"{len(answers)} for {len(items)} items"
+        raise InputError("--answers", found, "give one answer, or one list of them, for each")
     if items and all(isinstance(item, str) for item in items):
-        if answers is None:
-            return MemoryTexts(tuple(items)), {}
-        words = [str(answer) for answer in answers]
-        table = _table("the texts", {"text": items, "label": words})
-        return table, {"text": "text", "label": "label"}
-    if items and all(np.ndim(item) in (1, 2) for item in items):
-        series = [_columns(np.asarray(item)) for item in items]
-        if answers is None and not sequences:
-            return _series("the arrays", series), {"group": "series"}
-        arrays = {"x": np.concatenate(series), "lengths": np.array([len(s) for s in series])}
-        return MemorySequences({**arrays, **_answers(answers)}), {}
-    if hasattr(source, "__array__"):
-        array = np.asarray(source)
-        if answers is not None or sequences:
-            return MemorySequences({"x": array, **_answers(answers)}), {}
-        if array.ndim == 3:
-            return _series("the array", list(array)), {"group": "series"}
-        if array.ndim in (1, 2):
-            return _series("the array", [_columns(array)], single=True), {}
-        raise InputError("the array", f"shape {array.shape}", "give [T], [T, C] or [N, T, C]")
+        return _texts(items, answers)
+    if items and all(isinstance(item, int | float) for item in items):
+        source, items = np.asarray(items, dtype=np.float64), None
+    if items is not None:
+        items = [_plain(item) for item in items]
+        if all(np.ndim(item) in (1, 2) for item in items):
+            return _arrays([_columns(np.asarray(item)) for item in items], answers, sequences)
+    if items is None and hasattr(source, "__array__"):
+        return _array(np.asarray(source), answers, sequences)
     raise TypeError(
         f"read() takes a path, bytes, a data frame, arrays or texts; got {type(source).__name__}"
     )
+
+
+def _ready(source: Any) -> DataSource | None:
+    """What says by itself what its columns are; None for arrays and texts."""
+    if isinstance(source, str | Path):
+        if not str(source):
+            raise InputError("the path", "is empty", "name a file or a folder")
+        return Path(source)
+    if isinstance(source, bytes):
+        return MemoryFile(source)
+    return MemoryTable(frames.to_polars(source)) if frames.is_frame(source) else None
+
+
+def _texts(texts: list[str], answers: Any) -> tuple[DataSource, dict[str, Any]]:
+    if answers is None:
+        return MemoryTexts(tuple(texts)), {}
+    if any(answer is None for answer in answers):
+        raise InputError("--answers", "an answer is None", "leave its text out")
+    words = [str(answer) for answer in answers]
+    table = _table("the texts", {"text": texts, "label": words})
+    return table, {"text": "text", "label": "label"}
+
+
+def _arrays(
+    series: list[np.ndarray], answers: Any, sequences: bool
+) -> tuple[DataSource, dict[str, Any]]:
+    """Many series [T, C]."""
+    widths = sorted({s.shape[1] for s in series})
+    if len(widths) > 1:
+        found = f"some have {widths[0]} columns, others {widths[-1]}"
+        raise InputError("the arrays", found, "give all the same")
+    if answers is None and not sequences:
+        return _series("the arrays", series), {"group": "series"}
+    _check_steps(series, answers)
+    arrays = {"x": np.concatenate(series), "lengths": np.array([len(s) for s in series])}
+    return MemorySequences({**arrays, **_answers(answers)}), {}
+
+
+def _array(array: np.ndarray, answers: Any, sequences: bool) -> tuple[DataSource, dict[str, Any]]:
+    """One array: a series, or many of one length."""
+    if answers is not None or sequences:
+        if answers is not None and (array.ndim < 2 or len(answers) != len(array)):
+            found = f"{len(answers)} for an array of shape {array.shape}"
+            raise InputError("--answers", found, "give one for each of [N, T, C]")
+        _check_steps(array, answers)
+        return MemorySequences({"x": array, **_answers(answers)}), {}
+    if array.ndim == 3:
+        return _series("the array", list(array)), {"group": "series"}
+    if array.ndim in (1, 2):
+        return _series("the array", [_columns(array)], single=True), {}
+    raise InputError("the array", f"shape {array.shape}", "give [T], [T, C] or [N, T, C]")
+
+
+def _plain(values: Any) -> Any:
+    """Arrays of any library as numpy has them, without gradients or masks; texts as a list."""
+    if hasattr(values, "detach"):  # a tensor
+        values = values.detach().cpu()
+        values = (
+            (values.float() if values.dtype.is_floating_point else values).numpy()
+            if (str(values.dtype) == "torch.bfloat16")
+            else values.numpy()
+        )
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(np.float64), np.nan)
+    if type(values).__name__ == "Series" and hasattr(values, "to_list"):  # of pandas or polars
+        values = values.to_list()
+    if not hasattr(values, "__array__"):
+        return values
+    array = np.asarray(values)
+    if array.dtype.kind in "OUT":
+        flat = array.ravel().tolist()
+        if all(isinstance(value, str) for value in flat):
+            return array.tolist()
+        try:
+            return np.array(array.tolist(), dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                "the array", f"{array.dtype}, not numbers", "give numbers or words alone"
+            ) from None
+    if array.dtype.kind == "c" or array.dtype.names:
+        raise InputError("the array", f"{array.dtype}", "give real numbers")
+    return array
+
+
+def _check_steps(series: Any, answers: Any) -> None:
+    """Raise InputError where each has answers, and not one for each of its steps."""
+    for number, (x, y) in enumerate(
+        zip(series, answers if answers is not None else (), strict=False)
+    ):
+        if np.ndim(y) == 1 and len(y) != len(x) and np.ndim(x) == 2:
+            raise InputError(
+                f"answers of item {number + 1}",
+                f"{len(y)} for {len(x)} steps",
+                "give one for each step, or one for the whole",
+            )
 
 
 def _answers(answers: Any) -> dict[str, np.ndarray]:
@@ -93,19 +182,30 @@ def _series(name: str, series: list[np.ndarray], *, single: bool = False) -> Mem
 
 def data_options_of(given: dict[str, Any]) -> DataOptions:
     """The options of data as a caller wrote them. Raises TypeError for an unknown one."""
-    known = {f.name: f for f in fields(DataOptions)}
+    known = [f.name for f in fields(DataOptions)]
     hints = get_type_hints(DataOptions)
+    found: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
             close = get_close_matches(name, known, n=1)
             advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
             raise TypeError(f"read() got an unexpected argument {name!r}; {advice}")
-        several = "tuple" in str(hints[name])
-        if several and value is not None:
-            names = (value,) if isinstance(value, str) else tuple(value)
-            given[name] = () if name == "inputs" and names == ("none",) else names
-        elif name == "static" and value is not None:
-            given[name] = source_of(value)[0]
-        elif isinstance(value, Path):
-            given[name] = str(value)
-    return DataOptions(**given)
+        found[name] = _option(name, value, str(hints[name]))
+    return DataOptions(**found)
+
+
+def _option(name: str, value: Any, hint: str) -> Any:
+    """The value of an option as `DataOptions` has it. Raises InputError for another type."""
+    if value is None:
+        return getattr(DataOptions(), name)
+    if "tuple" in hint:
+        names: Any = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise InputError(f"--{name}", repr(value), "give a name, or a list of names")
+        return () if name == "inputs" and list(names) == ["none"] else tuple(names)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if "int" in hint and not whole:
+        raise InputError(f"--{name}", repr(value), "give a whole number")
+    if name == "static":
+        return source_of(value)[0]
+    return str(value) if isinstance(value, Path) else value

@@ -77,7 +77,11 @@ class CellType:
     native: str = ""  # the kernels' name of it; empty: computed by the equations
 
     def __post_init__(self) -> None:
+        if not all(isinstance(gate, Gate) for gate in self.gates):  # pyright: ignore
+            raise ValueError(f"gates of {self.name} are Gate(...); got {self.gates}")
         names = [gate.name for gate in self.gates]
+        if len({*names}) < len(names):
+            raise ValueError(f"two gates of {self.name} have one name: {', '.join(names)}")
         for field, value in (("keeps", self.keeps), ("admits", self.admits)):
             if value and value not in names:
                 raise ValueError(f"{field} of {self.name} is {value!r}, which is none of its gates")

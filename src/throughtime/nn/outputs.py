@@ -62,6 +62,10 @@ def register_output(output: Output) -> Output:
     Raises:
         ValueError: For the name of the project's own.
     """
+    if not isinstance(output, Output):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"an output is an object of a subclass of Output; got {output!r}")
+    if not getattr(output, "name", "") or output.width(1) < 1:
+        raise ValueError(f"an output has a name and a width of 1 or more; got {output!r}")
     if output.name == _OWN.name:
         raise ValueError(f"{output.name!r} is throughtime's own output; choose another name")
     _outputs[output.name] = output

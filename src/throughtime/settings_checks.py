@@ -1,0 +1,60 @@
+"""Checks of what training and comparison are asked, before any work is done."""
+
+import torch
+
+from throughtime.errors import InputError
+from throughtime.training.clipping import clipper_by_name
+from throughtime.training.loop import TrainingSettings
+from throughtime.training.optimizing import Rate, optimizer_by_name
+
+
+def check_whole(least: int = 1, **numbers: object) -> None:
+    """Raise InputError, by the option's name, unless each is a whole number from `least` on."""
+    for name, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}", repr(value), f"give a whole number, {least} or more")
+
+
+def check_training(settings: TrainingSettings) -> None:
+    """Raise InputError for a name or a number that no training can have."""
+    check_whole(
+        epochs=settings.epochs,
+        patience=settings.patience,
+        batch_size=settings.batch_size,
+        accumulate=settings.accumulate,
+    )
+    check_whole(0, warmup=settings.warmup)
+    for name in ("learning_rate", "budget", "weight_decay"):
+        value: object = getattr(settings, name)
+        if value is None and name == "budget":
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or value < 0 or (value == 0 and name != "weight_decay"):  # pyright: ignore
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}", repr(value), "give a number above 0")
+    for option, build in (
+        ("--clip", lambda: clipper_by_name(settings.clip)),
+        ("--schedule", lambda: Rate(settings.schedule, settings.warmup)),
+        (
+            "--optimizer",
+            lambda: optimizer_by_name(
+                settings.optimizer,
+                torch.nn.Linear(1, 1),
+                learning_rate=settings.learning_rate,
+                weight_decay=settings.weight_decay,
+            ),
+        ),
+    ):
+        try:
+            build()
+        except (ValueError, AttributeError, TypeError) as error:
+            raise InputError(option, str(error), "see throughtime fit --help") from None
+
+
+def check_device(device: str) -> None:
+    """Raise InputError for a device that is not there."""
+    if device not in ("cpu", "cuda"):
+        raise InputError("--device", repr(device), "take one of cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device", "no GPU that torch can use", "take cpu")
