@@ -372,7 +372,7 @@ def test_sequences_are_learned_compared_and_answered(tmp_path):
     rows = json.loads(throughtime("predict", run / "model", tmp_path / "x.npz", "--json").stdout)
     assert [r["sequence"] for r in rows] == [str(k + 1) for k in range(300)]
     refused = throughtime("fit", tmp_path / "x.npz", "--horizon", 3, "-o", tmp_path / "m", code=2)
-    assert "--horizon: means nothing for an archive of sequences" in refused.stderr
+    assert "--horizon: does not apply to an archive of sequences" in refused.stderr
     wrong = throughtime("fit", tmp_path / "x.npz", "--metric", "mae", "-o", tmp_path / "m", code=2)
     assert "--metric: 'mae'; take one of cross-entropy, error" in wrong.stderr
 

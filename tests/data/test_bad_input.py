@@ -321,10 +321,10 @@ CASES = {
         "10 Hz; give a recording of 1,000",
     ),
     # options
-    "an option that means nothing here": (
+    "an option that does not apply": (
         rows(),
         Options(label="y", horizon=3),
-        "--horizon: means",
+        "--horizon: does not apply",
     ),
     "steps without end": (
         rows(),

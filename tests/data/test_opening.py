@@ -64,10 +64,10 @@ def test_every_door_leads_to_its_problem(place):
 @pytest.mark.parametrize(
     ("path", "asked", "told"),
     [
-        ("task:copy", {"label": "y"}, "--label: means nothing for a generated task"),
-        ("texts", {"horizon": 3}, "--horizon: means nothing for text; .* it takes --tokens"),
-        ("x.csv", {"label": "y", "horizon": 3}, "--horizon: means nothing for a labelled table"),
-        ("x.csv", {"bands": 3}, "--bands: means nothing for a forecast"),
+        ("task:copy", {"label": "y"}, "--label: does not apply to a generated task"),
+        ("texts", {"horizon": 3}, "--horizon: does not apply to text; .* it takes --tokens"),
+        ("x.csv", {"label": "y", "horizon": 3}, "--horizon: does not apply to a labelled table"),
+        ("x.csv", {"bands": 3}, "--bands: does not apply to a forecast"),
         ("x.csv", {"context": 0}, "--context: 0; give a whole number"),
         ("x.csv", {"text": "x"}, "--text: no --label"),
         ("x.csv", {"file": "x"}, "--file: no --label"),

@@ -139,11 +139,33 @@ def test_its_memory_is_measured_and_it_is_diagnosed():
         ({"states": ("cell",)}, "states of X are 'hidden' and others"),
         ({"hidden_activation": "softmax"}, "an activation is one of sigmoid, tanh, relu, linear"),
         ({"gates": ()}, "X has neither gates nor blocks"),
+        ({"gates": (Gate("a"), Gate("a"))}, "two gates of X have one name: a, a"),
+        ({"gates": ("a",)}, r"gates of X are Gate\(...\); got"),
     ],
 )
 def test_an_entry_that_does_not_fit_together_is_refused(wrong, text):
     with pytest.raises(ValueError, match=text):
         CellType("X", min_gru_step, **{"gates": (Gate("a"),), **wrong})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (
+            {"states": ("hidden", "cell")},
+            r"returns 1 states and 2 values; it declares 2 .hidden, c",
+        ),
+        ({"gates": (Gate("update"),), "blocks": 2}, "returns 1 states and 2 values; .* and 1"),
+    ],
+)
+def test_a_step_that_returns_other_things_than_declared_is_refused(wrong, text):
+    told = {"gates": (Gate("update"), Gate("candidate", "linear")), "recurrent_weights": False}
+
+    class Wrong(throughtime.RecurrentLayer):
+        cell_type = CellType("Wrong", min_gru_step, **{**told, **wrong})
+
+    with pytest.raises(ValueError, match=text):
+        Wrong(3, 4)
 
 
 def test_three_states_are_carried_seen_and_measured():

@@ -98,6 +98,18 @@ def test_quantiles_need_one_class(tmp_path):
     assert result.record.settings.output == "quantiles"
 
 
+def test_an_output_whose_prediction_has_another_shape_is_refused():
+    class Wide(Quantiles):
+        name = "wide"
+        prediction = Point.prediction
+
+    data = tt.read(noisy(), target="y", horizon=2, context=4)
+    with pytest.raises(
+        InputError, match=r"predicts \[1, 2, 3\] from \[1, 2, 3\]; expected \[1, 2, 1"
+    ):
+        tt.fit(data, output=Wide(), epochs=1)
+
+
 def test_point_is_the_mean_squared_error():
     loss = Point().loss(torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[2.0], [0.0]]]))
     assert loss == 5.0

@@ -83,7 +83,7 @@ def open_problem(
     (8000, 1000, 2000)
 
     ``watch`` is told how many of how many recordings are done. Raises InputError for what cannot be
-    learned from, naming the place, and for an option that means nothing for such data.
+    learned from, naming the place, and for an option that does not apply to such data.
     """
     found = _opened(path, asked, watch)
     return replace(found, record=replace(found.record, options=asked.as_text()))
@@ -231,5 +231,5 @@ def _refuse_strange(kind: str, asked: DataOptions) -> None:
         if field.name in asked.given() and kind not in field.metadata["kinds"]:
             takes = ", ".join(f"--{name}" for name in options_of(kind))
             raise InputError(
-                f"--{field.name}", f"means nothing for {kind}", f"leave it out; it takes {takes}"
+                f"--{field.name}", f"does not apply to {kind}", f"leave it out; it takes {takes}"
             )

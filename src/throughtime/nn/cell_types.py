@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from throughtime.nn import cells
@@ -96,6 +97,19 @@ class CellType:
             raise ValueError(f"{self.name} has neither gates nor blocks")
         if self.admits and not self.keeps:
             raise ValueError(f"{self.name} has a gate that admits and none that keeps")
+
+    def check_step(self) -> None:
+        """Raise ValueError unless a step returns the states and values that are declared."""
+        part = torch.zeros(1, self.weight_blocks)
+        h_part = part if self.recurrent_weights else part.new_zeros(())
+        state = tuple(torch.zeros(1, 1) for _ in self.states)
+        new, values = self.step(part, h_part, state)
+        found, declared = len(values), len(self.gates) + len(self.further_values)
+        if len(new) != len(self.states) or found != declared:
+            raise ValueError(
+                f"the step of {self.name} returns {len(new)} states and {found} values; it declares "
+                f"{len(self.states)} ({', '.join(self.states)}) and {declared}"
+            )
 
     @property
     def weight_blocks(self) -> int:

@@ -69,6 +69,8 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         super().__init__()
         cell = self.cell_type
+        if not cell.native:
+            cell.check_step()
         if proj_size is not None and not cell.projects:
             projecting = [c.name for c in cell_types.CELL_TYPES.values() if c.projects]
             others = [c.name for c in cell_types.CELL_TYPES.values() if not c.projects]

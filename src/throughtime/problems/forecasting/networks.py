@@ -211,7 +211,14 @@ class Network(Forecaster):
         self.width = config.numbers + sum(widths)  # of a step
         self.ahead = config.known * config.horizon  # numbers known of the steps ahead
         self.output = output_of(config.output)
-        self.outputs = config.horizon * self.output.width(config.targets)  # numbers, of all steps
+        width = self.output.width(config.targets)
+        self.outputs = config.horizon * width  # numbers, of all steps
+        found = list(self.output.prediction(torch.zeros(1, config.horizon, width)).shape)
+        if found != [1, config.horizon, config.targets]:
+            raise ValueError(
+                f"output {config.output!r} predicts {found} from [1, {config.horizon}, {width}]; "
+                f"expected [1, {config.horizon}, {config.targets}]"
+            )
 
     @abstractmethod
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
