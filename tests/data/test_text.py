@@ -156,3 +156,13 @@ def test_bytes_that_are_no_text_are_bytes():
     """As they come from a command line."""
     alphabet = Alphabet.learned("bytes", [])
     assert alphabet.encode("a\udcff").tolist() == [97, 255]
+
+
+def test_rows_without_a_text_are_left_out_and_told(tmp_path):
+    rows = [f'"{"good" if n % 2 else "bad"} day",{n % 2}' for n in range(40)]
+    rows[3] = ",1"
+    (tmp_path / "t.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    read = read_labelled_texts(tmp_path / "t.csv", label="label", text="text")
+    assert len(read.lengths) == 39
+    (told,) = [c for c in read.choices if c.name == "left out"]
+    assert (told.value, told.reason) == ("row 5", "no text in column 'text'")

@@ -110,7 +110,9 @@ def load(folder: Path) -> tuple[Model, Spec]:
         with torch.device("meta"):
             model = builder(config)
     except (TypeError, ValueError, LookupError, OverflowError, RuntimeError) as error:
-        raise InputError(where, f"not a model's configuration ({error})", "save it again") from None
+        own = "import what registers" in str(error)
+        next_step = "do that, then load it again" if own else "save it again"
+        raise InputError(where, f"not a model's configuration ({error})", next_step) from None
     expected = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
     found = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     if expected != found:

@@ -107,8 +107,8 @@ class CellType:
         found, declared = len(values), len(self.gates) + len(self.further_values)
         if len(new) != len(self.states) or found != declared:
             raise ValueError(
-                f"the step of {self.name} returns {len(new)} states and {found} values; it declares "
-                f"{len(self.states)} ({', '.join(self.states)}) and {declared}"
+                f"the step of {self.name} returns {len(new)} states and {found} values; "
+                f"it declares {len(self.states)} ({', '.join(self.states)}) and {declared}"
             )
 
     @property

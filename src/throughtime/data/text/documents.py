@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from throughtime.bounded_reads import read_given
 from throughtime.data.folders import TEXTS, files_in, fingerprint_of, read_files
@@ -222,7 +223,11 @@ def read_labelled_texts(
         for name in wanted:
             if name not in frame.columns:
                 raise InputError(str(path), f"no column {name!r}", nearest(name, frame.columns))
-        frame = frame.with_row_index("", offset=source.first_row).drop_nulls(text)
+        whole = frame.with_row_index("", offset=source.first_row)
+        frame = whole.drop_nulls(text)
+        lost = [str(row) for row in whole.filter(pl.col(text).is_null())[""].to_list()]
+        if lost:
+            choices = (Choice("left out", f"row {listed(lost)}", f"no text in column {text!r}"),)
         if frame.is_empty():
             raise InputError(f"{path}, column {text!r}", "no text in it", "name another column")
         mark = source.fingerprint
