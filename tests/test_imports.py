@@ -179,6 +179,15 @@ def test_importing_is_light(statement):
     assert not loaded_by(statement) & HEAVY
 
 
+def test_what_needs_more_than_the_library_says_what_to_install():
+    code = "import sys; sys.modules['polars'] = None\nimport throughtime\nthroughtime.read"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    expected = "ImportError: throughtime.read needs polars: pip install 'throughtime[app]'"
+    assert done.stderr.splitlines()[-1] == expected
+    alone = "import sys; sys.modules['polars'] = None\nfrom throughtime import LSTM, observe"
+    assert "torch" in loaded_by(alone)
+
+
 def test_the_public_names_are_all_there():
     import throughtime
 

@@ -109,7 +109,14 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'throughtime' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("throughtime"):
+            raise
+        raise ImportError(
+            f"throughtime.{name} needs {error.name}: pip install 'throughtime[app]'"
+        ) from error
 
 
 def __dir__() -> list[str]:
