@@ -258,6 +258,7 @@ def test_nothing_of_the_callers_is_touched(tmp_path, monkeypatch):
     try:
         with pytest.raises(RuntimeError, match="broken"):
             tt.compare(data, networks=[Broken, "gru"], seeds=1, jobs=2, **SMALL)
+        child.join(timeout=1)
         assert child.is_alive()  # it is no worker
     finally:
         child.kill()
