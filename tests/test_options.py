@@ -8,7 +8,7 @@ import pytest
 
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
-from throughtime.options import Data, Seed, asking, checked, seconds
+from throughtime.options import Data, Seed, asking, seconds
 
 
 @pytest.mark.parametrize(
@@ -27,15 +27,6 @@ def test_no_time_is_none():
 def test_what_is_no_time_is_told(text):
     with pytest.raises(InputError, match=r"--budget: .*give a time such as 90s, 10m or 1h30m"):
         seconds("--budget", text)
-
-
-def test_what_a_name_should_be_is_told_with_its_option():
-    def build():
-        raise ValueError("there are this and that")
-
-    with pytest.raises(InputError, match="--clip: there are this and that; see throughtime fit"):
-        checked("--clip", build)
-    checked("--clip", dict)
 
 
 def test_a_command_that_asks_of_data_has_its_options():

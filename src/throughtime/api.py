@@ -31,8 +31,8 @@ from throughtime.data.inputs import data_options_of, source_of
 from throughtime.data.opening import AnyProblem, open_problem
 from throughtime.data_options import DataOptions
 from throughtime.deploy.model import Model, load_model
-from throughtime.errors import InputError
-from throughtime.named_objects import name_of_network, name_of_output, names_of_networks, one_of
+from throughtime.errors import InputError, one_of
+from throughtime.named_objects import name_of_network, name_of_output, names_of_networks
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output
 from throughtime.problems.registry import experiment_of

@@ -1,6 +1,6 @@
 """The errors that end a command, worded for the user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from throughtime.escapes import one_line
@@ -40,6 +40,13 @@ class LostWorkerError(RuntimeError):
 
 class LostOutputError(RuntimeError):
     """Standard output cannot be written to, so the result was not printed."""
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> str:
+    """The value of an option. Raises InputError unless it is a known one."""
+    if value not in known:
+        raise InputError(option, repr(value), f"take one of {', '.join(known)}")
+    return value
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from throughtime import catalogue
 from throughtime.catalogue import NetworkKind
-from throughtime.errors import InputError
+from throughtime.errors import InputError, one_of
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output, register_output
 
@@ -60,10 +60,3 @@ def name_of_output(output: str | Output) -> str:
 
 def _added(name: str) -> bool:
     return name in [kind.name for kind in catalogue.registered()]
-
-
-def one_of(option: str, value: str, known: Sequence[str]) -> str:
-    """The value of an option. Raises InputError unless it is a known one."""
-    if value not in known:
-        raise InputError(option, repr(value), f"take one of {', '.join(known)}")
-    return value

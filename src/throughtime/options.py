@@ -72,21 +72,6 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in cells if name.strip())
 
 
-def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
-    """The value of an option. Raises InputError unless it is a known one."""
-    if value not in known:
-        raise InputError(option, repr(value), f"take one of {', '.join(known)}")
-    return value
-
-
-def checked(option: str, build: Callable[[], object]) -> None:
-    """Raise InputError where building something from an option's text raises ValueError."""
-    try:
-        build()
-    except ValueError as error:
-        raise InputError(option, str(error), "see throughtime fit --help") from None
-
-
 def seconds(option: str, text: str | None) -> float | None:
     """A time as people write it: 90, 90s, 10m, 1h30m. Raises InputError for what is none."""
     if text is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from throughtime.data_options import DataOptions
-from throughtime.errors import InputError
+from throughtime.errors import InputError, one_of
 from throughtime.escapes import printable, shown_path
 from throughtime.options import (
     KINDS,
@@ -26,7 +26,6 @@ from throughtime.options import (
     Seed,
     asking,
     names,
-    one_of,
 )
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 
 from throughtime.catalogue import DEFAULT_NETWORK
 from throughtime.commands.comparing import opened
-from throughtime.errors import InputError
+from throughtime.errors import InputError, one_of
 from throughtime.escapes import shown_path
 from throughtime.options import (
     KINDS,
@@ -22,7 +22,6 @@ from throughtime.options import (
     Quiet,
     Seed,
     asking,
-    one_of,
     seconds,
 )
 

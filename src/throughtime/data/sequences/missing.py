@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from throughtime.data import filling
 from throughtime.data.tables.grid import MISSING
 from throughtime.errors import InputError
 from throughtime.runs import Choice
@@ -72,8 +73,7 @@ def fill(
                         f"sequence {number + 1} has no value at all in this column",
                         "set --missing mask",
                     )
-                steps = np.arange(length)
-                filled[rows, column] = np.interp(steps, steps[there], values[rows, column][there])
+                filled[rows, column] = filling.join(values[rows, column])
         told = f"{found}: filled by straight lines within each sequence"
         choice = Choice("missing", "interpolate", told, "--missing")
         return Filled(filled, tuple(columns), every, (choice,))
@@ -91,19 +91,16 @@ def _masked(
     every: np.ndarray,
 ) -> Filled:
     """Held, with marks; `first` [R] is the row where each row's sequence begins."""
-    row = np.arange(len(values))
     filled = values.copy()
     marks: list[np.ndarray] = []
     names: list[str] = []
     for name in held:
-        column = columns.index(name)
-        there = ~np.isnan(values[:, column])
-        last = np.maximum.accumulate(np.where(there, row, -1))
-        seen = last >= first
-        filled[:, column] = np.where(seen, values[np.maximum(last, 0), column], np.nan)
+        own = [columns.index(name)]
+        last = filling.last_seen(~np.isnan(values[:, own]), first)
+        filled[:, own] = filling.hold(values[:, own], last)
         if name not in wanted:
             continue
-        marks += [there.astype(np.float64), (row - np.where(seen, last, first)).astype(np.float64)]
+        marks.append(filling.marks(last[:, 0], first))
         names += [f"{name} (observed)", f"{name} (steps since)"]
     told = f"{found}: held, with marks for {', '.join(wanted)}"
     choice = Choice("missing", "mask", told, "--missing")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from throughtime.data import filling
 from throughtime.data.tables.reading import Source, listed
 from throughtime.data.tables.timeline import Clock
 from throughtime.errors import InputError
@@ -101,8 +102,12 @@ def lay(rows: Rows, missing: str) -> Grid:
         cut += _cut_ends(rows, name, grid, (first, last), at, stamps)
         row = np.searchsorted(at, np.arange(len(grid)), side="right") - 1
         held.append(rows.held[piece][row][first:last])
-        marks.append(_marks(there, rows.masked)[first:last])
-        filled, ahead = _hold(grid, first, last) if missing == "mask" else _fill(grid[first:last])
+        seen = filling.last_seen(there, np.zeros(len(grid), dtype=np.int64))
+        marks.append(_marks(seen, rows.masked)[first:last])
+        if missing == "mask":  # looks at no later value
+            filled, ahead = filling.hold(grid, seen)[first:last], np.arange(last - first)
+        else:
+            filled, ahead = _fill(grid[first:last])
         values.append(filled)
         times.append(stamps)
         observed.append(whole[first:last])
@@ -232,21 +237,11 @@ def _cut_ends(
     return told
 
 
-def _hold(grid: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """The last value of each column held, which looks at no later one."""
-    row = np.where(~np.isnan(grid), np.arange(len(grid))[:, None], 0)
-    filled = grid[np.maximum.accumulate(row), np.arange(grid.shape[1])]
-    return filled[first:last], np.arange(last - first)
-
-
-def _marks(there: np.ndarray, masked: Sequence[int]) -> np.ndarray:
+def _marks(last: np.ndarray, masked: Sequence[int]) -> np.ndarray:
     """For each masked column whether it was observed, and the steps since."""
-    steps = np.arange(len(there))
-    found: list[np.ndarray] = []
-    for column in masked:
-        last = np.maximum.accumulate(np.where(there[:, column], steps, 0))
-        found += [there[:, column].astype(np.float64), (steps - last).astype(np.float64)]
-    return np.column_stack(found) if found else np.empty((len(there), 0))
+    first = np.zeros(len(last), dtype=np.int64)
+    found = [filling.marks(last[:, column], first) for column in masked]
+    return np.column_stack(found) if found else np.empty((len(last), 0))
 
 
 def _fill(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -260,7 +255,7 @@ def _fill(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if there.all():
             columns.append(column)
             continue
-        columns.append(np.interp(steps, steps[there], column[there]))
+        columns.append(filling.join(column))
         towards = np.where(there, steps, len(grid))[::-1]
         ahead = np.maximum(ahead, np.minimum.accumulate(towards)[::-1])
     return np.column_stack(columns), ahead
