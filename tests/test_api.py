@@ -267,10 +267,11 @@ def test_nothing_of_the_callers_is_touched(tmp_path, monkeypatch):
 
 
 def test_threads_get_what_they_would_alone(model):
-    data = tt.read(FRAME, **HOW)
+    data, before = tt.read(FRAME, **HOW), torch.get_rng_state()
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: tt.fit(data, network="gru", **SMALL), range(3)))
-    assert [one.test_error for one in found] == [model.test_error] * 3
+        found = list(pool.map(lambda _: tt.fit(data, network="gru", **SMALL), range(6)))
+    assert [one.test_error for one in found] == [model.test_error] * 6
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_command_line_keeps_its_own_words(tmp_path):
@@ -308,7 +309,7 @@ class MinGRU(tt.RecurrentLayer):
 print("once")
 frame = pl.DataFrame({"y": np.sin(np.arange(200) / 5)})
 data = tt.read(frame, target="y", horizon=1, context=8)
-result = tt.compare(data, networks=[MinGRU, "gru"], seeds=1, epochs=1, parameters=100, jobs=2)
+result = tt.compare(data, networks=[MinGRU, "gru"], seeds=1, epochs=1, parameters=100, jobs=2, folder="run")
 print(sorted(result.table()["network"].to_list()))
 result.report("page.html")
 tt.fit(data, network=MinGRU, epochs=1, parameters=100).save("model")
@@ -333,8 +334,33 @@ def test_a_cell_of_a_script_without_a_guard_reaches_workers_report_and_model(tmp
     assert done.stderr == ""
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "MinGRU" in page and "update gate" not in done.stderr
+    run = throughtime("report", "run", "-o", "again.html", cwd=tmp_path)  # without its code
+    assert "MinGRU" in run.stdout and "MinGRU" in (tmp_path / "again.html").read_text()
     told = throughtime("predict", "model", "model", cwd=tmp_path, code=2).stderr
-    assert "got 'mingru' (import what registers a kind of your own first)" in told
+    assert (
+        "got 'mingru' (for a kind of your own: in Python, import what registers it first)" in told
+    )
+
+
+def test_other_code_of_the_same_name_is_another_comparison(tmp_path):
+    def layer(factor):
+        class Scaled(tt.GRU):
+            """A GRU of scaled inputs."""
+
+            def forward(self, input, hx=None, **how):
+                return super().forward(input * self.factor, hx, **how)
+
+        Scaled.factor = factor
+        return Scaled
+
+    data, how = tt.read(FRAME, **HOW), {"seeds": 1, "jobs": 1, **SMALL}
+    first = tt.compare(data, networks=[layer(1.0)], folder=tmp_path / "run", **how)
+    assert (
+        tt.compare(data, networks=[layer(1.0)], folder=tmp_path / "run", **how).record
+        == first.record
+    )
+    with pytest.raises(InputError, match="holds another comparison"):
+        tt.compare(data, networks=[layer(2.0)], folder=tmp_path / "run", **how)
 
 
 class Line(Network):

@@ -74,5 +74,5 @@ def test_a_name_of_the_project_cannot_be_taken_and_an_unknown_one_says_what_to_d
         catalogue.register_network(
             NetworkKind("gru", "Mine", "Other.", builders={FORECASTER: Linear})
         )
-    with pytest.raises(ValueError, match=r"got 'mingru' .import what registers a kind of your own"):
+    with pytest.raises(ValueError, match=r"got 'mingru' .for a kind of your own: in Python"):
         catalogue.kind_of("mingru")

@@ -21,6 +21,7 @@ OPPONENTS_AT = ("forecasts", "classes", "numbers", "tokens")
 DEFAULT_NETWORK = "gru"
 MEMORIES = ("none", "window", "recurrent")
 _PROBLEMS = "throughtime.problems"
+_IMPORT = "for a kind of your own: in Python, import what registers it first"
 _RECURRENT = {
     FORECASTER: f"{_PROBLEMS}.forecasting.networks:Recurrent",
     SEQUENCES: f"{_PROBLEMS}.labelling.networks:StepRecurrent",
@@ -81,6 +82,9 @@ class NetworkKind:
             )
         if not self.label or not self.builders:
             raise ValueError(f"a kind has a name, a label, and a layer or builders; got {self}")
+        for field_name, pattern in (("color", r"#[0-9a-fA-F]{6}"), ("dash", r"[a-z]+")):
+            if not re.fullmatch(pattern, getattr(self, field_name)):
+                raise ValueError(f"{field_name} of {self.name} is {getattr(self, field_name)!r}")
         if unknown := set(self.builders) - {FORECASTER, SEQUENCES}:
             raise ValueError(
                 f"builders are of {FORECASTER} or {SEQUENCES}; {self.name} has {min(unknown)!r}"
@@ -249,6 +253,17 @@ def register_network(kind: NetworkKind) -> NetworkKind:
     return kind
 
 
+def show_network(name: str, **entry: Any) -> None:
+    """Add a kind that a record names, to be shown; it cannot be built, and replaces no other."""
+    if name not in _kinds:
+        builders: dict[str, Builder | str] = {FORECASTER: _unknown_code, SEQUENCES: _unknown_code}
+        register_network(NetworkKind(name, builders=builders, **entry))
+
+
+def _unknown_code(config: Any) -> Any:
+    raise ValueError(f"kind {config.kind!r} is of the user's own; {_IMPORT}")
+
+
 def forget(name: str) -> None:
     """Remove a kind that was added. Raises ValueError for any other name."""
     if name not in {kind.name for kind in registered()}:
@@ -264,20 +279,14 @@ def registered() -> tuple[NetworkKind, ...]:
 def kind_of(name: str) -> NetworkKind:
     """The entry of a kind. Raises ValueError for an unknown name."""
     if name not in _kinds:
-        raise ValueError(
-            f"kind is one of {', '.join(_kinds)}; got {name!r} (import what registers a kind of "
-            "your own first)"
-        )
+        raise ValueError(f"kind is one of {', '.join(_kinds)}; got {name!r} ({_IMPORT})")
     return _kinds[name]
 
 
 def check_kind(name: str, family: str) -> None:
     """Raise ValueError unless a kind has networks of this family."""
     if name not in _kinds or family not in _kinds[name].builders:
-        raise ValueError(
-            f"kind is one of {', '.join(names(family))}; got {name!r} (import what registers a "
-            "kind of your own first)"
-        )
+        raise ValueError(f"kind is one of {', '.join(names(family))}; got {name!r} ({_IMPORT})")
 
 
 def label_of(name: str) -> str:

@@ -232,9 +232,10 @@ def comparison_table(record: ComparisonRecord) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     heads, rows = comparison_rows(record, page=False)
     for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number else "left")
+        table.add_column(escape(visible(head)), justify="right" if number else "left")
     for candidate, cells in rows:
-        table.add_row(*cells, style="bold" if candidate.kind == verdict.recommended else None)
+        shown = [escape(visible(cell)) for cell in cells]
+        table.add_row(*shown, style="bold" if candidate.kind == verdict.recommended else None)
     return table
 
 

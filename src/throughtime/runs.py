@@ -7,12 +7,12 @@ Errors are mean absolute errors in the unit that `ComparisonRecord.unit` names.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
 from throughtime.bounded_reads import read_regular
-from throughtime.catalogue import kind_of
+from throughtime.catalogue import kind_of, registered, show_network
 from throughtime.errors import InputError
 from throughtime.files import write_whole
 from throughtime.problem_kinds import PROBLEMS
@@ -22,6 +22,31 @@ T = TypeVar("T")
 
 _MOST_RECORD = 1_000_000_000  # bytes of a record that is read
 ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
+
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class KindRecord:
+    """A kind of network that is none of the project's, as tables and pages show it."""
+
+    name: str
+    label: str
+    explanation: str
+    memory: str
+    cost: int
+    color: str
+    dash: str
+    symbol: str
+
+
+def kinds_of(names: Iterable[str]) -> tuple[KindRecord, ...]:
+    """The entries of those kinds that are none of the project's."""
+    own = {kind.name: kind for kind in registered()}
+    wanted = [own[name] for name in dict.fromkeys(names) if name in own]
+    shown = [f.name for f in fields(KindRecord)]
+    return tuple(KindRecord(**{n: getattr(kind, n) for n in shown}) for kind in wanted)
 
 
 def _check_kinds(kinds: Iterable[str]) -> None:
@@ -303,6 +328,8 @@ class ComparisonRecord:
     seconds: float
     trials: tuple[TrialRecord, ...]
     verdict: Verdict
+    format: int = added_later(RECORD_FORMAT)
+    kinds: tuple[KindRecord, ...] = added_later(())  # of networks that are none of the project's
 
 
 @dataclass(frozen=True)
@@ -347,8 +374,21 @@ def read_record(path: Path, kind: type[T]) -> T:
     """Read a record. Raises InputError for a file that is missing, cut, or no such record."""
     raw = read_regular(path, _MOST_RECORD)
     try:
-        return from_plain(kind, json.loads(raw))
+        read = json.loads(raw)
+        found = read.get("format", RECORD_FORMAT) if isinstance(read, dict) else RECORD_FORMAT
+        if found != RECORD_FORMAT:
+            raise InputError(
+                str(path),
+                f"format {found!r}, expected {RECORD_FORMAT}",
+                "use the version that wrote it",
+            )
+        if isinstance(read, dict):
+            for own in from_plain(tuple[KindRecord, ...], read.get("kinds", []), "kinds"):
+                show_network(**vars(own))
+        return from_plain(kind, read)
     except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             str(path), f"not a whole {kind.__name__} ({error})", "run the comparison again"
         ) from None

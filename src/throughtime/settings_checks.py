@@ -6,6 +6,7 @@ from throughtime.errors import InputError
 from throughtime.training.clipping import clipper_by_name
 from throughtime.training.loop import TrainingSettings
 from throughtime.training.optimizing import Rate, optimizer_by_name
+from throughtime.training.random_state import seeded
 
 
 def check_whole(least: int = 1, **numbers: object) -> None:
@@ -47,7 +48,8 @@ def check_training(settings: TrainingSettings) -> None:
         ),
     ):
         try:
-            build()
+            with seeded(0):  # a layer is drawn for the optimizer
+                build()
         except (ValueError, AttributeError, TypeError) as error:
             raise InputError(option, str(error), "see throughtime fit --help") from None
 

@@ -151,7 +151,9 @@ def test_numbers_on_numbers():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match=r"output is one of point; got 'median' .import what"):
+    with pytest.raises(
+        ValueError, match=r"output is one of point; got 'median' .for an output of your own"
+    ):
         ModelConfig("gru", 4, 1, 1, output="median")
     with pytest.raises(ValueError, match="'point' is throughtime's own output"):
         outputs.register_output(Point())

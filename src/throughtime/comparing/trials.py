@@ -22,6 +22,7 @@ from throughtime import __version__
 from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, order_of
 from throughtime.comparing.experiment import Experiment, Measured
+from throughtime.comparing.own_code import fingerprint_of_own
 from throughtime.comparing.verdict import judge
 from throughtime.comparing.workers import run_side_by_side
 from throughtime.deploy import storage
@@ -35,6 +36,7 @@ from throughtime.runs import (
     SettingsRecord,
     TrainingRecord,
     TrialRecord,
+    kinds_of,
     read_record,
     write_record,
 )
@@ -175,6 +177,7 @@ def _compared(
         seconds=time.perf_counter() - began,
         trials=tuple(trials.values()),
         verdict=verdict,
+        kinds=kinds_of(settings.networks),
     )
     write_record(folder / "comparison.json", record)
     return record
@@ -184,7 +187,8 @@ def comparison_identity(data: DataRecord, settings: SettingsRecord) -> str:
     """A fingerprint of everything that a comparison's numbers depend on."""
     # other words for the same choices make the same comparison
     anywhere = to_json(replace(data, path="", options={}))
-    return hashlib.sha256((__version__ + anywhere + to_json(settings)).encode()).hexdigest()
+    own = fingerprint_of_own((*settings.networks, settings.output))
+    return hashlib.sha256((__version__ + anywhere + to_json(settings) + own).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -88,8 +88,8 @@ def output_of(name: str) -> Output:
     """An output by its name. Raises ValueError for an unknown one."""
     if name not in _outputs:
         raise ValueError(
-            f"output is one of {', '.join(_outputs)}; got {name!r} (import what registers an "
-            "output of your own first)"
+            f"output is one of {', '.join(_outputs)}; got {name!r} (for an output of your own: in "
+            "Python, import what registers it first)"
         )
     return _outputs[name]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from throughtime.nn import cells
 from throughtime.nn.calls import LayerCall, Saved, flat_weights
+from throughtime.nn.cell_types import CellType
 
 try:
     from throughtime import _native as kernels  # pyright: ignore[reportMissingModuleSource]
@@ -89,8 +90,16 @@ def facts(cell: str) -> CellFacts:
     return CellFacts(*kernels.cell_facts(getattr(kernels.Cell, cell)))
 
 
-def lacking(tensors: Sequence[Tensor]) -> str:
+def lacking(
+    cell: CellType, tensors: Sequence[Tensor], *, layer_norm: bool, zoned_projection: bool
+) -> str:
     """What the kernels lack for a call on these tensors, or nothing."""
+    if not cell.native:
+        return f"{cell.name} cell"
+    if layer_norm:
+        return "layer_norm"
+    if zoned_projection:
+        return "zoneout of a projection"
     if kernels is None:
         return f"build here ({unavailable})"
     dtype = tensors[0].dtype
@@ -112,10 +121,13 @@ def lacking(tensors: Sequence[Tensor]) -> str:
 
 def compute(call: LayerCall) -> bool:
     """Whether the kernels compute one layer's call."""
-    zoned_projection = bool(call.zones) and call.weights[0].hr is not None
-    if not call.cell.native or call.weights[0].norms is not None or zoned_projection:
-        return False
-    return not lacking([call.x, *call.state, *flat_weights(call.weights)])
+    weights = call.weights[0]
+    return not lacking(
+        call.cell,
+        [call.x, *call.state, *flat_weights(call.weights)],
+        layer_norm=weights.norms is not None,
+        zoned_projection=bool(call.zones) and weights.hr is not None,
+    )
 
 
 def forward_mode() -> bool:

@@ -16,13 +16,12 @@ class Native:
 
     def lacks(self, stack: Stack, call: StackCall) -> str:
         """What the kernels lack for this call."""
-        if not stack.cell_type.native:
-            return f"{stack.cell_type.name} cell"
-        if stack.layer_norm:
-            return "layer_norm"
-        if stack.zoneout and stack.proj_size:
-            return "zoneout of a projection"
-        return kernels.lacking(call.tensors())
+        return kernels.lacking(
+            stack.cell_type,
+            call.tensors(),
+            layer_norm=stack.layer_norm,
+            zoned_projection=bool(stack.zoneout and stack.proj_size),
+        )
 
     def run(self, stack: Stack, call: StackCall) -> tuple[Tensor, cells.State]:
         """Run the layers one by one."""
