@@ -132,11 +132,11 @@ def test_a_comparison_is_the_command_lines(tmp_path):
     path = written(tmp_path / "wave.csv")
     data = tt.read(path, **HOW)
     chosen = {"networks": ["gru", "dense"], "seeds": 2, "epochs": 2, "parameters": 200}
+    chosen["jobs"] = 1  # the numbers are the same; processes take their time to start
     result = tt.compare(data, **chosen, folder=tmp_path / "python")
-    options = [f"--{n}={v}" for n, v in HOW.items()] + ["--networks=dense,gru", "--seeds=2"]
-    throughtime(
-        "compare", path, *options, "--epochs=2", "--parameters=200", "--out", tmp_path / "run"
-    )
+    options = [f"--{n}={v}" for n, v in HOW.items()]
+    options += ["--networks=dense,gru", "--seeds=2", "--epochs=2", "--parameters=200", "--jobs=1"]
+    throughtime("compare", path, *options, "--out", tmp_path / "run")
     throughtime("report", tmp_path / "python")  # its folder is like any run's
     one, other = (
         read_record(tmp_path / f / "comparison.json", ComparisonRecord).verdict
@@ -309,7 +309,8 @@ class MinGRU(tt.RecurrentLayer):
 print("once")
 frame = pl.DataFrame({"y": np.sin(np.arange(200) / 5)})
 data = tt.read(frame, target="y", horizon=1, context=8)
-result = tt.compare(data, networks=[MinGRU, "gru"], seeds=1, epochs=1, parameters=100, jobs=2, folder="run")
+how = {"seeds": 1, "epochs": 1, "parameters": 100, "jobs": 2, "folder": "run"}
+result = tt.compare(data, networks=[MinGRU, "gru"], **how)
 print(sorted(result.table()["network"].to_list()))
 result.report("page.html")
 tt.fit(data, network=MinGRU, epochs=1, parameters=100).save("model")
@@ -379,7 +380,7 @@ def test_a_network_of_ones_own_is_compared_reported_saved_and_used(tmp_path):
         "line", "Line", "A line.", builders={"forecaster": Line}, memory="window", color="#112233"
     )
     data = tt.read(FRAME, **HOW)
-    how = {"seeds": 2, "epochs": 4, "parameters": 60, "folder": tmp_path / "run"}
+    how = {"seeds": 2, "epochs": 4, "parameters": 60, "jobs": 1, "folder": tmp_path / "run"}
     result = tt.compare(data, networks=["dense", line, "gru"], **how)
     assert "Line" in result.table()["network"].to_list()
     page = result.report(tmp_path / "page.html").read_text(encoding="utf-8")

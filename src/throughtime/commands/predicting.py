@@ -51,18 +51,17 @@ def predict(
 
     Example: throughtime predict model new.csv -o forecast.csv
     """
+    from throughtime.api import load
     from throughtime.deploy.formulas import escaped
-    from throughtime.deploy.storage import load
     from throughtime.deploy.using import files_read
-    from throughtime.deploy.using import use as run
     from throughtime.files import write_whole
     from throughtime.output_guard import check_output_file
     from throughtime.printing import Reporter, choices_text
 
-    loaded, spec = load(model)
+    loaded = load(model)
     if out is not None:
-        check_output_file("--out", out, files_read(spec, model, data, delimiter))
-    frame, found, choices = run(loaded, spec, data, missing=missing, delimiter=delimiter)
+        check_output_file("--out", out, files_read(loaded.spec, model, data, delimiter))
+    frame, found, choices = loaded.predictions(data, missing=missing, delimiter=delimiter)
     Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {found}", choices))
     text = (escaped(frame) if escape_formulas else frame).write_csv()
     if out is not None:

@@ -12,6 +12,7 @@ from throughtime.data.inputs import source_of
 from throughtime.data.sources import MemoryTable, MemoryTexts
 from throughtime.deploy import storage
 from throughtime.deploy.using import use
+from throughtime.problems.forecasting.prediction import Forecasts
 from throughtime.runs import TrainingRecord
 
 
@@ -46,6 +47,17 @@ class Model:
         """The name of its network."""
         return self.network.config.kind
 
+    def predictions(
+        self, source: Any, *, missing: str | None = None, delimiter: str | None = None
+    ) -> Forecasts:
+        """The same as `predict`: rows of polars, and what was found and decided on the way."""
+        path, _ = source_of(source, sequences=getattr(self.spec, "source", "") == "archive")
+        how = getattr(self.spec, "how", {})
+        if isinstance(path, MemoryTexts) and "text" in how:
+            frame = pl.DataFrame({how["text"] or "text": path.texts})
+            path = MemoryTable(frame, "the texts")
+        return use(self.network, self.spec, path, missing=missing, delimiter=delimiter)
+
     @named_arguments
     def predict(
         self, source: Any, *, missing: str | None = None, delimiter: str | None = None
@@ -66,13 +78,8 @@ class Model:
         Raises:
             InputError: Where a column is absent, or the data are too short or of another step.
         """
-        path, _ = source_of(source, sequences=getattr(self.spec, "source", "") == "archive")
-        how = getattr(self.spec, "how", {})
-        if isinstance(path, MemoryTexts) and "text" in how:
-            frame = pl.DataFrame({how["text"] or "text": path.texts})
-            path = MemoryTable(frame, "the texts")
-        rows = use(self.network, self.spec, path, missing=missing, delimiter=delimiter).rows
-        return frames.like(rows, source)
+        found = self.predictions(source, missing=missing, delimiter=delimiter)
+        return frames.like(found.rows, source)
 
     @named_arguments
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
