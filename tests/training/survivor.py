@@ -67,32 +67,43 @@ def run(folder):
         kept.remove()
 
 
-def slow_disk(descriptor, sync=os.fsync):
-    """Writing takes time, so that some are killed in the midst of it."""
-    time.sleep(0.004)
-    sync(descriptor)
+def slow_disk(told):
+    """Writing takes time, so that some are killed in the midst of it; each is told as it begins."""
+    sync = os.fsync
+
+    def slow(descriptor):
+        os.write(told, b".")
+        time.sleep(0.004)
+        sync(descriptor)
+
+    os.fsync = slow
 
 
 def killed(folder, count, seed):
     """Children are forked, so that a second life costs no second start of torch."""
-    os.fsync = slow_disk
     torch.set_num_threads(1)
     train(task(), replace(SETTINGS, epochs=1))  # loads what is loaded late
     draw = random.Random(seed)
     kills = halves = 0
     while not (folder / "weights").exists():
+        heard, told = os.pipe()
         child = os.fork()
         if child == 0:
             try:
+                slow_disk(told)
                 run(folder)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
+        os.close(told)
         if kills < count:
-            time.sleep(draw.uniform(0.0, 0.08))
+            for _ in range(draw.randrange(6)):  # by its own progress: a busy machine is slower
+                os.read(heard, 1)
+            time.sleep(draw.uniform(0.0, 0.008))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
+        os.close(heard)
         kills += os.WIFSIGNALED(status)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status):
             sys.exit("a child failed")

@@ -33,7 +33,7 @@ def test_killed_fifty_times_it_ends_with_the_same_weights_to_the_bit(tmp_path):
     assert halves > 0  # some in the midst of writing
     resumed = [int(line) for line in (tmp_path / "killed" / "resumed").read_text().split()]
     assert resumed == sorted(resumed) and resumed[-1] > 0
-    assert len(set(resumed)) > 15  # far more than a beginning or two
+    assert len(set(resumed)) > 20  # far more than a beginning or two
     assert_same(found["best"], expected["best"])
     assert_same(found["last"], expected["last"])
 
