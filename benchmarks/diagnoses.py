@@ -2,10 +2,10 @@
 
     python benchmarks/diagnoses.py [--each 8] [--seed 0] [--jobs 2]
 
-Networks of every cell, 1 to 3 layers, 8 to 48 units, 24 to 80 steps are built to have each illness,
+Networks of every cell, 1 to 3 layers, 8 to 48 units, 24 to 80 steps are built to have each issue,
 or to be healthy: drawn so that gradients survive, or trained until they solve a task that needs
 their memory (an echo of the input, or a sum of two marked numbers), to a twentieth of the loss that
-is reached without memory. A network built to be ill has the illness in its first layer; the
+is reached without memory. A network built to be ill has the issue in its first layer; the
 verdict is that of the whole model. Printed: the confusion matrix, and which were taken wrong.
 The last line is JSON.
 """
@@ -22,11 +22,11 @@ import torch
 from torch import nn
 
 import throughtime
-from throughtime.insight.diagnosis import HEALTHY, ILLNESSES
+from throughtime.insight.diagnosis import HEALTHY, ISSUES
 
 SOLVED = 0.05  # of the loss without memory
 KINDS = ("RNN", "LSTM", "GRU")
-LABELS = (HEALTHY, *(illness for illness in ILLNESSES if illness != "not finite"))
+LABELS = (HEALTHY, *(issue for issue in ISSUES if issue != "not finite"))
 
 
 @dataclass
@@ -127,7 +127,7 @@ def saturated(kind):
         layer.bias_ih_l0.data[:count] = ends
         return f"{count} of {hidden} states at their ends", layer, x
     place = number(0, 1)
-    # a forget or update gate at 1 is memory, and no illness
+    # a forget or update gate at 1 is memory, and not an issue
     end = 12.0 if place == 0 and torch.rand(()) < 0.5 else -12.0
     if kind == "LSTM":  # chrono shuts input gates beside forget gates that keep
         gate(layer, "bias", "ih", 1)[:count] = 1.0

@@ -91,7 +91,7 @@ def small_settings():
 @pytest.fixture(scope="session")
 def comparison(problem, small_settings, tmp_path_factory):
     """A finished small comparison: its record and folder."""
-    from throughtime.comparing.trials import compare
+    from throughtime.comparison.trials import compare
     from throughtime.problems.registry import experiment_of
 
     folder = tmp_path_factory.mktemp("runs") / "co2"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from throughtime.comparing.fitting import fit
+from throughtime.comparison.fitting import fit
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.problems.forecasting.comparison import config_for

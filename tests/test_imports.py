@@ -45,7 +45,7 @@ ALLOWED = {
     "training": {*BASE, "nn", "insight", "data", "runs"},
     "problems": {
         *BASE,
-        "comparing",
+        "comparison",
         "data",
         "deploy",
         "insight",
@@ -54,7 +54,7 @@ ALLOWED = {
         "training",
         "__version__",
     },
-    "comparing": {
+    "comparison": {
         *BASE,
         "data",
         "deploy",
@@ -73,7 +73,7 @@ ALLOWED = {
         *BASE,
         "named_objects",
         "settings_checks",
-        "comparing",
+        "comparison",
         "data",
         "deploy",
         "nn",
@@ -84,7 +84,7 @@ ALLOWED = {
         "training",
     },
     "runtime": {"_native"},
-    "printing": {*BASE, "comparing", "comparison_columns", "runs", "training"},
+    "printing": {*BASE, "comparison", "comparison_columns", "runs", "training"},
     "exit_codes": {*BASE, "__version__"},
     "options": {*BASE, "data"},
     "cli": {"commands", "exit_codes", "options"},
@@ -93,7 +93,7 @@ ALLOWED = {
         "api",
         "options",
         "settings_checks",
-        "comparing",
+        "comparison",
         "data",
         "deploy",
         "nn",
@@ -153,7 +153,7 @@ def test_the_check_sees_what_is_forbidden():
     assert violations("report", "import throughtime.problems.forecasting.networks")
     assert violations("data", "from throughtime import __version__")
     assert not violations(
-        "comparing", "from throughtime.data.tables.forecast_problem import Problem\nimport numpy"
+        "comparison", "from throughtime.data.tables.forecast_problem import Problem\nimport numpy"
     )
     assert not violations("runs", "import json\nfrom throughtime.files import write_whole")
 

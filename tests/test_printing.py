@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from throughtime import printing
-from throughtime.comparing.trials import Progress
+from throughtime.comparison.trials import Progress
 from throughtime.printing import (
     Reporter,
     comparison_choices,

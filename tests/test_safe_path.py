@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kinds import KINDS, SMALL
-from throughtime.comparing.workers import run_side_by_side, safe_path
+from throughtime.comparison.workers import run_side_by_side, safe_path
 from throughtime.data.tables.reading import read_frame
 
 # what the command line, its workers and its trial readers import, as a hostile folder would name it

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.serialization import added_later, from_plain, to_json
+from throughtime.serialization import added_later, formerly, from_plain, to_json
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,17 @@ def test_a_field_that_came_later_may_be_absent_and_no_other():
     for wrong in ({"new": 7}, {}, {"old": 5, "newer": 7}):
         with pytest.raises(ValueError, match=r"missing or unknown fields: (old|newer)"):
             from_plain(Later, wrong)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    issue: str = formerly("illness")
+    value: float
+
+
+def test_a_renamed_field_is_read_by_either_name_and_not_by_both():
+    for name in ("issue", "illness"):
+        assert from_plain(Renamed, {name: "vanishing", "value": 1.0}) == Renamed("vanishing", 1.0)
+    assert json.loads(to_json(Renamed("vanishing", 1.0))) == {"issue": "vanishing", "value": 1.0}
+    with pytest.raises(ValueError, match="unknown fields: illness"):
+        from_plain(Renamed, {"issue": "a", "illness": "b", "value": 1.0})

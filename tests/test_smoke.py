@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import throughtime
-from throughtime.comparing.trials import compare
+from throughtime.comparison.trials import compare
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.deploy.storage import load

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 LOADED = (
     *("librosa.feature", "plotly.graph_objects", "polars", "rich.progress", "soundfile", "soxr"),
-    *("tokenizers", "torch._dynamo", "throughtime.commands.fitting", "throughtime.deploy.using"),
-    *("throughtime.problems.registry", "throughtime.comparing.trials"),
+    *("tokenizers", "torch._dynamo", "throughtime.commands.fit", "throughtime.deploy.prediction"),
+    *("throughtime.problems.registry", "throughtime.comparison.trials"),
     *(
         "throughtime.problems.forecasting.inspection",
         "throughtime.report.inspection",

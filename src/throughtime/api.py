@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from throughtime import catalogue
 from throughtime.argument_names import as_argument, named_arguments, show_options
 from throughtime.catalogue import NetworkKind
-from throughtime.comparing import trials
-from throughtime.comparing.experiment import Experiment
-from throughtime.comparing.fitting import fit as train_network
+from throughtime.comparison import trials
+from throughtime.comparison.experiment import Experiment
+from throughtime.comparison.fitting import fit as train_network
 from throughtime.cores import usable_cores
 from throughtime.data.inputs import data_options_of, source_of
 from throughtime.data.opening import AnyProblem, open_problem

@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from throughtime.commands.comparing import compare, report
-from throughtime.commands.fitting import fit
+from throughtime.commands.compare import compare, report
+from throughtime.commands.fit import fit
 from throughtime.commands.info import info
-from throughtime.commands.predicting import inspect, predict, sample
+from throughtime.commands.predict import inspect, predict, sample
 from throughtime.commands.public_sets import data
 from throughtime.exit_codes import run_to_the_end
 from throughtime.options import GroupedHelp

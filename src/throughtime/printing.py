@@ -25,7 +25,7 @@ from throughtime.runs import (
 )
 
 if TYPE_CHECKING:
-    from throughtime.comparing.trials import Progress as Step
+    from throughtime.comparison.trials import Progress as Step
     from throughtime.training.loop import TrainingSettings
 
 

@@ -16,7 +16,7 @@ from throughtime.catalogue import kind_of, registered, show_network
 from throughtime.errors import InputError
 from throughtime.files import write_whole
 from throughtime.problem_kinds import PROBLEMS
-from throughtime.serialization import ADDED_LATER, added_later, from_plain, to_json
+from throughtime.serialization import ADDED_LATER, added_later, formerly, from_plain, to_json
 
 T = TypeVar("T")
 
@@ -116,10 +116,10 @@ class TrainingRecord:
 class Finding:
     """Something that is wrong with a layer: what was measured, and what to do."""
 
-    illness: str  # of insight.diagnosis.ILLNESSES
+    issue: str = formerly("illness")  # of insight.diagnosis.ISSUES
     evidence: str  # in words, with the numbers
     value: float | None  # what was measured; None where it is not finite
-    threshold: float | None  # from which on it is an illness
+    threshold: float | None  # from which on it is an issue
     source: str  # of the threshold
     where: str  # layer and direction; lag, step, sample or gate
     advice: tuple[str, ...]  # most promising first
@@ -130,7 +130,7 @@ class LayerDiagnosis:
     """One layer in one direction."""
 
     name: str
-    verdict: str  # "healthy", or the illness of the first finding
+    verdict: str  # "healthy", or the issue of the first finding
     findings: tuple[Finding, ...]  # worst first
     measures: dict[str, float | None]  # by name; None where it is not finite
     gradient_by_lag: tuple[float | None, ...]  # relative to lag 0
@@ -140,7 +140,7 @@ class LayerDiagnosis:
 class Diagnosis:
     """A whole model on one batch."""
 
-    verdict: str  # "healthy", or the illness of the worst layer
+    verdict: str  # "healthy", or the issue of the worst layer
     layers: tuple[LayerDiagnosis, ...]
     others: tuple[Finding, ...]  # of no recurrent layer: weights, output, loss
     notes: tuple[str, ...]  # what could not be seen
@@ -154,7 +154,7 @@ class Diagnosis:
                 lines.append(f"  {evidence}")
                 lines += [f"  - {line}" for line in advice]
         for finding in self.others:
-            lines.append(f"{finding.where}: {finding.illness}")
+            lines.append(f"{finding.where}: {finding.issue}")
             lines += [f"  {finding.evidence}", *(f"  - {line}" for line in finding.advice)]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 ADDED_LATER = {"added later": True}  # of fields, see `added_later`
+FORMERLY = "formerly"  # of fields, see `formerly`
 
 
 def to_json(record: Any) -> str:
@@ -30,6 +31,11 @@ def added_later(default: Any) -> Any:
     return field(default=default, metadata=ADDED_LATER)
 
 
+def formerly(name: str) -> Any:
+    """A field of a dataclass that files of earlier versions call by another name."""
+    return field(metadata={FORMERLY: name})
+
+
 def from_plain(kind: type[T], value: Any, where: str = "") -> T:
     """What `json.loads` gave, as a dataclass.
 
@@ -47,6 +53,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         hints = get_type_hints(kind)
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
+        for new in fields(kind):  # a file that has both names is refused below
+            old = new.metadata.get(FORMERLY)
+            if old in value and new.name not in value:
+                value = {new.name if n == old else n: v for n, v in value.items()}
         later = {f.name for f in fields(kind) if f.metadata.get("added later")}
         different = (set(value) ^ set(hints)) - (later - set(value))
         if different:

@@ -7,8 +7,8 @@ import torch
 
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
+from throughtime.deploy.prediction import use
 from throughtime.deploy.storage import load
-from throughtime.deploy.using import use
 from throughtime.errors import InputError
 from throughtime.problems.language.prediction import sample
 from throughtime.problems.registry import experiment_of

@@ -14,8 +14,8 @@ from mutations import harm_model, harmed
 
 from helpers import throughtime
 from kinds import KINDS, SMALL, TABLE
+from throughtime.deploy.prediction import use
 from throughtime.deploy.storage import load
-from throughtime.deploy.using import use
 from throughtime.errors import InputError
 from throughtime.printing import comparison_table, problem_text
 from throughtime.problems.forecasting.inspection import inspect

@@ -9,7 +9,7 @@ from torch import nn
 
 import throughtime
 from throughtime import diagnose
-from throughtime.insight.diagnosis import ILLNESSES, THRESHOLDS
+from throughtime.insight.diagnosis import ISSUES, THRESHOLDS
 from throughtime.runs import Diagnosis
 from throughtime.serialization import from_plain, to_json
 
@@ -38,7 +38,7 @@ def test_networks_built_to_be_ill_or_healthy_are_taken_for_what_they_are(diagnos
         for patient in diagnoses.patients(label, builder, kind, 3, seed=5):
             assert diagnose(patient.network, patient.x).verdict == label, patient.story
             seen.add(label)
-    assert seen == {"healthy", *ILLNESSES} - {"not finite"}
+    assert seen == {"healthy", *ISSUES} - {"not finite"}
 
 
 def test_the_benchmarks_table_counts_what_was_said(diagnoses):
@@ -80,7 +80,7 @@ def test_growth_is_told_with_its_rate_and_where_it_passes_the_threshold():
     with torch.no_grad():
         layer.weight_hh_l0.fill_(2.0), layer.weight_ih_l0.fill_(1.0)
     (finding,) = diagnose(layer, torch.rand(15, 4, 1)).layers[0].findings
-    assert finding.illness == "exploding" and finding.where == "l0, lag 14"
+    assert finding.issue == "exploding" and finding.where == "l0, lag 14"
     assert finding.evidence == (
         "the gradient at h_t is 1.6e+04 times as large 14 steps back, 2 times a step; "
         "more than 1000 from lag 10 on"
@@ -102,7 +102,7 @@ def test_the_worst_comes_first_and_the_place_is_the_layer_and_direction():
     by_name = {one.name: one for one in found.layers}
     assert list(by_name) == [f"model.encoder.{n}" for n in ("l0", "l0_reverse", "l1", "l1_reverse")]
     ill = by_name["model.encoder.l1_reverse"]
-    assert [f.illness for f in ill.findings] == ["saturated", "unused memory", "vanishing"]
+    assert [f.issue for f in ill.findings] == ["saturated", "unused memory", "vanishing"]
     assert ill.findings[0].where == "model.encoder.l1_reverse, the forget gate"
     assert ill.measures["stuck units (share), forget gate"] == 1.0
     assert ill.measures["time scale (steps), forget gate"] < 0.1
@@ -289,7 +289,7 @@ def test_gradients_that_overflow_at_once_are_an_explosion():
         layer.weight_ih_l0[2:4] = torch.tensor([[-3e38], [3e38]])
         x[2] = 1e38
     found = diagnose(layer, x)
-    assert "exploding" in [f.illness for f in found.layers[0].findings]
+    assert "exploding" in [f.issue for f in found.layers[0].findings]
     assert from_plain(Diagnosis, json.loads(to_json(found))) == found
 
 
@@ -313,7 +313,7 @@ def test_advice_can_be_followed():
 
 
 def test_every_threshold_is_an_illness_and_has_a_source():
-    assert set(THRESHOLDS) | {"vanishing", "not finite"} == set(ILLNESSES)
+    assert set(THRESHOLDS) | {"vanishing", "not finite"} == set(ISSUES)
     assert all(t.value > 0 and t.source for t in THRESHOLDS.values())
 
 

@@ -17,7 +17,7 @@ def only(found):
     assert found.verdict == "not finite"
     findings = [*found.others, *(f for layer in found.layers for f in layer.findings)]
     (finding,) = findings
-    assert finding.illness == "not finite" and finding.advice
+    assert finding.issue == "not finite" and finding.advice
     return finding
 
 

@@ -127,8 +127,8 @@ def test_its_memory_is_measured_and_it_is_diagnosed():
     assert found.verdict == "saturated"
     assert "update gate" in found.layers[0].findings[0].where
     with torch.no_grad():
-        layer.bias_ih_l0[:16] = -40.0  # keeps the state for ever: memory, and no illness
-    assert "saturated" not in {f.illness for f in throughtime.diagnose(layer, x).layers[0].findings}
+        layer.bias_ih_l0[:16] = -40.0  # keeps the state for ever: memory, and not an issue
+    assert "saturated" not in {f.issue for f in throughtime.diagnose(layer, x).layers[0].findings}
 
 
 @pytest.mark.parametrize(

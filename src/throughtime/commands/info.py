@@ -17,7 +17,7 @@ def info(seed: NoSeed = 0, as_json: AsJson = False, quiet: Quiet = False) -> Non
     """
     import torch
 
-    from throughtime.comparing.trials import versions
+    from throughtime.comparison.trials import versions
     from throughtime.nn.engines import kernels
     from throughtime.nn.layers import GRU, LSTM, RNN, explain_path
 

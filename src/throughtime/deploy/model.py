@@ -11,7 +11,7 @@ from throughtime.data import frames
 from throughtime.data.inputs import source_of
 from throughtime.data.sources import MemoryTable, MemoryTexts
 from throughtime.deploy import storage
-from throughtime.deploy.using import use
+from throughtime.deploy.prediction import use
 from throughtime.problems.forecasting.prediction import Forecasts
 from throughtime.runs import TrainingRecord
 

@@ -86,7 +86,7 @@ class Monitor:
         for tag in [t for t in self._told if not t.endswith("/verdict") and t not in others]:
             del self._told[tag]  # it is over, and will be told when it comes again
         for finding in found.others:
-            self._verdict(f"{self.prefix}/{finding.where}", finding.illness, (finding,), step)
+            self._verdict(f"{self.prefix}/{finding.where}", finding.issue, (finding,), step)
         return found
 
     def _scalar(self, tag: str, value: float | None, step: int) -> None:

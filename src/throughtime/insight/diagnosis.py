@@ -1,7 +1,7 @@
 """Is a recurrent network healthy? Evidence first, then a verdict, and what to do.
 
 Thresholds stand in one table, `THRESHOLDS`, each with its source; docs/diagnosis.md shows how often
-the verdicts are right on networks built to have each illness, and on healthy ones.
+the verdicts are right on networks built to have each issue, and on healthy ones.
 """
 
 import math
@@ -20,8 +20,8 @@ from throughtime.insight.views import View
 from throughtime.runs import Diagnosis, Finding, LayerDiagnosis
 
 HEALTHY = "healthy"
-# worst first: an illness hides those behind it
-ILLNESSES = (
+# worst first: an issue hides those behind it
+ISSUES = (
     "not finite",
     "exploding",
     "saturated",
@@ -33,7 +33,7 @@ ILLNESSES = (
 
 
 class Threshold(NamedTuple):
-    """From where on it is an illness, and who says so."""
+    """From where on it is an issue, and who says so."""
 
     value: float
     source: str
@@ -127,7 +127,7 @@ def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) 
         if bad is not None:
             # what a NaN went through says nothing of anything else
             own = (bad,) if bad.where.partition(",")[0] == name else ()
-            layers.append(LayerDiagnosis(name, own[0].illness if own else "unknown", own, {}, ()))
+            layers.append(LayerDiagnosis(name, own[0].issue if own else "unknown", own, {}, ()))
         elif view.inside.any():
             layers.append(_examined(name, view, lag, seed))
     notes = tuple(f"{path or 'the model'}: {why}" for path, why in seen.unseen.items())
@@ -143,15 +143,15 @@ def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) 
     )
     if not layers and not others:
         return Diagnosis("unknown", (), (), (*notes, "no recurrent layer computed a step"))
-    found = [f.illness for layer in layers for f in layer.findings] + [f.illness for f in others]
-    worst = min(found, key=ILLNESSES.index, default=HEALTHY)
+    found = [f.issue for layer in layers for f in layer.findings] + [f.issue for f in others]
+    worst = min(found, key=ISSUES.index, default=HEALTHY)
     return Diagnosis(worst, tuple(layers), tuple(others), notes)
 
 
 def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnosis:
     evidence = _measured(name, view, lag, seed)
     findings = [f for examine in _EXAMINATIONS for f in [examine(evidence)] if f is not None]
-    findings.sort(key=lambda f: ILLNESSES.index(f.illness))
+    findings.sort(key=lambda f: ISSUES.index(f.issue))
     measures: dict[str, float | None] = {
         "dead units (share)": evidence.dead,
         "largest gradient at any lag": _largest(evidence.relative)[0],
@@ -167,7 +167,7 @@ def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnos
         measures[f"time scale (steps), {scales.gate} gate"] = scales.median
     return LayerDiagnosis(
         name,
-        findings[0].illness if findings else HEALTHY,
+        findings[0].issue if findings else HEALTHY,
         tuple(findings),
         {n: _finite(v) for n, v in measures.items()},
         tuple(_finite(v) for v in evidence.relative.tolist()),
@@ -205,7 +205,7 @@ def _stuck(view: View, gate: str) -> float:
     """Share of units whose slope is next to nothing at nearly every step.
 
     A gate that stays where it keeps the state hands the gradient on whole: that is memory, and no
-    illness; nor is the input gate of such a unit that stays shut (as chrono has it).
+    issue; nor is the input gate of such a unit that stays shut (as chrono has it).
     """
     cell, values = view.cell_type, (view.hidden if gate == "state" else view.gates[gate])
     values = values[view.inside]
@@ -244,7 +244,7 @@ def _largest(relative: Tensor) -> tuple[float, int]:
     return float(relative[place]), place
 
 
-# ------------------------------------------------------------------ examinations, one an illness
+# ------------------------------------------------------------------ examinations, one an issue
 
 
 def _exploding(evidence: _Evidence) -> Finding | None:
@@ -383,7 +383,7 @@ def _vanishing(evidence: _Evidence) -> Finding | None:
             *(
                 (
                     f"if the task needs no more than {first - 1} steps, say so (lag={first - 1}): "
-                    "then this is no illness",
+                    "then this is not an issue",
                 )
                 if first > 1
                 else ()

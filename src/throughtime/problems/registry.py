@@ -1,6 +1,6 @@
 """Which experiment a problem is."""
 
-from throughtime.comparing.experiment import Experiment
+from throughtime.comparison.experiment import Experiment
 from throughtime.data.opening import AnyProblem
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.data.text.documents import TextProblem

@@ -61,7 +61,7 @@ def _findings(diagnosis: Diagnosis) -> str:
         advice = "".join(f"<li>{escape(line)}</li>" for line in finding.advice)
         limit = "" if finding.threshold is None else f"threshold {finding.threshold:.2g}: "
         parts.append(
-            f"<h2>{escape(finding.where)}: {escape(finding.illness)}</h2>"
+            f"<h2>{escape(finding.where)}: {escape(finding.issue)}</h2>"
             f"<p>{escape(finding.evidence)}</p><ul>{advice}</ul>"
             f'<p class="quiet">{limit}{escape(finding.source)}</p>'
         )

@@ -9,9 +9,9 @@ import torch
 
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, opponents, reference_of
-from throughtime.comparing.cards import shown, shown_file, shown_names
-from throughtime.comparing.experiment import Experiment, Measured
-from throughtime.comparing.sizes import matched
+from throughtime.comparison.cards import shown, shown_file, shown_names
+from throughtime.comparison.experiment import Experiment, Measured
+from throughtime.comparison.sizes import matched
 from throughtime.data.tables.forecast_problem import Problem
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
 from throughtime.problems.forecasting.networks import (

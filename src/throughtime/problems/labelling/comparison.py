@@ -8,9 +8,9 @@ from torch import Tensor
 
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, opponents, reference_of
-from throughtime.comparing.cards import shown, shown_file
-from throughtime.comparing.experiment import NO_SAMPLE, Experiment, Measured, no_output
-from throughtime.comparing.sizes import matched
+from throughtime.comparison.cards import shown, shown_file
+from throughtime.comparison.experiment import NO_SAMPLE, Experiment, Measured, no_output
+from throughtime.comparison.sizes import matched
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
 from throughtime.problems.labelling.networks import (

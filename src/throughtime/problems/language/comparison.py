@@ -11,9 +11,9 @@ from torch import Tensor
 
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, kind_of, opponents, reference_of
-from throughtime.comparing.cards import shown, shown_file
-from throughtime.comparing.experiment import NO_SAMPLE, Experiment, Measured, no_output
-from throughtime.comparing.sizes import matched
+from throughtime.comparison.cards import shown, shown_file
+from throughtime.comparison.experiment import NO_SAMPLE, Experiment, Measured, no_output
+from throughtime.comparison.sizes import matched
 from throughtime.data.text.documents import TextProblem
 from throughtime.data.text.vocabularies import Alphabet
 from throughtime.problems.labelling.comparison import parameters_of

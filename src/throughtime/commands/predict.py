@@ -53,7 +53,7 @@ def predict(
     """
     from throughtime.api import load
     from throughtime.deploy.formulas import escaped
-    from throughtime.deploy.using import files_read
+    from throughtime.deploy.prediction import files_read
     from throughtime.files import write_whole
     from throughtime.output_guard import check_output_file
     from throughtime.printing import Reporter, choices_text
@@ -139,8 +139,8 @@ def inspect(
 
     Example: throughtime inspect model co2.csv -o inspection.html
     """
+    from throughtime.deploy.prediction import files_read
     from throughtime.deploy.storage import load
-    from throughtime.deploy.using import files_read
     from throughtime.files import write_whole
     from throughtime.output_guard import check_output_file
     from throughtime.printing import Reporter

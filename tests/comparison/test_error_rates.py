@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from throughtime.catalogue import is_trivial
-from throughtime.comparing.verdict import judge
+from throughtime.comparison.verdict import judge
 from throughtime.runs import TrialRecord
 
 NETWORKS = ("dense", "window-dense", "rnn", "lstm", "gru")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from throughtime.catalogue import is_trivial
-from throughtime.comparing.verdict import judge as judge_sized
+from throughtime.comparison.verdict import judge as judge_sized
 from throughtime.runs import ContextRecord, Diagnosis, TrialRecord
 
 ORIGINS = 300

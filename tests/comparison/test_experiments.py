@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from throughtime.comparing.trials import compare
+from throughtime.comparison.trials import compare
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load

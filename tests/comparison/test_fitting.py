@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from throughtime.comparing.fitting import fit, fit_identity
+from throughtime.comparison.fitting import fit, fit_identity
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.problems.forecasting.comparison import config_for

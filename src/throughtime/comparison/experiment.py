@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from throughtime.comparing.sizes import size_note
+from throughtime.comparison.sizes import size_note
 from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.runs import ContextRecord, DataRecord, Diagnosis, Sample, SettingsRecord

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from throughtime.comparing.trials import compare
+from throughtime.comparison.trials import compare
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.problems.registry import experiment_of

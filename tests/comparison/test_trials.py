@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from helpers import assert_same
-from throughtime.comparing import trials
-from throughtime.comparing.experiment import Measured
-from throughtime.comparing.trials import Spec, compare, run_trial
+from throughtime.comparison import trials
+from throughtime.comparison.experiment import Measured
+from throughtime.comparison.trials import Spec, compare, run_trial
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.data.tables.windows import WindowPlan

@@ -14,8 +14,8 @@ from statistics import mean, median, median_low
 import numpy as np
 
 from throughtime.catalogue import MEMORIES, is_trivial, kind_of, label_of, reference_of
-from throughtime.comparing.bootstrap import Bootstrap, block_length, interval
-from throughtime.comparing.sizes import size_note
+from throughtime.comparison.bootstrap import Bootstrap, block_length, interval
+from throughtime.comparison.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
 ENOUGH = 10  # origins in the test part; with fewer nothing can be said

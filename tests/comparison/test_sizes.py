@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from throughtime.catalogue import FORECASTER, names
-from throughtime.comparing.sizes import matched, size_note
+from throughtime.comparison.sizes import matched, size_note
 from throughtime.data.tables.windows import WindowPlan
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import ModelConfig, build, parameter_count

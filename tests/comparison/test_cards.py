@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from helpers import throughtime
 from kinds import SMALL
-from throughtime.comparing.cards import shown, shown_file, shown_names
+from throughtime.comparison.cards import shown, shown_file, shown_names
 
 HOSTILE = [
     "<script>alert(1)</script>",

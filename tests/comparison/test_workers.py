@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from throughtime.comparing.workers import deaf_to_interrupts
+from throughtime.comparison.workers import deaf_to_interrupts
 
 
 def start(co2_cut, folder, *arguments, **options):

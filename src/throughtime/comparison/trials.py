@@ -21,10 +21,10 @@ import torch
 from throughtime import __version__
 from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, order_of
-from throughtime.comparing.experiment import Experiment, Measured
-from throughtime.comparing.own_code import fingerprint_of_own
-from throughtime.comparing.verdict import judge
-from throughtime.comparing.workers import run_side_by_side
+from throughtime.comparison.experiment import Experiment, Measured
+from throughtime.comparison.own_code import fingerprint_of_own
+from throughtime.comparison.verdict import judge
+from throughtime.comparison.workers import run_side_by_side
 from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from throughtime import __version__
-from throughtime.comparing.experiment import Experiment
+from throughtime.comparison.experiment import Experiment
 from throughtime.insight.callbacks import Writer
 from throughtime.runs import DataRecord, EpochRecord
 from throughtime.serialization import to_json

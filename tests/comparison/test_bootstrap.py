@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from throughtime.comparing.bootstrap import SAMPLES, Bootstrap, block_length, interval
+from throughtime.comparison.bootstrap import SAMPLES, Bootstrap, block_length, interval
 
 T_4 = 2.776  # 97.5 % quantiles of Student's t, by degrees of freedom (Fisher 1925)
 T_2 = 4.303

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from throughtime.catalogue import DEFAULT_NETWORK
-from throughtime.commands.comparing import opened
+from throughtime.commands.compare import opened
 from throughtime.errors import InputError, one_of
 from throughtime.escapes import shown_path
 from throughtime.options import (
@@ -118,8 +118,8 @@ def fit(
     import torch
 
     from throughtime import api
-    from throughtime.comparing.fitting import fit as run
-    from throughtime.comparing.fitting import fit_identity
+    from throughtime.comparison.fitting import fit as run
+    from throughtime.comparison.fitting import fit_identity
     from throughtime.data.opening import files_of
     from throughtime.deploy.storage import check_free
     from throughtime.printing import Reporter, fit_choices, problem_text
