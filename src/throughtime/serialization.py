@@ -53,10 +53,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         hints = get_type_hints(kind)
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
-        for new in fields(kind):  # a file that has both names is refused below
-            old = new.metadata.get(FORMERLY)
-            if old in value and new.name not in value:
-                value = {new.name if n == old else n: v for n, v in value.items()}
+        value = _renamed(kind, value)
         later = {f.name for f in fields(kind) if f.metadata.get("added later")}
         different = (set(value) ^ set(hints)) - (later - set(value))
         if different:
@@ -82,6 +79,12 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{where} is {value!r}, expected {kind.__name__}")
     return _text(value, where) if isinstance(value, str) else value
+
+
+def _renamed(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a file under their names of now; both names at once are left as they are."""
+    new = {f.metadata.get(FORMERLY): f.name for f in fields(kind)}
+    return {new[n] if n in new and new[n] not in value else n: v for n, v in value.items()}
 
 
 def _number(value: float, where: str) -> float:
