@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from throughtime.serialization import added_later, formerly, from_plain, to_json
+from throughtime.serialization import added_later, from_plain, to_json
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def test_a_field_that_came_later_may_be_absent_and_no_other():
 
 @dataclass(frozen=True)
 class Renamed:
-    issue: str = formerly("illness")
+    formerly = {"illness": "issue"}  # noqa: RUF012
+    issue: str
     value: float
 
 

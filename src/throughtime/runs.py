@@ -16,7 +16,7 @@ from throughtime.catalogue import kind_of, registered, show_network
 from throughtime.errors import InputError
 from throughtime.files import write_whole
 from throughtime.problem_kinds import PROBLEMS
-from throughtime.serialization import ADDED_LATER, added_later, formerly, from_plain, to_json
+from throughtime.serialization import ADDED_LATER, added_later, from_plain, to_json
 
 T = TypeVar("T")
 
@@ -116,7 +116,8 @@ class TrainingRecord:
 class Finding:
     """Something that is wrong with a layer: what was measured, and what to do."""
 
-    issue: str = formerly("illness")  # of insight.diagnosis.ISSUES
+    formerly = {"illness": "issue"}  # noqa: RUF012
+    issue: str  # of insight.diagnosis.ISSUES
     evidence: str  # in words, with the numbers
     value: float | None  # what was measured; None where it is not finite
     threshold: float | None  # from which on it is an issue

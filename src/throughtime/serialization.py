@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 ADDED_LATER = {"added later": True}  # of fields, see `added_later`
-FORMERLY = "formerly"  # of fields, see `formerly`
+FORMERLY = "formerly"  # class attribute: names of fields in earlier versions, {old: new}
 
 
 def to_json(record: Any) -> str:
@@ -29,11 +29,6 @@ def _plain(value: Any) -> Any:
 def added_later(default: Any) -> Any:
     """A field of a dataclass that files of earlier versions lack; it is then its default."""
     return field(default=default, metadata=ADDED_LATER)
-
-
-def formerly(name: str) -> Any:
-    """A field of a dataclass that files of earlier versions call by another name."""
-    return field(metadata={FORMERLY: name})
 
 
 def from_plain(kind: type[T], value: Any, where: str = "") -> T:
@@ -83,7 +78,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 def _renamed(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
     """The fields of a file under their names of now; both names at once are left as they are."""
-    new = {f.metadata.get(FORMERLY): f.name for f in fields(kind)}
+    new: dict[str, str] = getattr(kind, FORMERLY, {})
     return {new[n] if n in new and new[n] not in value else n: v for n, v in value.items()}
 
 
