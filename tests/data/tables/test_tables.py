@@ -8,7 +8,7 @@ import pytest
 from throughtime.data.tables.tables import Columns, read_table
 from throughtime.errors import InputError
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "tables"
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "tables"
 with_shared = pytest.mark.skipif(not SHARED.exists(), reason="the real data is not here")
 
 

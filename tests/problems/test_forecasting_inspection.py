@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_predicting import model_of, spec_of, weekly
+from test_forecasting_prediction import model_of, spec_of, weekly
 
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.inspection import inspect

@@ -21,7 +21,7 @@ from throughtime.errors import InputError
 from throughtime.files import alone_in
 
 pytest.importorskip("pooch")
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 CONTENT = bytes(range(256)) * 4000
 
 
