@@ -1,5 +1,7 @@
 """The Python functions: whatever data are given as, and cells, networks and errors of one's own."""
 
+import copy
+import gc
 import multiprocessing
 import subprocess
 import sys
@@ -7,6 +9,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,8 +22,10 @@ from throughtime import catalogue
 from throughtime.data import frames
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.networks import Network
+from throughtime.result import Result, TemporaryFolder
 from throughtime.runs import ComparisonRecord, read_record
 
+RECORD = Path(__file__).parent / "older_files" / "0.1.0" / "comparison.json"
 T = np.arange(300)
 WAVE = np.sin(T / 5) + 0.1 * np.random.default_rng(0).normal(size=300)
 FRAME = pl.DataFrame({"t": T, "y": WAVE})
@@ -83,6 +88,16 @@ def test_forecasts_come_as_the_library_that_was_given_has_them(model):
     assert isinstance(ahead, pandas.DataFrame) and list(ahead.columns) == ["step", "y"]
     assert list(ahead.index) == list(pandas.date_range(times[-1], periods=3, freq="h")[1:])
     assert np.allclose(ahead["y"], found["y"])
+    index = pandas.MultiIndex.from_product([["a", "b"], times[:150]], names=["shop", "when"])
+    shops = tt.fit(
+        tt.read(
+            pandas.DataFrame({"y": WAVE}, index=index), **HOW | {"time": "when", "group": "shop"}
+        ),
+        **SMALL,
+    )
+    ahead = shops.predict(pandas.DataFrame({"y": WAVE}, index=index))
+    assert ahead.index.names == ["shop", "when"] and list(ahead.columns) == ["step", "y"]
+    assert list(ahead.loc["a"].index) == list(times[150:152])
 
 
 def test_arrays_and_texts_with_answers_and_without():
@@ -315,6 +330,18 @@ print(sorted(result.table()["network"].to_list()))
 result.report("page.html")
 tt.fit(data, network=MinGRU, epochs=1, parameters=100).save("model")
 '''
+
+
+def test_a_temporary_folder_lives_as_long_as_any_copy_of_its_result(tmp_path):
+    result = Result(read_record(RECORD, ComparisonRecord), tmp_path, TemporaryFolder())
+    folder = result._temporary.path
+    copied = copy.deepcopy(result)
+    del result
+    gc.collect()
+    assert folder.is_dir()
+    del copied
+    gc.collect()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("how", ["file", "standard input"])

@@ -11,9 +11,6 @@ logger "throughtime".
 """
 
 import logging
-import shutil
-import tempfile
-import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
@@ -36,7 +33,7 @@ from throughtime.named_objects import name_of_network, name_of_output, names_of_
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output
 from throughtime.problems.registry import experiment_of
-from throughtime.result import Result
+from throughtime.result import Result, TemporaryFolder
 from throughtime.runs import (
     Choice,
     DataRecord,
@@ -233,8 +230,8 @@ def compare(
         output=output,
     )
     check_whole(jobs=1 if jobs is None else jobs)
-    temporary = None if folder is not None else Path(tempfile.mkdtemp(prefix="throughtime-"))
-    place = Path(folder) if folder is not None else Path(str(temporary)) / "run"
+    temporary = TemporaryFolder() if folder is None else None
+    place = temporary.path / "run" if temporary else Path(str(folder))
 
     with _bars(progress) as reporter, reporter.bar(epochs) as watch:
 
@@ -254,12 +251,9 @@ def compare(
             )
         except BaseException:
             if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.remove()
             raise
-    result = Result(record, place)
-    if temporary is not None:
-        weakref.finalize(result, shutil.rmtree, temporary, ignore_errors=True)
-    return result
+    return Result(record, place, temporary)
 
 
 # ------------------------------------------------------------------ fitting, using

@@ -1,5 +1,8 @@
 """A finished comparison, for people who work in Python."""
 
+import shutil
+import tempfile
+import weakref
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +13,21 @@ from throughtime.deploy.model import Model, load_model
 from throughtime.runs import ComparisonRecord, Verdict
 
 
+class TemporaryFolder:
+    """A folder that is removed when no object refers to it any more; copies refer to the same.
+
+    >>> (TemporaryFolder().path / "run").exists()
+    False
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="throughtime-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def __deepcopy__(self, memo: object) -> "TemporaryFolder":
+        return self
+
+
 class Result:
     """A comparison: what `compare` returns.
 
@@ -18,9 +36,12 @@ class Result:
     'Use GRU: ...'
     """
 
-    def __init__(self, record: ComparisonRecord, folder: Path) -> None:
+    def __init__(
+        self, record: ComparisonRecord, folder: Path, temporary: "TemporaryFolder | None" = None
+    ) -> None:
         self.record = record
         self.folder = folder
+        self._temporary = temporary  # removed with the last result, or copy of one, that has it
 
     @property
     def verdict(self) -> Verdict:

@@ -276,6 +276,12 @@ def test_error_texts_say_what_was_expected():
         layer(torch.zeros(5, 2, 7))
     with pytest.raises(ValueError, match=r"input\.to\(torch\.float32\)"):
         layer(torch.zeros(5, 2, 3).double())
+    h = torch.zeros(1, 2, 4)
+    wanted = r"LSTM: hx must be 2 tensors, \(h_0, c_0\); got "
+    with pytest.raises(IndexError, match=wanted + "a tensor"):
+        layer(torch.zeros(5, 2, 3), h)
+    with pytest.raises(RuntimeError, match=wanted + "3 items"):
+        layer(torch.zeros(5, 2, 3), (h, h, h))
     with pytest.raises(RuntimeError, match=r"hidden\[1\] size \(1, 2, 4\), got \[1, 2, 5\]"):
         layer(torch.zeros(5, 2, 3), (torch.zeros(1, 2, 4), torch.zeros(1, 2, 5)))
 

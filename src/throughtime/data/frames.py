@@ -55,8 +55,8 @@ def like(rows: pl.DataFrame, given: object) -> Any:
         return rows
     pandas: Any = sys.modules["pandas"]
     frame = pandas.DataFrame({name: rows[name].to_list() for name in rows.columns})
-    index = _index_column(given)
-    return frame if index is None or index not in frame.columns else frame.set_index(index)
+    index = [name for name in _index_columns(given) if name in frame.columns]
+    return frame.set_index(index) if index else frame
 
 
 def _typed(words: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -79,7 +79,7 @@ def _is_pandas(value: object) -> bool:
 
 def _from_pandas(frame: Any) -> pl.DataFrame:
     pandas: Any = sys.modules["pandas"]
-    table = frame if _index_column(frame) is None else frame.reset_index()
+    table = frame.reset_index() if _index_columns(frame) else frame
     names = [str(name) for name in table.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -87,12 +87,14 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
     return pl.DataFrame({str(name): _column(table[name], pandas) for name in table.columns})
 
 
-def _index_column(frame: Any) -> str | None:
-    """The column that an index becomes; None for one that counts rows."""
+def _index_columns(frame: Any) -> list[str]:
+    """Names of the columns that `reset_index` makes; none for an index that counts rows."""
     pandas: Any = sys.modules["pandas"]
     if isinstance(frame.index, pandas.RangeIndex) and frame.index.name is None:
-        return None
-    return str(frame.index.name or "index")
+        return []
+    if frame.index.nlevels == 1:
+        return [str(frame.index.name or "index")]
+    return [str(name or f"level_{n}") for n, name in enumerate(frame.index.names)]
 
 
 def _column(column: Any, pandas: Any) -> pl.Series:

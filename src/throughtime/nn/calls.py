@@ -143,6 +143,19 @@ class LayerSizes(Protocol):
     proj_size: int
 
 
+def _states(cell: CellType, hx: Hidden) -> tuple[Any, ...]:
+    """Each state of a call; errors of torch.nn's types where their number is wrong."""
+    wanted = len(cell.states)
+    if wanted == 1:
+        return (hx,)
+    if len(hx) != wanted:
+        names = ", ".join(f"{name}_0" for name in cell.states)
+        kind = "a tensor" if isinstance(hx, Tensor) else f"{len(hx)} items"
+        error = IndexError if len(hx) < wanted else RuntimeError
+        raise error(f"{cell.name}: hx must be {wanted} tensors, ({names}); got {kind}")
+    return tuple(hx[n] for n in range(wanted))
+
+
 def read(
     layer: LayerSizes,
     input: Tensor | PackedSequence,
@@ -154,8 +167,7 @@ def read(
     """Check a call as torch.nn does, and bring it to the form of `StackCall`."""
     states: tuple[Any, ...] | None = None
     if hx is not None:
-        several = len(layer.cell_type.states) > 1
-        states = tuple(hx[n] for n in range(len(layer.cell_type.states))) if several else (hx,)
+        states = _states(layer.cell_type, hx)
     if isinstance(input, PackedSequence):
         if lengths is not None or reset is not None:
             raise ValueError("a PackedSequence brings its lengths; give a tensor for `reset`")
