@@ -4,17 +4,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import throughtime
 from throughtime.comparison.trials import compare
+from throughtime.data.sequences.stream_batches import Streams
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.deploy.storage import load
 from throughtime.problems.forecasting.prediction import predict
 from throughtime.problems.registry import experiment_of
 from throughtime.report.page import write_page
+from throughtime.training.loop import TrainingSettings, train
 
 
 def test_swap_a_layer_of_torch_and_get_the_same_numbers():
@@ -61,25 +65,78 @@ def test_look_inside_and_ask_whether_it_is_healthy():
     assert throughtime.diagnose(model, torch.randn(60, 4, 8)).verdict == "healthy"
 
 
+class Streamed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = throughtime.GRU(3, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x, state=None, *, reset=None):
+        output, state = self.body(x, state, reset=reset)
+        return self.head(output), state
+
+
+def names_of_training(problem):
+    """What the reader of docs/training.md has: a task's parts; a model of streams and a file."""
+    experiment = experiment_of(problem)
+    parts = problem.parts
+    np.save("series.npy", np.random.default_rng(0).normal(size=(20_000, 3)).astype("float32"))
+    forecaster = {
+        "model": experiment.build(experiment.config("gru", "window", 300)),
+        "training": parts.training,
+        "validation": parts.validation,
+        "scale": problem.error_scale,
+    }
+    streamed = {
+        "model": Streamed(),
+        "held_out": Streams([torch.randn(200, 3)], lanes=2),
+        "train": train,
+        "TrainingSettings": TrainingSettings,
+    }
+    return [forecaster, streamed]
+
+
+def names_of_looking(problem):
+    """What the reader of docs/memory.md and docs/diagnosis.md has: a model, a batch, a loss."""
+    model = nn.Sequential()
+    model.encoder = throughtime.LSTM(3, 8)
+    model.forward = lambda x: model.encoder(x)[0][-1]
+    x, y = torch.randn(20, 4, 3), torch.randn(4, 8)
+    return [{"model": model, "x": x, "y": y, "criterion": nn.functional.mse_loss}]
+
+
 ROOT = Path(__file__).parents[1]
+PAGES = {  # page: number of its blocks, and what each assumes
+    "README.md": (2, None),
+    "docs/python.md": (6, None),
+    "docs/training.md": (2, names_of_training),
+    "docs/memory.md": (1, names_of_looking),
+    "docs/diagnosis.md": (1, names_of_looking),
+}
 BLOCKS = [
     (page, number, block.split("```")[0])
-    for page in ("README.md", "docs/python.md")
+    for page in PAGES
     for number, block in enumerate((ROOT / page).read_text().split("```python\n")[1:])
 ]
 
 
 @pytest.mark.parametrize(("page", "number", "code"), BLOCKS, ids=[f"{p}-{n}" for p, n, _ in BLOCKS])
-def test_the_python_of_the_documents_runs(page, number, code, tmp_path, monkeypatch):
+def test_the_python_of_the_documents_runs(page, number, code, problem, tmp_path, monkeypatch):
     if "pandas" in code:
         pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, page, "exec"), {"__name__": "document"})
+    names = PAGES[page][1]
+    shared = (
+        {"throughtime": throughtime, "np": np, "nn": nn} | names(problem)[number] if names else {}
+    )
+    exec(compile(code, page, "exec"), {"__name__": "document", **shared})
 
 
 def test_the_documents_have_their_python():
-    assert [page for page, _, _ in BLOCKS].count("README.md") == 2
-    assert [page for page, _, _ in BLOCKS].count("docs/python.md") == 6
+    found = {str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+    for page in found:
+        count = (ROOT / page).read_text().count("```python\n")
+        assert count == PAGES.get(page, (0,))[0], page
     assert len((ROOT / "README.md").read_text().splitlines()) < 150
 
 
