@@ -299,9 +299,9 @@ def test_fit_trains_as_it_is_told(tmp_path):
 @pytest.mark.parametrize(
     "options, told",
     [
-        (("--optimizer", "lion"), "--optimizer: the optimizers are adadelta"),
+        (("--optimizer", "lion"), "--optimizer: optimizer must be one of adadelta"),
         (("--clip", "norm"), "--clip: clipping is one of none, norm:1"),
-        (("--schedule", "saw"), "--schedule: the schedules are constant"),
+        (("--schedule", "saw"), "--schedule: schedule must be one of constant"),
         (("--budget", "soon"), "--budget: 'soon'; give a time such as"),
         (("--metric", "r2"), "--metric: 'r2'; take one of mae, rmse, cross-entropy"),
         (("--keep", "all"), "--keep: 'all'; take one of best, last"),
