@@ -171,7 +171,7 @@ def test_clippers_have_names(text, kind):
         (lambda: clipper_by_name("auto:2"), "quantile must be between 0 and 1; got 2.0"),
         (lambda: AutoClip(history=0), "history must be 1 or more norms; got 0"),
         (lambda: ZClip(alpha=1.0), "alpha must be between 0 and 1"),
-        (lambda: ZClip(warmup=1), "warmup needs 2 steps or more"),
+        (lambda: ZClip(warmup=1), "warmup must be 2 steps or more"),
         (lambda: AGC(math.nan), "share must be a positive number"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_step_beyond_all_numbers_is_undone():
     bench = Bench(learning_rate=3e38, clip=ByNorm(1e6), optimizer=torch.optim.SGD)
     before = bench.state()
     refused = bench.step("weights")
-    assert refused.cause == "weights" and "the rate is too high" in refused.evidence
+    assert refused.cause == "weights" and "the learning rate is too high" in refused.evidence
     assert equal(bench.state(), before)
 
 
