@@ -60,10 +60,10 @@ def test_the_demos_road_on_a_cut_of_its_data(co2_cut, tmp_path):
     done = throughtime(*command, cwd=tmp_path)
     for name in ("WindowDense", "GRU", "persistence", "seasonal naive with drift"):
         assert name in done.stdout
-    assert re.search(r"^(Use|A tie|None beats)", done.stdout, re.MULTILINE)
+    assert re.search(r"^(Use|A tie|No network beats)", done.stdout, re.MULTILINE)
     assert "season         52 (steps in a year; --season)" in done.stderr
     assert "normalization" in done.stderr
-    cramped = "WindowDense is no fair match: hidden size 3, 193 parameters where 200 were asked for"
+    cramped = "WindowDense is not a fair match: hidden size 3, 193 parameters instead of 200"
     assert f"  note: {cramped} (4 % fewer)" in done.stderr  # before the work
     assert f"- {cramped} (4 % fewer)" in done.stdout  # and with its result
     assert "With 2 seeds" in done.stdout
@@ -299,14 +299,14 @@ def test_fit_trains_as_it_is_told(tmp_path):
 @pytest.mark.parametrize(
     "options, told",
     [
-        (("--optimizer", "lion"), "--optimizer: the optimizers are adadelta"),
+        (("--optimizer", "lion"), "--optimizer: optimizer must be one of adadelta"),
         (("--clip", "norm"), "--clip: clipping is one of none, norm:1"),
-        (("--schedule", "saw"), "--schedule: the schedules are constant"),
+        (("--schedule", "saw"), "--schedule: schedule must be one of constant"),
         (("--budget", "soon"), "--budget: 'soon'; give a time such as"),
         (("--metric", "r2"), "--metric: 'r2'; take one of mae, rmse, cross-entropy"),
         (("--keep", "all"), "--keep: 'all'; take one of best, last"),
-        (("--device", "cuda"), "--device: no GPU that torch can use; take cpu"),
-        (("--device", "abacus"), "--device: 'abacus'; take one of cpu, cuda"),
+        (("--device", "cuda"), "--device: no GPU that torch can use; use cpu"),
+        (("--device", "abacus"), "--device: 'abacus'; use one of cpu, cuda"),
     ],
 )
 def test_fit_refuses_what_it_cannot_do_before_it_reads(tmp_path, monkeypatch, options, told):

@@ -347,7 +347,7 @@ def test_an_interrupted_fit_claims_to_have_kept_what_it_has_kept(co2_cut, tmp_pa
     kept = list(tmp_path.glob("model.training/checkpoint-*"))
     if kept:
         assert told.startswith("throughtime: interrupted after step ")
-        assert told.endswith("the same command goes on from there\n")
+        assert told.endswith("run the same command again to continue\n")
     else:
         assert told == "throughtime: interrupted; nothing was written\n"
 

@@ -270,7 +270,9 @@ def test_a_comparison_does_not_go_on_through_links(place, warm, tmp_path, inside
     before = contents(here)
     two = ("--networks", "gru", "--seeds", 1, "--jobs", 1, "--out", "run")
     done = warm.run("compare", "a.csv", *KINDS["csv"].options, *SMALL, *two, cwd=here)
-    assert done.returncode == 2 and "is a link inside a run; remove it" in done.stderr, done
+    assert done.returncode == 2 and "is a symbolic link inside a run; remove it" in done.stderr, (
+        done
+    )
     assert contents(here) == before
     moved.unlink()  # as the message says
     assert not warm.run(

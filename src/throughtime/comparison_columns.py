@@ -1,4 +1,4 @@
-"""The columns of a comparison's table, for the terminal and for pages: a column is a row here."""
+"""Columns of the comparison table, for the terminal and for HTML pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from throughtime.runs import Candidate, ComparisonRecord
 
 @dataclass(frozen=True)
 class Column:
-    """Heads may name {reference} and {horizon}; a cell takes a candidate and digits of errors."""
+    """A column. Heads may contain {reference} and {horizon}; cells take a candidate and digits."""
 
     page: str
-    terminal: str | None  # None: on pages alone
+    terminal: str | None  # None: only on pages
     cell: Callable[[Candidate, int], str]
-    by_step: bool = False  # where errors are shown by step ahead alone
+    by_step: bool = False  # only for problems with errors by step ahead
 
 
-def _number(value: float | None, digits: int, without: str = "") -> str:
-    return without if value is None else f"{value:.{digits}g}"
+def _number(value: float | None, digits: int, missing: str = "") -> str:
+    return missing if value is None else f"{value:.{digits}g}"
 
 
 def _interval(c: Candidate, digits: int) -> str:
-    there = c.low is not None and c.high is not None
-    return f"{_number(c.low, digits)} to {_number(c.high, digits)}" if there else ""
+    known = c.low is not None and c.high is not None
+    return f"{_number(c.low, digits)} to {_number(c.high, digits)}" if known else ""
 
 
 def _seeds(c: Candidate, _: int) -> str:
@@ -63,15 +63,15 @@ COLUMNS = (
 def comparison_rows(
     record: ComparisonRecord, *, page: bool
 ) -> tuple[list[str], list[tuple[Candidate, list[str]]]]:
-    """Heads, and each candidate with its cells, best first."""
+    """Column heads, and each candidate with its cells, best first."""
     by_step = PROBLEMS[record.data.kind].by_step
-    shown = [
+    columns = [
         column
         for column in COLUMNS
         if (page or column.terminal is not None) and (by_step or not column.by_step)
     ]
     words = {"reference": label_of(record.verdict.reference), "horizon": record.data.horizon}
-    heads = [(c.page if page else c.terminal or "").format(**words) for c in shown]
+    heads = [(c.page if page else c.terminal or "").format(**words) for c in columns]
     digits = 4 if page else 3
-    rows = [(c, [column.cell(c, digits) for column in shown]) for c in record.verdict.candidates]
+    rows = [(c, [column.cell(c, digits) for column in columns]) for c in record.verdict.candidates]
     return heads, rows

@@ -1,4 +1,4 @@
-"""The kinds of problems in words: what tables, pages and verdicts say of each, in one entry."""
+"""Terms for each kind of problem, used in tables, pages and verdicts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ProblemKind:
-    """What is said of a problem. `title` and `size` take a `DataRecord`."""
+    """Terms for a kind of problem. `title` and `size` take a `DataRecord`."""
 
     items: str  # what training, validation and test consist of
     rows: str
     series: str
     title: Callable[[Any], str]
     size: Callable[[Any], str]
-    answer: str = "answer"  # what a network gives
-    by_step: bool = False  # whether errors are shown by step ahead, and time has a unit
-    normalized: bool = True  # whether networks are given numbers
-    resampled: str = "blocks of time"  # what an interval is taken over
-    measure: str = "{unit}"  # of errors
+    answer: str = "prediction"  # noun for the output of a network
+    by_step: bool = False  # whether errors are reported by step ahead, and time has a unit
+    normalized: bool = True  # whether inputs are numbers that can be normalized
+    resampled: str = "blocks of time"  # what the bootstrap resamples
+    measure: str = "{unit}"  # of errors; may contain {unit}
 
 
 def _ahead(data: Any) -> str:

@@ -1,4 +1,4 @@
-"""Checks of what training and comparison are asked, before any work is done."""
+"""Checks of training and comparison settings, before any work is done."""
 
 import torch
 
@@ -10,7 +10,7 @@ from throughtime.training.random_state import seeded
 
 
 def check_whole(least: int = 1, **numbers: object) -> None:
-    """Raise InputError, by the option's name, unless each is a whole number from `least` on."""
+    """Raise InputError, naming the option, unless each number is an integer of `least` or more."""
     for name, value in numbers.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             option = name.replace("_", "-")
@@ -18,7 +18,7 @@ def check_whole(least: int = 1, **numbers: object) -> None:
 
 
 def check_training(settings: TrainingSettings) -> None:
-    """Raise InputError for a name or a number that no training can have."""
+    """Raise InputError for an invalid name or number in the training settings."""
     check_whole(
         epochs=settings.epochs,
         patience=settings.patience,
@@ -48,15 +48,15 @@ def check_training(settings: TrainingSettings) -> None:
         ),
     ):
         try:
-            with seeded(0):  # a layer is drawn for the optimizer
+            with seeded(0):  # Linear draws random weights
                 build()
         except (ValueError, AttributeError, TypeError) as error:
             raise InputError(option, str(error), "see throughtime fit --help") from None
 
 
 def check_device(device: str) -> None:
-    """Raise InputError for a device that is not there."""
+    """Raise InputError for a device that is not available."""
     if device not in ("cpu", "cuda"):
-        raise InputError("--device", repr(device), "take one of cpu, cuda")
+        raise InputError("--device", repr(device), "use one of cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device", "no GPU that torch can use", "take cpu")
+        raise InputError("--device", "no GPU that torch can use", "use cpu")

@@ -29,8 +29,8 @@ def test_a_window_too_wide_for_the_size_asked_is_told(problem, small_settings):
     count = build(config).parameter_count()
     assert config.hidden_size < 4
     assert note.startswith(
-        f"WindowDense is no fair match: hidden size {config.hidden_size}, {count:,} parameters "
-        f"where 1,000 were asked for ({100 * (1 - count / 1000):.0f} % fewer)."
+        f"WindowDense is not a fair match: hidden size {config.hidden_size}, {count:,} parameters "
+        f"instead of 1,000 ({100 * (1 - count / 1000):.0f} % fewer)."
     )
     assert "raise --parameters" in note
 
@@ -41,9 +41,9 @@ def test_a_window_too_wide_for_the_size_asked_is_told(problem, small_settings):
         (4, 1000, None),
         (4, 1100, None),
         (4, 900, None),
-        (3, 1000, "hidden size 3, 1,000 parameters where 1,000 were asked for. "),
-        (9, 1111, "hidden size 9, 1,111 parameters where 1,000 were asked for (11 % more)."),
-        (9, 880, "hidden size 9, 880 parameters where 1,000 were asked for (12 % fewer)."),
+        (3, 1000, "hidden size 3, 1,000 parameters instead of 1,000. "),
+        (9, 1111, "hidden size 9, 1,111 parameters instead of 1,000 (11 % more)."),
+        (9, 880, "hidden size 9, 880 parameters instead of 1,000 (12 % fewer)."),
     ],
 )
 def test_where_the_bounds_are(units, parameters, words):

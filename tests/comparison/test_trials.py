@@ -15,8 +15,8 @@ import torch
 
 from helpers import assert_same
 from throughtime.comparison import trials
-from throughtime.comparison.experiment import Measured
-from throughtime.comparison.trials import Spec, compare, run_trial
+from throughtime.comparison.experiment import Evaluation
+from throughtime.comparison.trials import Trial, compare, run_trial
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.data.tables.windows import WindowPlan
@@ -59,7 +59,7 @@ def test_validation_chooses_the_learning_rate(comparison, small_settings):
     record, folder = comparison
     for kind in small_settings.networks:
         tuned = [
-            read_record(folder / "trials" / Spec(kind, 0, rate).name / "record.json", TrialRecord)
+            read_record(folder / "trials" / Trial(kind, 0, rate).name / "record.json", TrialRecord)
             for rate in small_settings.learning_rates
         ]
         best = min(tuned, key=lambda t: t.validation_error)
@@ -69,7 +69,7 @@ def test_validation_chooses_the_learning_rate(comparison, small_settings):
 def test_errors_are_what_the_saved_model_makes(comparison, problem):
     record, folder = comparison
     trial = next(t for t in record.trials if t.kind == "gru" and t.seed == 1)
-    model, _ = load(folder / "trials" / Spec("gru", 1, trial.learning_rate).name / "model")
+    model, _ = load(folder / "trials" / Trial("gru", 1, trial.learning_rate).name / "model")
     x, y = problem.parts.test.batch(torch.arange(len(problem.parts.test)))
     with torch.no_grad():
         error = (model(x) - y).abs()[..., 0]
@@ -113,8 +113,8 @@ def test_validation_chooses_the_seed_that_is_handed_over(
     assert record.verdict.recommended == "gru"
     rate = next(t.learning_rate for t in record.trials if t.kind == "gru")
     model, _ = load(again / "model")
-    chosen, _ = load(again / "trials" / Spec("gru", 1, rate).name / "model")
-    other, _ = load(again / "trials" / Spec("gru", 0, rate).name / "model")
+    chosen, _ = load(again / "trials" / Trial("gru", 1, rate).name / "model")
+    other, _ = load(again / "trials" / Trial("gru", 0, rate).name / "model")
     assert_same(model.state_dict(), chosen.state_dict())
     with pytest.raises(AssertionError):
         assert_same(model.state_dict(), other.state_dict())
@@ -226,7 +226,7 @@ def test_a_damaged_mark_is_another_comparisons(tmp_path):
 
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
-    spec = Spec("dense", 0, 3e37)  # the first step takes the weights to the end of float32
+    spec = Trial("dense", 0, 3e37)  # the first step takes the weights to the end of float32
     record = run_trial(experiment_of(problem), small_settings, tmp_path, spec, lambda epoch: None)
     assert record.validation_error is None
     assert record.training.stopped.startswith("diverged")
@@ -242,7 +242,7 @@ def test_forecasts_that_are_not_finite_are_a_divergence(problem, small_settings,
     experiment = experiment_of(problem)
     model = Overflowing(config)
     found = trials._recorded(
-        experiment, Spec("persistence", 0, 0.0), model, [None], experiment.measured(model)
+        experiment, Trial("persistence", 0, 0.0), model, [None], experiment.measured(model)
     )
     assert (found.test_error, found.error_by_step, found.forecast) == (None, (), ())
 
@@ -253,7 +253,11 @@ def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path)
     expected = torch.rand(3)
     torch.manual_seed(5)
     run_trial(
-        experiment_of(problem), small_settings, tmp_path, Spec("dense", 0, 1e-3), lambda epoch: None
+        experiment_of(problem),
+        small_settings,
+        tmp_path,
+        Trial("dense", 0, 1e-3),
+        lambda epoch: None,
     )
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
@@ -291,9 +295,9 @@ def test_a_killed_comparison_resumes(co2_cut, tmp_path):
 
 def test_folds_weigh_by_what_they_tested_and_the_first_one_chooses():
     def fold(count, error, validation):
-        return Measured(validation, error, np.array([error]), np.full(count, error))
+        return Evaluation(validation, error, np.array([error]), np.full(count, error))
 
-    found = trials._together([fold(2000, 1.0, 5.0), fold(2001, 3.0, 7.0)])
+    found = trials._combined([fold(2000, 1.0, 5.0), fold(2001, 3.0, 7.0)])
     assert found.test_error == pytest.approx(2.0, abs=1e-3)
     assert found.validation_error == 5.0  # later folds' is tested on in this one
     kept = trials.averaged(found.error_by_origin)
@@ -305,7 +309,7 @@ def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, t
     asked = {"missing": "interpolate", "horizon": 4, "context": 20}
     whole = read_problem(co2_cut, columns, **asked)
     folds = read_problem(co2_cut, columns, **asked, folds=3)
-    spec = Spec("persistence", 0, 0.0)
+    spec = Trial("persistence", 0, 0.0)
     one, three = (
         run_trial(
             experiment_of(p), small_settings, tmp_path / str(len(p.folds)), spec, lambda epoch: None

@@ -77,8 +77,10 @@ def test_validation_chooses_the_network_that_is_put_to_the_test():
     ]
     verdict = judge(trials)
     assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
-    assert said(verdict, "Validation chose GRU (1 there; LSTM 2). On the test part LSTM errs less")
-    assert said(verdict, "beyond chance: the two parts disagree.")
+    assert said(
+        verdict, "Validation chose GRU (1 there; LSTM 2). On the test part LSTM has the lower error"
+    )
+    assert said(verdict, "more than chance: the two parts disagree.")
 
 
 def test_validation_chooses_the_trivial_forecast_too():
@@ -137,7 +139,7 @@ def test_the_cheaper_of_two_that_tie_is_recommended():
     assert set(verdict.tied) == {"gru", "lstm"}
     assert verdict.headline.startswith("A tie: ")
     assert "Use LSTM, the cheapest" in verdict.headline
-    assert said(verdict, "LSTM takes the fewest multiply-adds a forecast: 5,000 (GRU 7,000).")
+    assert said(verdict, "LSTM has the fewest multiply-adds per forecast: 5,000 (GRU 7,000).")
 
 
 @pytest.mark.parametrize("simpler", ["dense", "window-dense", "rnn", "gru"])
@@ -161,13 +163,13 @@ def test_none_beats_the_trivial_forecast(level):
     trials = [*group("seasonal", 3, 1), *group("persistence", 4, 1), *group("gru", level)]
     verdict = judge_sized(trials, 2, PARAMETERS, reference="seasonal")
     assert (verdict.outcome, verdict.recommended, verdict.tied) == ("trivial", "seasonal", ())
-    assert verdict.headline == "None beats the trivial forecast: use seasonal naive."
+    assert verdict.headline == "No network beats the trivial forecast: use seasonal naive."
     assert verdict.reference == "seasonal"
 
 
 @pytest.mark.parametrize(
     ("window_level", "words"),
-    [(2, "earns its place"), (0.5, "adds nothing here"), (1.0, "no difference that can be")],
+    [(2, "recurrence helps."), (0.5, "adds nothing here"), (1.0, "no difference that can be")],
 )
 def test_what_recurrence_adds_is_said(window_level, words):
     trials = [*group("persistence", 4, 1), *group("window-dense", window_level), *group("rnn", 1)]
@@ -181,7 +183,7 @@ def test_nothing_is_concluded_from_a_cramped_network(units, size):
     verdict = judge([*group("persistence", 4, 1), *cramped, *rnn])
     assert verdict.recommended == "rnn"
     assert not said(verdict, "recurrence helps")
-    assert said(verdict, f"WindowDense is no fair match: hidden size {units}, {size} parameters")
+    assert said(verdict, f"WindowDense is not a fair match: hidden size {units}, {size} parameters")
     # nor that the past matters, if Dense is the cramped one
     cramped = group("dense", 2, units=units, size=size)
     assert not said(judge([*group("persistence", 4, 1), *cramped, *rnn]), "the past matters")
@@ -192,7 +194,7 @@ def test_a_handful_of_test_times_is_too_little():
     trials = [trial("persistence", [3.0] * 9), trial("gru", [1.0] * 9)]
     verdict = judge(trials, horizon=1)
     assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
-    assert verdict.headline == "Too little to judge by (9 test times): use persistence."
+    assert verdict.headline == "Too few test times to judge (9): use persistence."
     assert verdict.reasons == ()
 
 

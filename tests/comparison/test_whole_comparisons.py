@@ -50,7 +50,7 @@ def verdict_on(tmp_path):
 def test_nothing_beats_persistence_on_a_random_walk(verdict_on):
     verdict = verdict_on(random_walk(np.random.default_rng(0)))
     assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
-    assert verdict.headline == "None beats the trivial forecast: use persistence."
+    assert verdict.headline == "No network beats the trivial forecast: use persistence."
 
 
 def test_a_network_that_sees_the_past_wins_on_an_oscillation(verdict_on):

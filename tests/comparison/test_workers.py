@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from throughtime.comparison.workers import deaf_to_interrupts
+from throughtime.comparison.workers import blocked_interrupts
 
 
 def start(co2_cut, folder, *arguments, **options):
@@ -69,7 +69,7 @@ def test_ctrl_c_while_workers_start_waits_until_they_have_what_they_need():
     older = threading.Thread(target=stop.wait)
     older.start()
     try:
-        with pytest.raises(KeyboardInterrupt), deaf_to_interrupts():
+        with pytest.raises(KeyboardInterrupt), blocked_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)  # time enough for this thread to be interrupted
             done.append("started")
@@ -92,7 +92,9 @@ def test_a_worker_that_is_killed_gets_one_line_and_what_is_done_is_kept(co2_cut,
     wait_for(lambda: len(done()) > 4)  # a network too: the workers are in the midst of the others
     os.kill(workers_of(process)[0], signal.SIGKILL)
     told = ended(process)
-    assert told.startswith("throughtime: a worker process ended too early (killed? memory short?)")
+    assert told.startswith(
+        "throughtime: a worker process ended unexpectedly (killed, or out of memory)"
+    )
     assert "what is done is kept: run the same command again" in told
     assert process.returncode == 1
     assert len(done()) > 4

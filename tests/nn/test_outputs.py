@@ -158,6 +158,8 @@ def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="'point' is throughtime's own output"):
         outputs.register_output(Point())
     x = np.random.default_rng(0).normal(size=(60, 8, 1))
-    with pytest.raises(InputError, match=r"^output: 'absolute'; leave it out; it is for forecasts"):
+    with pytest.raises(
+        InputError, match=r"^output: 'absolute'; remove this option; it applies only to"
+    ):
         tt.fit(tt.read(x, np.arange(60) % 2), output=Absolute())
     assert build_network(ModelConfig("gru", 4, 3, 1, output="absolute")).outputs == 3

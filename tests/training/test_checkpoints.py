@@ -60,7 +60,10 @@ def test_with_none_whole_nothing_is_made_up(tmp_path):
     for path in tmp_path.glob("checkpoint-*"):
         path.write_bytes(b"x")
     for _ in range(2):  # nor the second time
-        with Checkpoints(tmp_path, "one") as kept, pytest.raises(InputError, match="is whole"):
+        with (
+            Checkpoints(tmp_path, "one") as kept,
+            pytest.raises(InputError, match="every checkpoint in it is damaged"),
+        ):
             kept.newest()
 
 
@@ -91,7 +94,7 @@ def test_ended_at_once_it_claims_what_is_there_and_nothing_else(tmp_path, how, n
     with pytest.raises(how), Checkpoints(tmp_path, "one"):
         raise how  # nothing was kept yet, and nothing is claimed
     written(tmp_path, 3, 7)
-    told = pytest.raises(PausedError, match="after step 7: the same command")
+    told = pytest.raises(PausedError, match="after step 7: run the same command")
     with told as paused, Checkpoints(tmp_path, "one"):
         raise how
     assert paused.value.args[1] == number
@@ -137,7 +140,7 @@ def test_no_room_is_told_once_and_what_was_there_stays(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[:2] == ["False", "False"] and lines[3] == "True 4"
     assert lines[2].startswith("1 1 ")
-    assert "bytes could not be written (File too large); training goes on" in lines[2]
+    assert "bytes could not be written (File too large); training continues" in lines[2]
 
 
 def test_it_is_due_by_the_clock(tmp_path):

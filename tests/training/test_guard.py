@@ -104,7 +104,7 @@ def test_the_optimizers_memory_gone_bad_leads_back_to_the_last_good_weights():
         bench.step()
     refused = bench.step("optimizer")
     assert (refused.cause, refused.where) == ("optimizer", "head.weight")
-    assert refused.action == "back to the last good weights, rate x 0.5"
+    assert refused.action == "restored the last good weights, learning rate x 0.5"
     assert {n: v for n, v in bench.state().items() if "num_batches" not in n}.keys() <= good.keys()
     assert equal(bench.state(), good)
     memory = bench.optimizer.state[bench.model.head.weight]
@@ -126,7 +126,7 @@ def test_a_step_beyond_all_numbers_is_undone():
     bench = Bench(learning_rate=3e38, clip=ByNorm(1e6), optimizer=torch.optim.SGD)
     before = bench.state()
     refused = bench.step("weights")
-    assert refused.cause == "weights" and "the rate is too high" in refused.evidence
+    assert refused.cause == "weights" and "the learning rate is too high" in refused.evidence
     assert equal(bench.state(), before)
 
 
@@ -138,7 +138,7 @@ def test_ten_in_a_row_lead_back_and_after_three_times_it_is_over():
     actions = [bench.step("loss").action for _ in range(40)]
     backs = [n for n, action in enumerate(actions, 1) if action != "skipped"]
     assert backs == [10, 20, 30, 40]
-    assert actions[-1] == "back to the last good weights, rate x 0.0625"
+    assert actions[-1] == "restored the last good weights, learning rate x 0.0625"
     assert bench.guard.hopeless and bench.guard.skipped == 40
     assert len(bench.guard.incidents) == 10  # the first are kept, all are counted
     assert bench.clip.state_dict()["norms"][:100] == remembered

@@ -73,7 +73,7 @@ def test_it_repeats_itself_to_the_bit_and_the_seed_matters():
 def test_it_stops_early_and_keeps_the_best_weights():
     model = model_of()
     record = run(model, epochs=50, learning_rate=0.3, patience=3)
-    assert record.stopped == "no better for 3 epochs"
+    assert record.stopped == "no improvement for 3 epochs"
     assert len(record.epochs) == record.best_epoch + 3
     best = min(e.validation_error for e in record.epochs)
     found = float(errors(model, windows(wave(), 200, 300), ONE).mean())
@@ -110,7 +110,7 @@ def test_a_training_without_hope_ends_with_the_weights_it_began_with():
 def test_bad_validation_ends_training_too():
     values = wave()
     values[250] = torch.nan
-    assert run(model_of(), values).stopped == "diverged in epoch 1: forecasts not finite"
+    assert run(model_of(), values).stopped == "diverged in epoch 1: predictions not finite"
 
 
 def task_of(model, **options):
@@ -219,7 +219,7 @@ def test_interrupted_and_resumed_it_is_as_if_nothing_had_been(tmp_path):
     first = Interrupted(model_of(), *parts, error_scale=ONE, batch_size=30, seed=0)
     with Checkpoints(tmp_path, "one") as kept, pytest.raises(PausedError) as paused:
         train(first, how, kept=kept)
-    told = f"interrupted after step 5, epoch 1; saved in {tmp_path}: the same command goes on"
+    told = f"interrupted after step 5, epoch 1; saved in {tmp_path}: run the same command again"
     assert str(paused.value).startswith(told)
     second = task_of(model_of(seed=3), batch_size=30, seed=9)  # all of it comes from the checkpoint
     second.__class__ = Noisy
@@ -295,7 +295,7 @@ def test_a_loss_that_fails_for_good_ends_with_a_report_and_the_last_good_weights
     record, last = train(task, TrainingSettings(epochs=3))
     assert record.stopped == (
         "diverged in epoch 1: loss not finite since step 121: the loss is inf; every recurrent "
-        "layer is finite, after going back 3 times"
+        "layer is finite, after 3 rollbacks"
     )
     assert (record.retreats, record.skipped_steps, record.steps) == (4, 40, 160)
 

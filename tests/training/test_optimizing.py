@@ -62,13 +62,13 @@ def test_options_and_decay_on_matrices_alone():
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("lbfgs", "the optimizers are adadelta, adafactor"),
+        ("lbfgs", "optimizer must be one of adadelta, adafactor"),
         ("", "got ''"),
         (
             "sgd:speed=3",
-            "no option 'speed'; there are d",
+            "no option 'speed'; expected one of d",
         ),
-        ("sgd:momentum=fast", "momentum is a number, true or false; got 'fast'"),
+        ("sgd:momentum=fast", "momentum must be a number, true or false; got 'fast'"),
         ("adam:lr=1", "no option 'lr'"),
     ],
 )
@@ -145,5 +145,5 @@ def test_the_plateau_halves_and_so_does_a_retreat():
 
 @pytest.mark.parametrize("how", [{"name": "saw"}, {"name": "linear", "warmup": -1}])
 def test_a_schedule_that_is_none_is_told(how):
-    with pytest.raises(ValueError, match=r"the schedules are constant|warmup is a number"):
+    with pytest.raises(ValueError, match=r"schedule must be one of constant|warmup must be 0"):
         Rate(**how)

@@ -12,7 +12,7 @@ from throughtime.training.processes import Team, joined
 
 
 def test_alone_everything_is_ones_own():
-    with joined(told={}.get) as team:
+    with joined(getenv={}.get) as team:
         assert team == Team(0, 1) and team.leads
     assert team.share(torch.arange(5)).tolist() == [0, 1, 2, 3, 4]
     assert team.summed([1.5, 2.0]) == [1.5, 2.0]
@@ -42,7 +42,9 @@ def test_processes_meet_by_the_backend_of_their_device(monkeypatch, device, back
         assert team == Team(1, 2) and not team.leads
     assert asked == [*([1] if device == "cuda" else []), backend, "end"]
     with (
-        pytest.raises(LostWorkerError, match=r"process 1 of 2 lost another one .*reset by peer"),
+        pytest.raises(
+            LostWorkerError, match=r"process 1 of 2 lost contact with another .*reset by peer"
+        ),
         joined(device, told.get),
     ):
         raise RuntimeError("[gloo/pair.cc] Read error: Connection reset by peer\nmore")

@@ -95,7 +95,7 @@ def test_interrupted_once_it_keeps_its_step_and_goes_on(table, tmp_path, whole, 
     assert process.returncode == code
     last = told.splitlines()[-1]
     assert last.startswith("throughtime: interrupted after step ")
-    assert f"saved in {out}.training: the same command goes on from there" in last
+    assert f"saved in {out}.training: run the same command again to continue" in last
     step = int(last.split("after step ")[1].split(",")[0])
     assert checkpoints(out)[-1].name == f"checkpoint-{step:012d}"
     other = finished(table, out, "--learning-rate", "0.5")
@@ -118,7 +118,7 @@ def test_a_damaged_checkpoint_is_told_and_done_again(table, tmp_path, whole):
     newest.write_bytes(data)
     done = finished(table, out)
     assert not done.returncode
-    assert "damaged" in done.stderr and "the one before it is taken" in done.stderr
+    assert "damaged" in done.stderr and "the previous checkpoint is used" in done.stderr
     assert_same(load(out)[0].state_dict(), whole[0])
 
 
@@ -235,7 +235,7 @@ def test_when_one_dies_the_others_end_and_the_same_command_goes_on(table, tmp_pa
     os.kill(ranks[1], signal.SIGKILL)
     _, told = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "process 0 of 2 lost another one" in told
+    assert "process 0 of 2 lost contact with another" in told
     assert "run the same command again to go on from there" in told
     step = int(checkpoints(out)[-1].name.removeprefix("checkpoint-"))
     done = finished(table, out, epochs=2 + step // 33)  # fewer processes may go on too

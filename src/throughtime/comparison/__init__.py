@@ -1,1 +1,1 @@
-"""Which network, if any: fair trials, and a verdict with its reason."""
+"""Comparison of networks: trials under equal conditions, and a verdict with reasons."""

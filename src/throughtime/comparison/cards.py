@@ -1,4 +1,4 @@
-"""Text of the user's data in a model's card, which is Markdown: shown as it is, never as markup."""
+"""Escaping of user data in model cards, which are Markdown."""
 
 import html
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from throughtime.escapes import printable
 
-# what CommonMark and GitHub's dialect give a meaning to inside a line, and what makes an address
+# inline markup of CommonMark and GitHub Flavored Markdown, and what starts a link
 _MARKUP = re.compile(r"([\\`*_\[\]#|~@$]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 
 
@@ -22,7 +22,7 @@ def shown(text: str) -> str:
 
 
 def shown_names(names: Iterable[str]) -> str:
-    """Names with commas between, escaped; "none" where there is none."""
+    """Names separated by commas, escaped; "none" if there are none."""
     return ", ".join(map(shown, names)) or "none"
 
 

@@ -1,4 +1,4 @@
-"""What networks are compared at: a problem, and how each is built, trained and measured at it."""
+"""Interface of a problem for comparison: building, training and measuring networks on it."""
 
 import time
 from abc import ABC, abstractmethod
@@ -19,119 +19,121 @@ from throughtime.training.task import Task
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A model on the validation and the test part."""
+class Evaluation:
+    """Errors of a model on the validation and the test part."""
 
     validation_error: float
     test_error: float
     error_by_step: np.ndarray
-    error_by_origin: np.ndarray  # of every item; their mean is the test error
+    error_by_origin: np.ndarray  # one for each test item; their mean is the test error
     forecast: tuple[float, ...] = ()
-    measures: dict[str, float] | None = None  # further ones of the test part, by name
+    measures: dict[str, float] | None = None  # further measures on the test part, by name
 
 
 class Experiment(ABC):
-    """A problem, and how networks are built, trained and measured at it."""
+    """A problem, and how networks are built, trained and measured on it."""
 
     record: DataRecord
-    unit: str  # of errors, in words
-    measures: tuple[str, ...]  # of a training; the first decides unless another is asked for
-    reference: str  # the trivial answer that errors are relative to
-    normalizations: tuple[str, ...]  # of what a network is given; the first is usual
+    unit: str  # of errors, as text
+    measures: tuple[str, ...]  # of a training; the first selects the best epoch by default
+    reference: str  # trivial method that errors are relative to
+    normalizations: tuple[str, ...]  # of network inputs; the first is the default
 
     @abstractmethod
     def trivial_kinds(self) -> list[str]:
-        """The trivial answers that this problem admits."""
+        """The trivial methods that apply to this problem."""
 
     @abstractmethod
     def config(self, kind: str, normalize: str, parameters: int, output: str = "") -> Any:
-        """A model's configuration, of about so many parameters.
+        """The configuration of a model with about ``parameters`` parameters.
 
-        ``output``: of forecasts alone, what is put out, see `nn.outputs`; empty: as usual.
+        ``output``: name of the output, see `nn.outputs`; for forecasting only; empty: the default.
         """
 
     @abstractmethod
     def parameters(self, config: Any) -> int:
-        """How many parameters such a model has."""
+        """Number of parameters of the model."""
 
     @abstractmethod
     def build(self, config: Any) -> Any:
-        """The model, which has seen the training part's scale; a trivial one is ready."""
+        """The model, with scaling from the training part; trivial methods need no training."""
 
     @abstractmethod
     def task(
         self, model: Any, batch_size: int, seed: int, decided_by: str = "", team: Team | None = None
     ) -> Task:
-        """What the model is to learn."""
+        """The training task of the model."""
 
     def multiply_adds(self, model: Any) -> int:
-        """Multiply-adds of one answer."""
+        """Multiply-adds of one prediction."""
         return model.multiply_adds()
 
     @abstractmethod
-    def measured(self, model: Any) -> Measured:
-        """Its errors."""
+    def measured(self, model: Any) -> Evaluation:
+        """Errors of the model on the validation and test parts."""
 
     @abstractmethod
     def context(self, model: Any) -> ContextRecord | None:
-        """How many steps it needs."""
+        """How many context steps the model needs; None if this does not apply."""
 
     @abstractmethod
     def diagnosis(self, model: Any) -> Diagnosis | None:
-        """Whether its recurrent layers are healthy; None where it has none."""
+        """Diagnosis of the recurrent layers, or None if the model has none."""
 
     @abstractmethod
     def one_answer(self, model: Any) -> Callable[[], object]:
-        """What computes one answer, alone."""
+        """A function that computes a single prediction."""
 
     @abstractmethod
     def spec(self) -> storage.Spec:
-        """What a model must know of its data."""
+        """The description of the data that is saved with a model."""
 
     @abstractmethod
     def card(self, model: Any, headline: str) -> str:
-        """A few lines for people who find a model's folder."""
+        """The README of a model's folder."""
 
     def save(self, model: Any, folder: Path, headline: str, *, replace: bool = True) -> None:
-        """Write a model's folder; with ``replace`` an older model there goes."""
+        """Save a model to a folder; ``replace`` overwrites a model already there."""
         storage.save(model, folder, self.spec(), self.card(model, headline), replace=replace)
 
     @abstractmethod
     def sample(self, normalize: str) -> Sample:
-        """A stretch of the test part to draw."""
+        """A section of the test part for figures."""
 
     def size_notes(self, settings: SettingsRecord) -> list[str]:
-        """What to know of the networks' sizes before time is spent on training them."""
-        asked = settings.parameters
-        how = (settings.normalize, asked, settings.output)
-        configs = [self.config(kind, *how) for kind in settings.networks]
-        notes = [size_note(c.kind, c.hidden_size, self.parameters(c), asked) for c in configs]
+        """Warnings about networks whose size differs too much, before any training."""
+        target = settings.parameters
+        options = (settings.normalize, target, settings.output)
+        configs = [self.config(kind, *options) for kind in settings.networks]
+        notes = [size_note(c.kind, c.hidden_size, self.parameters(c), target) for c in configs]
         return [note for note in notes if note is not None]
 
     def folds(self) -> list["Experiment"]:
-        """The same at each fold of a rolling origin, earliest first; itself where there is one."""
+        """The experiments of a rolling origin, one per fold, earliest first; default: this one."""
         return [self]
 
     def seconds_of_one(self, model: Any) -> float:
-        """Seconds for one answer alone: median of repeated calls."""
-        answer = self.one_answer(model)
-        taken: list[float] = []
+        """Seconds of a single prediction: median of repeated calls."""
+        predict = self.one_answer(model)
+        durations: list[float] = []
         for _ in range(60):
             began = time.perf_counter()
-            answer()
-            taken.append(time.perf_counter() - began)
-        return median(taken[10:])
+            predict()
+            durations.append(time.perf_counter() - began)
+        return median(durations[10:])
 
     @property
     def block(self) -> int | None:
-        """Items that err alike are as near as this; None: by the horizon and their number."""
+        """Bootstrap block length, in items; None: from the horizon and the number of items."""
         return None
 
 
 def no_output(output: str) -> None:
-    """Raise InputError for an output where the answers decide what is put out."""
+    """Raise InputError if an output is given for a problem other than forecasting."""
     if output:
-        raise InputError("--output", repr(output), "leave it out; it is for forecasts")
+        raise InputError(
+            "--output", repr(output), "remove this option; it applies only to forecasting"
+        )
 
 
 NO_SAMPLE = Sample((), (), "", "", (), (), ())

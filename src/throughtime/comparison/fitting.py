@@ -1,4 +1,4 @@
-"""One network trained on a problem."""
+"""Training of a single network on a problem."""
 
 import hashlib
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def fit(
     decided_by: str = "",
     device: str = "cpu",
 ) -> tuple[Any, Trained]:
-    """Build and train one network on a problem; the scaler sees the training part alone."""
+    """Build and train one network; scaling is fitted to the training part only."""
     model = experiment.build(config)
     model.to(device)
     task = experiment.task(model, settings.batch_size, seed, decided_by, team)
@@ -39,7 +39,7 @@ def fit(
 def fit_identity(
     data: DataRecord, config: Any, settings: TrainingSettings, seed: int, *further: object
 ) -> str:
-    """A fingerprint of everything that weights depend on, but for when training ends."""
+    """A fingerprint of everything that weights depend on, except when training ends."""
     anytime = replace(settings, epochs=0, patience=0, budget=None)
     data = replace(data, path="", options={})
     parts = [__version__, seed, to_json(data), to_json(config), to_json(anytime), *further]

@@ -1,4 +1,4 @@
-"""A fingerprint of the code that a user registered: other code is another comparison."""
+"""Fingerprint of registered user code: changed code makes a new comparison."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -14,9 +14,10 @@ _LIBRARIES = ("throughtime", "torch", "builtins", "abc", "typing")
 
 
 def fingerprint_of_own(names: Iterable[str]) -> str:
-    """Of the kinds and outputs among these names that are none of the project's; else nothing.
+    """Fingerprint of the user-registered network kinds and outputs among these names.
 
-    Classes are read with their methods and their cell, not what these call elsewhere.
+    Empty if there are none. It covers classes with their methods and their cell, but not functions
+    that these call elsewhere.
     """
     wanted = set(names)
     own = [_text(vars(kind)) for kind in registered() if kind.name in wanted]
@@ -24,28 +25,28 @@ def fingerprint_of_own(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(own).encode()).hexdigest() if own else ""
 
 
-def _text(thing: Any) -> str:
-    """What decides what a thing computes, as text that is the same in every process."""
-    if isinstance(thing, type):
-        bases = [b for b in thing.__mro__ if b.__module__.split(".")[0] not in _LIBRARIES]
+def _text(value: Any) -> str:
+    """The code of a value as text that is the same in every process."""
+    if isinstance(value, type):
+        bases = [b for b in value.__mro__ if b.__module__.split(".")[0] not in _LIBRARIES]
         return "".join(_members(base) for base in bases)
-    thing = getattr(thing, "fget", getattr(thing, "__func__", thing))  # properties, static methods
-    if isinstance(thing, FunctionType):
-        return _text(thing.__code__) + repr((thing.__defaults__, thing.__kwdefaults__))
-    if isinstance(thing, CodeType):
-        return thing.co_code.hex() + repr(thing.co_names) + "".join(map(_text, thing.co_consts))
-    if isinstance(thing, Mapping):
-        return "".join(f"{name}={_text(value)};" for name, value in sorted(thing.items()))
-    if is_dataclass(thing):
-        return _text(vars(thing))
-    return repr(thing) if isinstance(thing, _PLAIN) else ""
+    value = getattr(value, "fget", getattr(value, "__func__", value))  # properties, static methods
+    if isinstance(value, FunctionType):
+        return _text(value.__code__) + repr((value.__defaults__, value.__kwdefaults__))
+    if isinstance(value, CodeType):
+        return value.co_code.hex() + repr(value.co_names) + "".join(map(_text, value.co_consts))
+    if isinstance(value, Mapping):
+        return "".join(f"{name}={_text(item)};" for name, item in sorted(value.items()))
+    if is_dataclass(value):
+        return _text(vars(value))
+    return repr(value) if isinstance(value, _PLAIN) else ""
 
 
 def _members(kind: type) -> str:
-    """The members of one class, but for what Python adds; classes inside it by their names."""
-    shown = {
-        name: value.__qualname__ if isinstance(value, type) else value
-        for name, value in vars(kind).items()
+    """The members of a class, without those that Python adds; nested classes by name."""
+    members = {
+        name: member.__qualname__ if isinstance(member, type) else member
+        for name, member in vars(kind).items()
         if not name.startswith("__") or name in ("__init__", "__call__")
     }
-    return _text(shown)
+    return _text(members)

@@ -1,4 +1,4 @@
-"""Equal sizes: every network gets the same number of parameters, or the reader is told."""
+"""Equal sizes: networks of the same number of parameters, or a warning."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,19 +8,19 @@ from throughtime.catalogue import label_of
 
 C = TypeVar("C")
 
-_FEWEST_UNITS = 4  # a narrower network fails for its size, whatever it is given to see
-_FARTHEST_OFF = 0.10  # of the parameters asked for
+_FEWEST_UNITS = 4  # a narrower network fails because of its size, whatever its inputs
+_FARTHEST_OFF = 0.10  # of the requested number of parameters
 
 
 def matched(config: C, parameters: int, count: Callable[[C], int]) -> C:
-    """The same network with the hidden size whose parameter count comes nearest.
+    """The configuration with the hidden size whose parameter count is nearest to ``parameters``.
 
-    A network whose size does not depend on it is left as it is.
+    Returned unchanged if the parameter count does not depend on the hidden size.
     """
 
     def sized(hidden_size: int) -> C:
-        asked: Any = config
-        return replace(asked, hidden_size=hidden_size)
+        base: Any = config
+        return replace(base, hidden_size=hidden_size)
 
     low, high = 1, 2
     if count(sized(high)) <= count(sized(low)):
@@ -33,14 +33,14 @@ def matched(config: C, parameters: int, count: Callable[[C], int]) -> C:
     return min(sized(low), sized(high), key=lambda c: abs(count(c) - parameters))
 
 
-def size_note(kind: str, hidden_size: int, parameters: int, asked: int) -> str | None:
-    """Why a network of this size is no fair match to the others; None: it is one."""
-    off = parameters - asked
-    if hidden_size >= _FEWEST_UNITS and abs(off) <= _FARTHEST_OFF * asked:
+def size_note(kind: str, hidden_size: int, parameters: int, requested: int) -> str | None:
+    """A warning if a network's size makes its comparison unfair, else None."""
+    off = parameters - requested
+    if hidden_size >= _FEWEST_UNITS and abs(off) <= _FARTHEST_OFF * requested:
         return None
-    share = f" ({100 * abs(off) / asked:.0f} % {'more' if off > 0 else 'fewer'})" if off else ""
+    share = f" ({100 * abs(off) / requested:.0f} % {'more' if off > 0 else 'fewer'})" if off else ""
     return (
-        f"{label_of(kind)} is no fair match: hidden size {hidden_size}, {parameters:,} parameters "
-        f"where {asked:,} were asked for{share}. Nothing is concluded from it about the past "
-        f"or recurrence; raise --parameters."
+        f"{label_of(kind)} is not a fair match: hidden size {hidden_size}, {parameters:,} "
+        f"parameters instead of {requested:,}{share}. It does not count as evidence about the past or "
+        f"recurrence; raise --parameters."
     )

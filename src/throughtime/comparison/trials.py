@@ -1,8 +1,9 @@
-"""Fair trials: the same data, budget and size for every network, each result kept on disk.
+"""Trials with the same data, budget and size for every network, saved on disk.
 
-Every network gets the same number of parameters, the same learning rates to try (with the first
-seed; validation decides), and the same seeds. A trial runs on one thread, so its numbers do not
-depend on how many run side by side. A trial once done is read back, never done again.
+Every network gets the same number of parameters, the same candidate learning rates and the same
+seeds. The learning rate is selected on the validation part, with the first seed. A trial runs on
+one thread, so its result does not depend on how many trials run in parallel. A finished trial is
+read from disk instead of being run again.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ import torch
 from throughtime import __version__
 from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, order_of
-from throughtime.comparison.experiment import Experiment, Measured
+from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
 from throughtime.comparison.verdict import judge
 from throughtime.comparison.workers import run_side_by_side
@@ -46,20 +47,20 @@ from throughtime.training.random_state import seeded
 
 T = TypeVar("T")
 
-_ORIGINS = 2000  # at most so many errors are kept of a trial; neighbours in time are averaged
+_ORIGINS = 2000  # maximum number of saved errors per trial; neighbours in time are averaged
 
 
 @dataclass(frozen=True)
-class Spec:
+class Trial:
     """One trial to run."""
 
     kind: str
     seed: int
-    learning_rate: float  # 0: nothing to learn
+    learning_rate: float  # 0: no training
 
     @property
     def name(self) -> str:
-        """Its folder."""
+        """The name of its folder."""
         return (
             f"{self.kind}-seed{self.seed}-lr{self.learning_rate:g}"
             if self.learning_rate
@@ -69,13 +70,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a watcher is told after every epoch and every trial."""
+    """Progress of a comparison, reported after every epoch and every trial."""
 
     trial: str
-    epoch: EpochRecord | None  # None: the trial is done
+    epoch: EpochRecord | None  # None: the trial is finished
     epoch_number: int
-    done: int  # trials
-    total: int
+    done: int  # finished trials
+    total: int  # trials
 
 
 def compare(
@@ -87,24 +88,24 @@ def compare(
     command: str = "",
     watch: Callable[[Progress], None] | None = None,
 ) -> ComparisonRecord:
-    """Run what is not yet done of a comparison, judge, and write `comparison.json` and `model/`.
+    """Run the missing trials of a comparison, judge them, write `comparison.json` and `model/`.
 
     >>> record = compare(experiment_of(problem), settings, Path("throughtime-runs/co2"))
     >>> record.verdict.headline
 
-    ``jobs`` processes work side by side. Raises InputError where the folder holds another
-    comparison, or another process is at work in it.
+    ``jobs`` processes run in parallel. ``watch`` is called after every epoch and every trial.
+    Raises InputError if the folder holds another comparison or another process uses it.
     """
     began = time.perf_counter()
     identity = comparison_identity(experiment.record, settings)
     check_claim(folder, identity)
     with alone_in(folder):
-        check_claim(folder, identity)  # another process may have been first
+        check_claim(folder, identity)  # another process may have claimed it meanwhile
         write_whole(folder / _MARK, identity)
-        return _compared(experiment, settings, folder, jobs, command, watch, began)
+        return _run(experiment, settings, folder, jobs, command, watch, began)
 
 
-def _compared(
+def _run(
     experiment: Experiment,
     settings: SettingsRecord,
     folder: Path,
@@ -113,33 +114,33 @@ def _compared(
     watch: Callable[[Progress], None] | None,
     began: float,
 ) -> ComparisonRecord:
-    """What is not yet done of a comparison whose folder is this process's."""
-    finished = _kept(folder / "comparison.json", ComparisonRecord)
+    """Run a comparison in a folder that this process has locked."""
+    finished = _read_if_whole(folder / "comparison.json", ComparisonRecord)
     if finished is not None and (folder / "model").is_dir():
         return finished
-    trivial = [Spec(kind, 0, 0.0) for kind in experiment.trivial_kinds()]
+    trivial = [Trial(kind, 0, 0.0) for kind in experiment.trivial_kinds()]
     rates = settings.learning_rates
-    tuning = [Spec(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
+    tuning = [Trial(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
     total = len(trivial) + len(tuning) + len(settings.networks) * (len(settings.seeds) - 1)
-    known: dict[Spec, TrialRecord] = {}
+    known: dict[Trial, TrialRecord] = {}
 
-    def run(specs: list[Spec]) -> None:
-        for spec in specs:
-            record = _kept(folder / "trials" / spec.name / "record.json", TrialRecord)
+    def run(batch: list[Trial]) -> None:
+        for trial in batch:
+            record = _read_if_whole(folder / "trials" / trial.name / "record.json", TrialRecord)
             if record is not None:
-                known[spec] = record
-        # the slowest first, so that no process is left alone with one at the end
-        todo = sorted((s for s in specs if s not in known), key=lambda s: -kind_of(s.kind).cost)
+                known[trial] = record
+        # slowest first, so that no process is left with a long trial at the end
+        todo = sorted((s for s in batch if s not in known), key=lambda s: -kind_of(s.kind).cost)
 
-        def tell(spec: Spec, epoch: EpochRecord | None, number: int) -> None:
+        def report(trial: Trial, epoch: EpochRecord | None, number: int) -> None:
             if watch is not None:
-                watch(Progress(spec.name, epoch, number, len(known), total))
+                watch(Progress(trial.name, epoch, number, len(known), total))
 
-        for spec, record in run_side_by_side(
-            run_trial, experiment, settings, folder, todo, jobs, tell
+        for trial, record in run_side_by_side(
+            run_trial, experiment, settings, folder, todo, jobs, report
         ):
-            known[spec] = record
-            tell(spec, None, 0)
+            known[trial] = record
+            report(trial, None, 0)
 
     run(trivial)
     run(tuning)
@@ -185,14 +186,14 @@ def _compared(
 
 def comparison_identity(data: DataRecord, settings: SettingsRecord) -> str:
     """A fingerprint of everything that a comparison's numbers depend on."""
-    # other words for the same choices make the same comparison
+    # the path and the options as written do not change the data
     anywhere = to_json(replace(data, path="", options={}))
     own = fingerprint_of_own((*settings.networks, settings.output))
     return hashlib.sha256((__version__ + anywhere + to_json(settings) + own).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
-    """What ran this."""
+    """Versions of Python, torch and numpy."""
     return {
         "python": sys.version.split()[0],
         "torch": torch.__version__,
@@ -204,27 +205,27 @@ def run_trial(
     experiment: Experiment,
     settings: SettingsRecord,
     folder: Path,
-    spec: Spec,
+    trial: Trial,
     watch: Callable[[EpochRecord], None],
 ) -> TrialRecord:
-    """One trial: build, train, measure, write model and record."""
+    """Run one trial: build, train and measure the model; write it and its record."""
     folds = experiment.folds()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found: list[Measured] = []
+        found: list[Evaluation] = []
         trainings: list[TrainingRecord | None] = []
         model: Any = None
         for fold in folds:
-            with seeded(spec.seed):
-                model, training = _trained(fold, settings, spec, watch)
+            with seeded(trial.seed):
+                model, training = _trained(fold, settings, trial, watch)
             found.append(fold.measured(model))
             trainings.append(training)
         last = folds[-1]
-        record = _recorded(last, spec, model, trainings, _together(found))
+        record = _recorded(last, trial, model, trainings, _combined(found))
     finally:
         torch.set_num_threads(threads)
-    home = folder / "trials" / spec.name
+    home = folder / "trials" / trial.name
     last.save(model, home / "model", "")
     write_record(home / "record.json", record)
     return record
@@ -233,41 +234,41 @@ def run_trial(
 def _trained(
     experiment: Experiment,
     settings: SettingsRecord,
-    spec: Spec,
+    trial: Trial,
     watch: Callable[[EpochRecord], None],
 ) -> tuple[Any, TrainingRecord | None]:
-    config = experiment.config(spec.kind, settings.normalize, settings.parameters, settings.output)
+    config = experiment.config(trial.kind, settings.normalize, settings.parameters, settings.output)
     model = experiment.build(config)
-    if is_trivial(spec.kind):
+    if is_trivial(trial.kind):
         return model, None
-    how = TrainingSettings(
-        learning_rate=spec.learning_rate,
+    options = TrainingSettings(
+        learning_rate=trial.learning_rate,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         clip=f"norm:{settings.clip_norm}",
         patience=settings.patience,
     )
-    task = experiment.task(model, how.batch_size, spec.seed)
-    return model, train(task, how, watch=watch).record
+    task = experiment.task(model, options.batch_size, trial.seed)
+    return model, train(task, options, watch=watch).record
 
 
 def _recorded(
     experiment: Experiment,
-    spec: Spec,
+    trial: Trial,
     model: Any,
     trainings: Sequence[TrainingRecord | None],
-    found: Measured,
+    found: Evaluation,
 ) -> TrialRecord:
-    """The record of a trial; a fold that diverged makes it one that did."""
+    """The record of a trial; it is diverged if any fold diverged."""
     training = trainings[-1]
     numbers = (found.validation_error, *found.error_by_origin.tolist(), *found.forecast)
     diverged = any(t is not None and t.best_epoch == 0 for t in trainings)
     diverged = diverged or not all(math.isfinite(number) for number in numbers)
     return TrialRecord(
-        kind=spec.kind,
-        seed=spec.seed,
-        learning_rate=spec.learning_rate,
-        hidden_size=0 if is_trivial(spec.kind) else model.config.hidden_size,
+        kind=trial.kind,
+        seed=trial.seed,
+        learning_rate=trial.learning_rate,
+        hidden_size=0 if is_trivial(trial.kind) else model.config.hidden_size,
         parameters=model.parameter_count(),
         multiply_adds=experiment.multiply_adds(model),
         training=training,
@@ -283,11 +284,11 @@ def _recorded(
     )
 
 
-def _together(folds: Sequence[Measured]) -> Measured:
-    """Over all folds of a rolling origin: the errors of all, what else there is to see of the last.
+def _combined(folds: Sequence[Evaluation]) -> Evaluation:
+    """Combine the folds of a rolling origin: errors over all folds, the rest from the last one.
 
-    What is chosen is chosen by the first fold's validation part: those of later folds are tested on
-    in earlier ones.
+    The validation error is that of the first fold. The validation parts of later folds overlap the
+    test parts of earlier ones.
     """
     last = folds[-1]
     if len(folds) == 1:
@@ -303,7 +304,7 @@ def _together(folds: Sequence[Measured]) -> Measured:
 
 
 def averaged(found: np.ndarray) -> tuple[float, ...]:
-    """At most some thousand errors: means of neighbours where there are more."""
+    """Errors reduced to at most `_ORIGINS` values, as means of neighbours."""
     together = math.ceil(len(found) / _ORIGINS)
     pieces = np.split(found, range(together, len(found), together))
     return tuple(float(part.mean()) for part in pieces)
@@ -313,27 +314,27 @@ def _validation(record: TrialRecord) -> float:
     return math.inf if record.validation_error is None else record.validation_error
 
 
-def _kept(path: Path, kind: type[T]) -> T | None:
-    """A record if it is there and whole; a damaged one is as good as none and made anew."""
+def _read_if_whole(path: Path, kind: type[T]) -> T | None:
+    """The record, or None if it is missing or damaged and must be computed again."""
     try:
         return read_record(path, kind)
     except InputError:
         return None
 
 
-def _order(spec: Spec) -> tuple[int, int]:
-    return order_of(spec.kind), spec.seed
+def _order(trial: Trial) -> tuple[int, int]:
+    return order_of(trial.kind), trial.seed
 
 
 _MARK = "identity"
 
 
 def check_claim(folder: Path, identity: str) -> None:
-    """Raise InputError unless the folder is empty, or this comparison's already."""
+    """Raise InputError unless the folder is empty or already holds this comparison."""
     mark = folder / _MARK
     for path in folder.rglob("*") if mark.exists() else ():
-        if path.is_symlink():  # what is written there would be written elsewhere
-            raise InputError(str(path), "is a link inside a run", "remove it")
+        if path.is_symlink():  # writing to it would write outside the folder
+            raise InputError(str(path), "is a symbolic link inside a run", "remove it")
     others = [p for p in folder.iterdir() if not is_left_over(p, mark)] if folder.is_dir() else []
     if not mark.exists():
         if [p for p in others if p.name != "lock"]:

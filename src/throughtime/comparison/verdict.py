@@ -1,8 +1,8 @@
-"""From trials to a verdict: who is put to the test, ties, and a recommendation with its reason.
+"""From trials to a verdict: selection, ties, and a recommendation with reasons.
 
-The validation part chooses and the test part judges, so nothing is recommended for having been
-lucky on the part that judges it. Errors are compared item by item: two candidates are measured on
-the same origins, and what is judged is the difference.
+Candidates are selected on the validation part and judged on the test part, so that luck on the test
+part does not favour a candidate. Errors are paired: two candidates are measured on the same
+origins, and their difference is judged.
 """
 
 import math
@@ -18,18 +18,18 @@ from throughtime.comparison.bootstrap import Bootstrap, block_length, interval
 from throughtime.comparison.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
-ENOUGH = 10  # origins in the test part; with fewer nothing can be said
+ENOUGH = 10  # minimum number of origins in the test part for a verdict
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """Errors by kind; a kind whose every training diverged is in none of them."""
+class _Errors:
+    """Errors by network kind, without kinds whose every training diverged."""
 
     validation: Mapping[str, float]
     test: Mapping[str, float]
-    samples: Mapping[str, np.ndarray]  # [SAMPLES] what the test error may be
-    # the same of the networks that never diverged, less what choosing among them owes to luck
-    without_luck: Mapping[str, np.ndarray]
+    samples: Mapping[str, np.ndarray]  # [SAMPLES] bootstrap samples of the test error
+    # the same for networks that never diverged, corrected for the choice among them
+    corrected: Mapping[str, np.ndarray]
     origins: int
 
     @property
@@ -37,7 +37,7 @@ class _Measured:
         return [k for k in self.test if is_trivial(k)]
 
     def chosen(self, kinds: Sequence[str]) -> str:
-        """Validation's choice."""
+        """The kind with the lowest validation error."""
         return min(kinds, key=lambda k: (self.validation[k], kind_of(k).cost))
 
     def difference(self, one: str, other: str) -> tuple[float, float]:
@@ -45,7 +45,7 @@ class _Measured:
         return interval(self.samples[one] - self.samples[other])
 
     def beats_the_trivial(self, kind: str) -> bool:
-        return all(interval(self.without_luck[kind] - self.samples[t])[1] < 0 for t in self.trivial)
+        return all(interval(self.corrected[kind] - self.samples[t])[1] < 0 for t in self.trivial)
 
 
 def judge(
@@ -57,29 +57,35 @@ def judge(
     block: int | None = None,
     answer: str = "forecast",
 ) -> Verdict:
-    """Choose on the validation part, judge on the test part, and say which to use, and why.
+    """Select on the validation part, judge on the test part, and recommend with reasons.
 
     >>> judge(record.trials, record.data.horizon, record.settings.parameters).headline
     'Use GRU: ...'
 
-    The network with the lowest validation error must beat every trivial forecast by more than
-    chance (the 95 % interval of the paired difference lies below 0; as none may be left unbeaten,
-    their number needs no correction: Berger 1982), or the trivial forecast with the lowest
-    validation error is recommended. Networks that are not shown to be worse, and beat every trivial
-    forecast too, are tied with it, and the one with the fewest multiply-adds is recommended. A
-    network of which a training diverged is out: what is left of it are its lucky seeds.
-    ``parameters`` is what every network was to have; ``reference`` the trivial answer that errors
-    are relative to; ``block`` how many neighbouring items err alike, where the horizon does not
-    tell; ``answer`` what one of their answers is called.
+    The network with the lowest validation error must beat every trivial method significantly: the
+    95 % interval of the paired difference lies below 0. Since all of them must be beaten, no
+    correction for their number is needed (Berger 1982). Otherwise the trivial method with the
+    lowest validation error is recommended. Networks that are not significantly worse than the best
+    one, and also beat every trivial method, are tied with it; the one with the fewest multiply-adds
+    is recommended. A network with any diverged training is excluded, because only its lucky seeds
+    are left.
+
+    Args:
+        trials: Records of all trials.
+        horizon: Steps forecast, for the bootstrap block length.
+        parameters: Requested number of parameters of every network.
+        reference: Trivial method that errors are relative to.
+        block: Bootstrap block length, in items; default: from the horizon.
+        answer: Noun for one prediction, used in the text.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
-    # in one order, so that the same trials always draw the same samples
+    # sorted, so that the same trials always give the same samples
     for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
     reference = reference or reference_of(kind for kind in by_kind if is_trivial(kind))
     measured = _measure(by_kind, horizon, block)
     candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
-    networks = list(measured.without_luck)
+    networks = list(measured.corrected)
     tied: tuple[str, ...] = ()
     if measured.origins >= ENOUGH and networks:
         best = measured.chosen(networks)
@@ -110,32 +116,28 @@ def judge(
     )
 
 
-def _measure(
-    by_kind: Mapping[str, list[TrialRecord]], horizon: int, block: int | None
-) -> _Measured:
+def _measure(by_kind: Mapping[str, list[TrialRecord]], horizon: int, block: int | None) -> _Errors:
     finished = {k: [t for t in group if t.test_error is not None] for k, group in by_kind.items()}
     errors = {k: np.array([t.error_by_origin for t in g]) for k, g in finished.items() if g}
     networks = [k for k in errors if not is_trivial(k) and len(finished[k]) == len(by_kind[k])]
     origins = next(iter(errors.values())).shape[1]
     draw = Bootstrap(origins, block or block_length(origins, horizon), seed=0)
-    return _Measured(
+    return _Errors(
         validation={k: mean(t.validation_error or 0.0 for t in finished[k]) for k in errors},
         test={k: float(values.mean()) for k, values in errors.items()},
         samples={k: draw(values) for k, values in errors.items()},
-        without_luck={k: draw(errors[k], chosen_of=len(networks)) for k in networks},
+        corrected={k: draw(errors[k], chosen_of=len(networks)) for k in networks},
         origins=origins,
     )
 
 
-def _candidate(
-    kind: str, group: list[TrialRecord], measured: _Measured, reference: str
-) -> Candidate:
+def _candidate(kind: str, group: list[TrialRecord], measured: _Errors, reference: str) -> Candidate:
     done = [t for t in group if t.test_error is not None]
     error = measured.test.get(kind)
     low, high = interval(measured.samples[kind]) if done else (None, None)
     needed = [t.context.horizon for t in group if t.context is not None]
     trainings = [t.training.seconds for t in group if t.training is not None]
-    beside = measured.test[reference]
+    reference_error = measured.test[reference]
     return Candidate(
         kind=kind,
         trivial=is_trivial(kind),
@@ -143,7 +145,7 @@ def _candidate(
         error=error,
         low=low,
         high=high,
-        relative=None if error is None or not beside else error / beside,
+        relative=None if error is None or not reference_error else error / reference_error,
         error_last_step=mean(t.error_by_step[-1] for t in done) if done else None,
         hidden_size=group[0].hidden_size,
         parameters=group[0].parameters,
@@ -161,14 +163,16 @@ def _candidate(
 def _health(group: Sequence[TrialRecord]) -> str:
     """Verdicts on the recurrent layers, over seeds: "healthy", or "vanishing (2 of 5)"."""
     verdicts = [t.diagnosis.verdict for t in group if t.diagnosis is not None]
-    ill = Counter(verdict for verdict in verdicts if verdict != "healthy")
-    if not verdicts or not ill:
+    unhealthy = Counter(verdict for verdict in verdicts if verdict != "healthy")
+    if not verdicts or not unhealthy:
         return "healthy" if verdicts else ""
-    return ", ".join(f"{verdict} ({n} of {len(verdicts)})" for verdict, n in ill.most_common())
+    return ", ".join(
+        f"{verdict} ({n} of {len(verdicts)})" for verdict, n in unhealthy.most_common()
+    )
 
 
 def _headline(
-    measured: _Measured,
+    measured: _Errors,
     candidates: Mapping[str, Candidate],
     tied: Sequence[str],
     recommended: str,
@@ -177,8 +181,8 @@ def _headline(
     name = label_of(recommended)
     if measured.origins < ENOUGH:
         items = "times" if answer == "forecast" else "items"
-        return f"Too little to judge by ({measured.origins} test {items}): use {name}."
-    if not measured.without_luck:
+        return f"Too few test {items} to judge ({measured.origins}): use {name}."
+    if not measured.corrected:
         return f"No network trains reliably here: use {name}."
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
@@ -188,37 +192,36 @@ def _headline(
         if len(tied) > 1:
             headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
     else:
-        headline = f"None beats the trivial {answer}: use {name}."
-    seeds = min(candidates[k].seeds for k in measured.without_luck)
+        headline = f"No network beats the trivial {answer}: use {name}."
+    seeds = min(candidates[k].seeds for k in measured.corrected)
     if seeds < ENOUGH_SEEDS:
         headline += (
             f" With {seeds} seed{'s' if seeds > 1 else ''} this holds for the networks as trained "
-            f"here; how much another seed would change is unknown."
+            f"here; the variation between seeds is unknown."
         )
     return headline
 
 
 def _reasons(
-    measured: _Measured,
+    measured: _Errors,
     candidates: Mapping[str, Candidate],
     tied: Sequence[str],
     recommended: str,
     parameters: int,
     answer: str,
 ) -> tuple[str, ...]:
-    """What the numbers say about choice, cost, context, recurrence and health; a sentence each."""
+    """One sentence each about selection, cost, context, recurrence and health."""
     if measured.origins < ENOUGH:
         return ()
-    networks = list(measured.without_luck)
+    networks = list(measured.corrected)
     reasons = _choice(measured, networks) + ([] if tied else _choice(measured, measured.trivial))
     if len(tied) > 1:
-        each = f"an {answer}" if answer == "answer" else f"a {answer}"
         others = ", ".join(
             f"{label_of(k)} {candidates[k].multiply_adds:,}" for k in tied if k != recommended
         )
         reasons.append(
-            f"Of the tied networks {label_of(recommended)} takes the fewest multiply-adds {each}: "
-            f"{candidates[recommended].multiply_adds:,} ({others})."
+            f"Of the tied networks {label_of(recommended)} has the fewest multiply-adds per "
+            f"{answer}: {candidates[recommended].multiply_adds:,} ({others})."
         )
     notes = {
         c.kind: size_note(c.kind, c.hidden_size, c.parameters, parameters)
@@ -227,23 +230,25 @@ def _reasons(
     }
     fair = [k for k in networks if notes[k] is None]
     by_memory = {m: [k for k in fair if kind_of(k).memory == m] for m in MEMORIES}
-    blind, windowed, recurrent = by_memory.values()
-    if blind and windowed + recurrent:
-        one, best = measured.chosen(blind), measured.chosen(windowed + recurrent)
+    memoryless, windowed, recurrent = by_memory.values()
+    if memoryless and windowed + recurrent:
+        one, best = measured.chosen(memoryless), measured.chosen(windowed + recurrent)
         low, _ = measured.difference(one, best)
-        says = "the past adds nothing that can be measured here."
+        conclusion = "the past adds nothing that can be measured here."
         if low > 0:
-            says = "the past matters: a network that sees the current step alone falls short."
-        reasons.append(_compare(measured, one, best) + says)
+            conclusion = "the past matters: a network that sees the current step alone falls short."
+        reasons.append(_compare(measured, one, best) + conclusion)
     if windowed and recurrent:
         one, best = measured.chosen(windowed), measured.chosen(recurrent)
         low, high = measured.difference(one, best)
-        says = "recurrence adds nothing here."
+        conclusion = "recurrence adds nothing here."
         if low > 0:
-            says = "recurrence helps" + (": it earns its place." if tied else ", but not enough.")
+            conclusion = "recurrence helps."
+            if not tied:
+                conclusion = f"recurrence helps, but not enough to beat the trivial {answer}."
         if low <= 0 <= high:
-            says = "recurrence makes no difference that can be measured here."
-        reasons.append(_compare(measured, one, best) + says)
+            conclusion = "recurrence makes no difference that can be measured here."
+        reasons.append(_compare(measured, one, best) + conclusion)
     own = candidates[recommended]
     if own.steps_needed is not None:
         health = "" if own.health in ("", "healthy") else f"; its recurrent layers: {own.health}"
@@ -260,8 +265,8 @@ def _reasons(
     return (*reasons, *(note for note in notes.values() if note is not None))
 
 
-def _choice(measured: _Measured, kinds: Sequence[str]) -> list[str]:
-    """Why validation's choice stands where another has the lower test error."""
+def _choice(measured: _Errors, kinds: Sequence[str]) -> list[str]:
+    """A note if another candidate than the selected one has the lowest test error."""
     if not kinds:
         return []
     chosen, better = measured.chosen(kinds), min(kinds, key=lambda k: measured.test[k])
@@ -269,15 +274,15 @@ def _choice(measured: _Measured, kinds: Sequence[str]) -> list[str]:
         return []
     low, high = measured.difference(chosen, better)
     one, other = label_of(chosen), label_of(better)
-    said = "which may be chance." if low <= 0 else "beyond chance: the two parts disagree."
+    conclusion = "which may be chance." if low <= 0 else "more than chance: the two parts disagree."
     return [
         f"Validation chose {one} ({measured.validation[chosen]:.3g} there; "
         f"{other} {measured.validation[better]:.3g}). On the test part {other} "
-        f"errs less (difference {low:+.2g} to {high:+.2g}), {said}"
+        f"has the lower error (difference {low:+.2g} to {high:+.2g}), {conclusion}"
     ]
 
 
-def _compare(measured: _Measured, one: str, other: str) -> str:
+def _compare(measured: _Errors, one: str, other: str) -> str:
     low, high = measured.difference(one, other)
     return (
         f"{label_of(one)} {measured.test[one]:.3g} against "

@@ -1,4 +1,4 @@
-"""Trials side by side in processes; in order in this one where one job is asked for."""
+"""Parallel trials in worker processes; with one job, in order in this process."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ from throughtime.catalogue import register_network, registered
 from throughtime.errors import LostWorkerError
 from throughtime.nn.outputs import register_output, registered_outputs
 
-# what a worker process is given once, at its start
+# data that a worker process receives once, at its start
 _shared: dict[str, Any] = {}
 
 
@@ -28,53 +28,54 @@ def run_side_by_side(
     experiment: Any,
     settings: Any,
     folder: Path,
-    specs: list[Any],
+    trials: list[Any],
     jobs: int,
-    tell: Callable[[Any, Any, int], None],
+    report: Callable[[Any, Any, int], None],
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield (spec, result) of ``run(experiment, settings, folder, spec, watch)`` as they are done.
+    """Run trials in parallel, and yield (trial, result) as each finishes.
 
-    ``tell(spec, epoch, number)`` is called, always in this process, for every epoch of a run.
+    A result is that of ``run(experiment, settings, folder, trial, watch)``. After every epoch,
+    ``report(trial, epoch, number)`` is called in this process.
     """
-    jobs = min(jobs, len(specs))
+    jobs = min(jobs, len(trials))
     if jobs < 2:
-        for spec in specs:
+        for trial in trials:
             count = 0
 
-            def watch(epoch: Any, spec: Any = spec) -> None:
+            def watch(epoch: Any, trial: Any = trial) -> None:
                 nonlocal count
                 count += 1
-                tell(spec, epoch, count)
+                report(trial, epoch, count)
 
-            yield spec, run(experiment, settings, folder, spec, watch)
+            yield trial, run(experiment, settings, folder, trial, watch)
         return
 
     context = multiprocessing.get_context("spawn")
     with safe_path():
         messages: Any = context.Queue()
-    listener = threading.Thread(target=_listen, args=(messages, tell), daemon=True)
+    listener = threading.Thread(target=_listen, args=(messages, report), daemon=True)
     listener.start()
     shared = {"run": run, "arguments": (experiment, settings, folder), "messages": messages}
-    # the caller's own kinds and outputs, by value where they are of its script or notebook
+    # registered kinds and outputs, by value if defined in a script or notebook
     own = cloudpickle.dumps((registered(), registered_outputs()))
     pool = ProcessPoolExecutor(jobs, context, _begin, (shared, own))
     try:
         futures: dict[Future[Any], Any] = {}
-        with deaf_to_interrupts(), safe_path(), _without_main():
-            for spec in specs:
-                futures[pool.submit(_work, spec)] = spec
+        with blocked_interrupts(), safe_path(), _without_main():
+            for trial in trials:
+                futures[pool.submit(_work, trial)] = trial
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
         raise LostWorkerError(
-            "a worker process ended too early (killed? memory short?); what is done is kept: run "
-            "the same command again, with a lower --jobs to need less memory"
+            "a worker process ended unexpectedly (killed, or out of memory); finished trials are "
+            "kept: run the same command again, with a lower --jobs to use less memory"
         ) from None
     except BaseException:
-        # stop at once: what is half done will be done anew
+        # stop immediately: unfinished trials are run again later
         own = list((pool._processes or {}).values())  # pyright: ignore[reportPrivateUsage]
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in own:  # no others: the caller may have some
+        for process in own:  # only these: the caller may have processes of its own
             process.terminate()
         raise
     finally:
@@ -86,10 +87,10 @@ def run_side_by_side(
 
 @contextmanager
 def safe_path() -> Generator[None]:
-    """Python processes started here do not look for modules in the current folder.
+    """Keep Python processes started here from importing modules of the current folder.
 
-    They are started by `python -c`, which would: a file `struct.py` among the user's data would be
-    run. What the path of this process holds they are given after their start.
+    They are started by `python -c`, which searches that folder: a file `struct.py` among the user's
+    data would be run. After their start they receive the module path of this process.
     """
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -104,10 +105,10 @@ def safe_path() -> Generator[None]:
 
 @contextmanager
 def _without_main() -> Generator[None]:
-    """Processes started here do not run the caller's script again.
+    """Keep processes started here from running the caller's script again.
 
-    multiprocessing imports the module `__main__` of its parent, for what it may be sent of it; a
-    script without ``if __name__ == "__main__"`` would then compare once more in each worker.
+    multiprocessing imports the parent's module `__main__` to unpickle objects from it. A script
+    without ``if __name__ == "__main__"`` would then start a comparison in each worker.
     """
     before = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -118,25 +119,29 @@ def _without_main() -> Generator[None]:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Generator[None]:
-    """Processes and threads started here never hear Ctrl-C, from their first instruction on.
+def blocked_interrupts() -> Generator[None]:
+    """Block SIGINT (Ctrl-C) in processes and threads started here, from their first instruction.
 
-    A terminal sends it to every process; the parent alone ends the workers and says what there is
-    to say. This process gets what came meanwhile at the end: not in the midst of telling a worker
-    what it needs to start.
+    A terminal sends the signal to every process, but only the parent ends the workers and reports.
+    A signal that arrives within the block is delivered to this process at its end, so that it does
+    not interrupt sending start-up data to a worker.
     """
-    came: list[int] = []
-    mine = threading.current_thread() is threading.main_thread()
-    # the mask is inherited; but a thread that is older may still hear it for this process
+    received: list[int] = []
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # the mask is inherited, but an older thread may still receive the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if mine else None
+    handler = (
+        signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+        if in_main_thread
+        else None
+    )
     try:
         yield
     finally:
-        if mine:
+        if in_main_thread:
             signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if came:
+        if received:
             signal.raise_signal(signal.SIGINT)
 
 
@@ -151,24 +156,24 @@ def _begin(shared: dict[str, Any], own: bytes) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed could not say so: watch for its end."""
+    """End this worker when the parent ends; a killed parent cannot notify its workers."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _work(spec: Any) -> Any:
+def _work(trial: Any) -> Any:
     count = 0
 
     def watch(epoch: Any) -> None:
         nonlocal count
         count += 1
-        _shared["messages"].put((spec, epoch, count))
+        _shared["messages"].put((trial, epoch, count))
 
-    return _shared["run"](*_shared["arguments"], spec, watch)
+    return _shared["run"](*_shared["arguments"], trial, watch)
 
 
-def _listen(messages: Any, tell: Callable[[Any, Any, int], None]) -> None:
+def _listen(messages: Any, report: Callable[[Any, Any, int], None]) -> None:
     while (message := messages.get()) is not None:
-        tell(*message)
+        report(*message)

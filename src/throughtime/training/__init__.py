@@ -1,1 +1,1 @@
-"""From windows to weights, with a record of how it went."""
+"""The training loop, checkpoints, gradient clipping, optimizers and distributed training."""

@@ -1,12 +1,12 @@
-"""The folder of a training: what it needs to go on, written whole, by one process at a time.
+"""Training checkpoints in a folder: written atomically, by one process at a time.
 
-    with Checkpoints(Path("model.training"), identity) as kept:
-        state = kept.newest()  # None: nothing there yet
+    with Checkpoints(Path("model.training"), identity) as checkpoints:
+        state = checkpoints.newest()  # None: no checkpoint yet
         ...
-        kept.write(step, state)
+        checkpoints.write(step, state)
 
-A process that dies in the midst of writing leaves the checkpoint before; one that is damaged is
-found by its checksum, and the one before it is taken. Two are kept.
+The two newest checkpoints are kept. A process that is killed during a write leaves the previous
+checkpoint intact. A checksum detects a damaged checkpoint; the previous one is then loaded.
 """
 
 import time
@@ -21,18 +21,20 @@ from throughtime.files import alone_in, is_left_over, write_whole
 from throughtime.training.packing import DamagedError, pack, unpack
 
 _NAME = "checkpoint-"
-_KEPT = 2  # the second is what is taken when the first is damaged
+_KEPT = 2  # the older one is loaded if the newer one is damaged
 
 
 class Checkpoints:
-    """Checkpoints in a folder that is this process's alone while the block lasts.
+    """Checkpoints in a folder that this process locks while the ``with`` block is active.
 
-    ``identity`` tells one training from another: data, network and settings. ``every``: seconds
-    between two, at least; 0: at every step. ``tell`` is given a line where something is amiss that
-    does not end the training.
+    Args:
+        folder: Folder of the checkpoints.
+        identity: Fingerprint of data, network and settings. It distinguishes training runs.
+        every: Minimum number of seconds between two checkpoints; 0: at every step.
+        tell: Called with a warning, one line, that does not end the training.
 
-    Raises InputError where another process is at work in the folder, or where it holds another
-    training, or where no checkpoint in it is whole.
+    Raises InputError if another process uses the folder, if it holds a different training run, or
+    if every checkpoint in it is damaged.
     """
 
     def __init__(
@@ -46,31 +48,31 @@ class Checkpoints:
         self.folder = folder
         self.identity = identity
         self.every = every
-        self._tell = tell or _say_nothing
+        self._tell = tell or _ignore
         self._last = time.monotonic()
         self._alone = alone_in(folder)
-        self._full: str | None = None  # the last trouble with writing, told once
+        self._full: str | None = None  # the last write error, reported once
 
     def __enter__(self) -> Self:
         self._alone.__enter__()
-        for path in self.folder.iterdir():  # of a process that was killed while it wrote
+        for path in self.folder.iterdir():  # temporary files of a killed process
             if any(is_left_over(path, known) for known in self._names(path)):
                 path.unlink()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._alone.__exit__(None, None, None)
-        # a second signal ends a training at once: what an earlier step kept is still there
+        # a second signal ends training immediately, after an earlier step was saved
         if kind in (KeyboardInterrupt, SystemExit) and (kept := self._all()):
             step = int(kept[0].name.removeprefix(_NAME))
             raise PausedError(
-                f"interrupted; {self.folder} keeps what there was after step {step}: the same "
-                "command goes on from there",
+                f"interrupted; {self.folder} holds a checkpoint after step {step}: run the same "
+                "command again to continue",
                 SIGINT if kind is KeyboardInterrupt else SIGTERM,
             ) from None
 
     def newest(self) -> Any | None:
-        """The state of the newest checkpoint that is whole; None where there is none yet."""
+        """The state of the newest intact checkpoint, or None if the folder has no checkpoint."""
         found = self._all()
         damaged: list[Path] = []
         for path in found:
@@ -78,36 +80,37 @@ class Checkpoints:
                 kept = _checked(unpack(read_regular(path)))
             except DamagedError as error:
                 damaged.append(path)
-                self._tell(f"{path}: damaged ({error}); the one before it is taken")
+                self._tell(f"{path}: damaged ({error}); the previous checkpoint is used")
                 continue
             except InputError as error:
-                self._tell(f"{error}; the one before it is taken")
+                self._tell(f"{error}; the previous checkpoint is used")
                 continue
             if kept["identity"] != self.identity:
                 raise InputError(
                     str(self.folder),
-                    "holds a training with other data, another network or other settings",
-                    "give the options it was begun with, delete it, or name another --out",
+                    "holds a training run with other data, another network or other settings",
+                    "use the options of that run, delete the folder, or choose another --out",
                 )
-            for other in damaged:  # to be looked at; the next newest is no longer in its way
+            for other in damaged:  # renamed, so that it can be inspected
                 other.replace(other.with_name(f"damaged-{other.name}"))
             return kept["state"]
         if found:
             raise InputError(
                 str(self.folder),
-                "no checkpoint in it is whole",
-                "delete it to begin anew",
+                "every checkpoint in it is damaged",
+                "delete the folder to start again",
             )
         return None
 
     def due(self) -> bool:
-        """Whether it is time for another."""
+        """Whether the next checkpoint is due."""
         return time.monotonic() - self._last >= self.every
 
     def write(self, step: int, state: dict[str, Any]) -> bool:
-        """Keep a state, and forget all but the one before; False where there is no room for it.
+        """Save a state and delete all but the previous checkpoint.
 
-        What was there stays; the training can go on, and try again at the next.
+        Returns False if the write failed, for example on a full disk. Existing checkpoints are then
+        left unchanged, and training can continue.
         """
         self._last = time.monotonic()
         data = pack({"identity": self.identity, "state": state})
@@ -118,7 +121,8 @@ class Checkpoints:
                 self._full = error.strerror
                 self._tell(
                     f"{self.folder}: a checkpoint of {len(data):,} bytes could not be written "
-                    f"({error.strerror}); training goes on, the one before is kept; make room"
+                    f"({error.strerror}); training continues and the previous checkpoint is kept; "
+                    "free disk space"
                 )
             return False
         self._full = None
@@ -127,7 +131,7 @@ class Checkpoints:
         return True
 
     def remove(self) -> None:
-        """The training is done: nothing to go on from."""
+        """Delete all checkpoints, and the folder if it is then empty."""
         for path in [*self._all(), *self.folder.glob(f"damaged-{_NAME}*")]:
             path.unlink()
         (self.folder / "lock").unlink(missing_ok=True)
@@ -135,23 +139,23 @@ class Checkpoints:
             self.folder.rmdir()
 
     def _all(self) -> list[Path]:
-        """Newest first."""
+        """All checkpoints, newest first."""
         return sorted(self.folder.glob(f"{_NAME}[0-9]*"), reverse=True)
 
     def _names(self, path: Path) -> list[Path]:
-        """Checkpoints that a temporary file may have been meant for."""
+        """The checkpoints that a temporary file may belong to."""
         name = path.name.removeprefix(".").rpartition(".")[0]
         return [self.folder / name] if name.startswith(_NAME) else []
 
 
 def _checked(kept: Any) -> dict[str, Any]:
-    """What a checkpoint holds. Raises DamagedError for what `Checkpoints.write` never wrote."""
+    """The content of a checkpoint. Raises DamagedError unless `Checkpoints.write` wrote it."""
     if not isinstance(kept, dict) or set(kept) != {"identity", "state"}:
-        raise DamagedError("not a training's checkpoint")
+        raise DamagedError("not a training checkpoint")
     if not isinstance(kept["identity"], str) or not isinstance(kept["state"], dict):
-        raise DamagedError("not a training's checkpoint")
+        raise DamagedError("not a training checkpoint")
     return kept
 
 
-def _say_nothing(_: str) -> None:
+def _ignore(_: str) -> None:
     pass

@@ -1,13 +1,14 @@
-"""Keeping gradients from exploding: one interface, five ways.
+"""Gradient clipping: one interface, five methods.
 
     clip = ByNorm(1.0)
     loss.backward()
-    told = clip(model.parameters())  # before the optimizer's step
-    told.norm, told.norm_after, told.clipped
+    result = clip(model.parameters())  # before the optimizer's step
+    result.norm, result.norm_after, result.clipped
 
-Each measures the global norm before and after. A gradient that is not finite is measured and left
-alone: there is no direction to keep. What a clipper has learned goes into a checkpoint by
-`state_dict`. The bound on dL/dh_t inside the layers is their own option, ``clip_hidden_grad``.
+Each method measures the global norm before and after clipping. A non-finite gradient is measured
+but not clipped, because it has no direction to preserve. Running statistics are saved in
+checkpoints by `state_dict`. The layers themselves bound dL/dh_t by their option
+``clip_hidden_grad``.
 """
 
 import math
@@ -28,20 +29,20 @@ _NO_GROUPS: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
 
 class Clipped(NamedTuple):
-    """What clipping measured and did."""
+    """The result of clipping one step."""
 
-    norm: float  # global norm before
+    norm: float  # global norm before clipping
     clipped: bool
     norm_after: float
-    bound: float | None = None  # on the global norm, at this step; None: another or none
-    groups: Mapping[str, tuple[float, float]] = _NO_GROUPS  # norm before and after, where asked
+    bound: float | None = None  # on the global norm in this step; None if there is none
+    groups: Mapping[str, tuple[float, float]] = _NO_GROUPS  # norms before and after, by group
 
 
 class Clipper(ABC):
-    """One way to clip; see the top of the file."""
+    """Base class of the clipping methods; see the module docstring."""
 
     def __call__(self, parameters: Iterable[Tensor], groups: Groups | None = None) -> Clipped:
-        """Clip the gradients of `parameters` in place.
+        """Clip the gradients of `parameters` in place and measure the norm of each group.
 
         >>> ByNorm(1.0)(model.parameters(), {"body": model.body.parameters()}).groups
         {'body': (3.1, 0.97)}
@@ -53,24 +54,24 @@ class Clipper(ABC):
         before = {name: _norm(own) for name, own in named.items()}
         norm = get_total_norm([p.grad for p in owners if p.grad is not None])
         value = float(norm)
-        told = Clipped(value, False, value)
+        result = Clipped(value, False, value)
         if math.isfinite(value):
-            told = self._clip(owners, norm, value)
-        after = {name: _norm(own) for name, own in named.items()} if told.clipped else before
-        return told._replace(groups={name: (before[name], after[name]) for name in named})
+            result = self._clip(owners, norm, value)
+        after = {name: _norm(own) for name, own in named.items()} if result.clipped else before
+        return result._replace(groups={name: (before[name], after[name]) for name in named})
 
     @abstractmethod
     def _clip(self, owners: list[Tensor], norm: Tensor, value: float) -> Clipped:
-        """Clip gradients whose joint norm is finite."""
+        """Clip gradients whose global norm is finite."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What was learned so far: plain numbers."""
+        """Running statistics, as plain numbers."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore state saved by `state_dict`."""
         if state:
-            raise ValueError(f"{type(self).__name__} learns nothing, but got {sorted(state)}")
+            raise ValueError(f"{type(self).__name__} has no state; got the keys {sorted(state)}")
 
     @staticmethod
     def _to_norm(owners: list[Tensor], norm: Tensor, value: float, bound: float) -> Clipped:
@@ -81,14 +82,14 @@ class Clipper(ABC):
 
 
 class NoClip(Clipper):
-    """Measured alone."""
+    """Measures the norm without clipping."""
 
     def _clip(self, owners: list[Tensor], norm: Tensor, value: float) -> Clipped:
         return Clipped(value, False, value)
 
 
 class ByNorm(Clipper):
-    """All gradients scaled so that their joint norm is at most `most` (Pascanu et al. 2013).
+    """Scales all gradients so that their global norm is at most `most` (Pascanu et al. 2013).
 
     >>> ByNorm(1.0)(model.parameters())
     Clipped(norm=3.2, clipped=True, norm_after=1.0, bound=1.0, ...)
@@ -102,13 +103,13 @@ class ByNorm(Clipper):
 
 
 class ByValue(Clipper):
-    """Each entry of a gradient into [-most, most] (Mikolov 2012): its direction may change."""
+    """Clamps gradient entries to [-most, most] (Mikolov 2012); this can change the direction."""
 
     def __init__(self, most: float) -> None:
         self.most = _positive("most", most)
 
     def _clip(self, owners: list[Tensor], norm: Tensor, value: float) -> Clipped:
-        if value <= self.most:  # then no entry is larger
+        if value <= self.most:  # no entry exceeds the norm
             return Clipped(value, False, value)
         clip_grad_value_(owners, self.most)
         after = _norm(owners)
@@ -116,25 +117,26 @@ class ByValue(Clipper):
 
 
 class AutoClip(Clipper):
-    """To a quantile of all norms so far (Seetharaman et al. 2020).
+    """Clips to a quantile of all norms so far (Seetharaman et al. 2020).
 
-    ``quantile`` 0.1 as in the paper: nine of ten steps are clipped. ``history``: how many of the
-    latest norms are remembered; None: all, as in the paper.
+    Args:
+        quantile: Default 0.1 as in the paper, which clips nine of ten steps.
+        history: Number of most recent norms to use; None: all, as in the paper.
     """
 
     def __init__(self, quantile: float = 0.1, history: int | None = None) -> None:
         if not 0 <= quantile <= 1:
-            raise ValueError(f"quantile lies between 0 and 1; got {quantile}")
+            raise ValueError(f"quantile must be between 0 and 1; got {quantile}")
         if history is not None and history < 1:
-            raise ValueError(f"history is a number of norms, 1 or more; got {history}")
+            raise ValueError(f"history must be 1 or more norms; got {history}")
         self.quantile = quantile
         self.history = history
         self._norms: deque[float] = deque()
-        self._sorted: list[float] = []  # the same, so that a quantile costs no sorting
+        self._sorted: list[float] = []  # the same norms, kept sorted for the quantile
 
     def _clip(self, owners: list[Tensor], norm: Tensor, value: float) -> Clipped:
         self._remember(value)
-        # the quantile lies between two of them, as torch.quantile has it
+        # linear interpolation between two norms, as in torch.quantile
         place = self.quantile * (len(self._sorted) - 1)
         low, high = self._sorted[math.floor(place)], self._sorted[math.ceil(place)]
         bound = low + (high - low) * (place - math.floor(place))
@@ -151,7 +153,7 @@ class AutoClip(Clipper):
         return {"norms": list(self._norms)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore state saved by `state_dict`."""
         self._norms.clear()
         self._sorted.clear()
         for value in state["norms"]:
@@ -159,20 +161,22 @@ class AutoClip(Clipper):
 
 
 class ZClip(Clipper):
-    """Spikes alone: norms that stand out of their running mean and deviation (Kumar et al. 2025).
+    """Clips only spikes: norms far above their running mean (Kumar et al. 2025).
 
-    z = (norm - mean) / deviation; where z is above ``threshold``, the norm becomes
-    mean + deviation threshold^2 / z, so that the larger the spike, the less is left of it. Mean and
-    variance are exponential averages with weight ``alpha`` of the past, over what was clipped; the
-    first ``warmup`` steps are only measured.
+    z = (norm - mean) / deviation. Where z exceeds ``threshold``, the norm is reduced to
+    mean + deviation threshold^2 / z, so larger spikes are reduced further. Mean and variance are
+    exponential moving averages of the clipped norms, with weight ``alpha`` on the past. The first
+    ``warmup`` steps are measured but not clipped.
     """
 
     def __init__(self, threshold: float = 2.5, alpha: float = 0.97, warmup: int = 25) -> None:
         self.threshold = _positive("threshold", threshold)
         if not 0 < alpha < 1:
-            raise ValueError(f"alpha lies between 0 and 1; got {alpha}")
+            raise ValueError(f"alpha must be between 0 and 1, both excluded; got {alpha}")
         if warmup < 2:
-            raise ValueError(f"warmup needs 2 steps or more, to have a deviation; got {warmup}")
+            raise ValueError(
+                f"warmup must be 2 steps or more, to estimate a deviation; got {warmup}"
+            )
         self.alpha = alpha
         self.warmup = warmup
         self._first: list[float] = []
@@ -188,33 +192,34 @@ class ZClip(Clipper):
                     sum((n - self._mean) * (n - self._mean) for n in self._first) / self.warmup
                 )
             return Clipped(value, False, value)
-        told = Clipped(value, False, value)
+        result = Clipped(value, False, value)
         deviation = math.sqrt(self._variance)
         z = (value - self._mean) / max(deviation, 1e-12 * max(self._mean, 1e-300))
         if z > self.threshold:
             bound = self._mean + deviation * self.threshold**2 / z
-            told = self._to_norm(owners, norm, value, bound)
-        left = told.norm_after
+            result = self._to_norm(owners, norm, value, bound)
+        left = result.norm_after
         self._mean = self.alpha * self._mean + (1 - self.alpha) * left
         off = left - self._mean
         self._variance = self.alpha * self._variance + (1 - self.alpha) * off * off
-        return told
+        return result
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages so far."""
+        """The running averages."""
         return {"first": list(self._first), "mean": self._mean, "variance": self._variance}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore state saved by `state_dict`."""
         self._first = list(state["first"])
         self._mean, self._variance = state["mean"], state["variance"]
 
 
 class AGC(Clipper):
-    """Each unit's gradient to a share of its weights' norm (Brock et al. 2021, eq. 3).
+    """Adaptive gradient clipping (Brock et al. 2021, eq. 3).
 
-    A unit is a row of a matrix. Biases and other vectors are left alone. ``smallest`` stands in for
-    the norm of weights that are near 0, so that they can grow.
+    Limits each unit's gradient norm to ``share`` of its weight norm. A unit is a row of a matrix.
+    Biases and other vectors are not clipped. ``smallest`` is the minimum weight norm used, so that
+    weights near 0 can grow.
     """
 
     def __init__(self, share: float = 0.01, smallest: float = 1e-3) -> None:
@@ -230,7 +235,8 @@ class AGC(Clipper):
                 continue
             most = vector_norm(parameter.flatten(1), dim=1).clamp_(min=self.smallest)
             size = vector_norm(gradient.flatten(1), dim=1)
-            factors.append(most.mul_(self.share).div_(size).clamp_(max=1.0))  # x / 0 is no bound
+            # a zero gradient gives infinity, which the clamp turns into 1
+            factors.append(most.mul_(self.share).div_(size).clamp_(max=1.0))
             gradient.mul_(factors[-1].view(-1, *(1,) * (gradient.dim() - 1)))
         clipped = bool(factors) and float(torch.cat(factors).min()) < 1
         return Clipped(value, clipped, _norm(owners) if clipped else value)
@@ -248,9 +254,9 @@ _BY_NAME: Mapping[str, tuple[Callable[[float], Clipper], str]] = MappingProxyTyp
 
 
 def clipper_by_name(text: str) -> Clipper:
-    """The clipper that a text such as ``norm:1``, ``auto:0.1`` or ``none`` stands for.
+    """The clipper for a name such as ``norm:1``, ``auto:0.1`` or ``none``.
 
-    Raises ValueError naming those that there are.
+    Raises ValueError, with the valid names, for any other text.
     """
     if text == "none":
         return NoClip()

@@ -1,9 +1,9 @@
-"""The guard: no loss, gradient or weight that is not finite ever reaches the weights.
+"""Guard against non-finite values: no non-finite loss or gradient ever changes the weights.
 
-A step that would is not taken: it is counted, and what was wrong with it is named, down to layer
-and time step. After ten such steps in a row, or where the optimizer itself has gone bad, training
-goes back to the last good weights, with half the learning rate. After three such retreats the next
-one ends it.
+A step with a non-finite loss, gradient or weight is skipped and counted, and its cause is reported
+down to layer and time step. After ten such steps in a row, or when the optimizer state itself is
+non-finite, training restores the last good weights and halves the learning rate. Training ends at
+the fourth such rollback.
 """
 
 import json
@@ -19,23 +19,23 @@ from throughtime.training.clipping import Clipped, Clipper
 from throughtime.training.optimizing import Rate, restore_exactly
 from throughtime.training.processes import Team
 
-_IN_A_ROW = 10  # steps, then it goes back
-_RETREATS = 3  # then it is over
-_REMEMBERED = 100  # good steps from one memory of good weights to the next
-_TOLD = 10  # incidents that are named and kept; the others are counted
+_IN_A_ROW = 10  # skipped steps before a rollback
+_MAX_ROLLBACKS = 3  # rollbacks before training ends
+_SNAPSHOT_EVERY = 100  # good steps between two snapshots of the weights
+_RECORDED = 10  # incidents that are recorded in detail; later ones are only counted
 
 Locate = Callable[[], Finding | None]
 
 
 class Guard:
-    """Takes an optimizer's steps, or refuses them.
+    """Takes an optimizer's steps, and skips those with non-finite values.
 
     >>> guard = Guard(model, optimizer, clip, rate)
     >>> loss.backward()
-    >>> refused = guard.step(number, float(loss), clip(model.parameters()), batch, locate)
+    >>> incident = guard.step(number, float(loss), clip(model.parameters()), batch, locate)
 
-    ``locate`` looks for the place where the first bad number came from; it is asked for the first
-    incidents alone.
+    ``locate`` finds the origin of the first non-finite value. It is called only for the first
+    incidents.
     """
 
     def __init__(
@@ -54,49 +54,49 @@ class Guard:
         self.retreats = 0
         self.incidents: list[IncidentRecord] = []
         self._named = dict(model.named_parameters())
-        # buffers too: a batch of NaN leaves its trace in those of a BatchNorm
+        # buffers too: a batch with NaN corrupts the running statistics of a BatchNorm
         self._own = [t.detach() for t in (*model.parameters(), *model.buffers())]
         self._weights = [p.detach() for p in model.parameters()]
-        self._buffers = {name: b for name, b in model.named_buffers() if _counts(b)}
+        self._buffers = {name: b for name, b in model.named_buffers() if _is_floating(b)}
         self._versions = {name: b._version for name, b in self._buffers.items()}
         self._safe = [t.clone() for t in self._own]
         self._in_a_row = self._taken = 0
         self._good: dict[str, Any] = {}
-        self._remember()
+        self._snapshot()
 
     @property
     def hopeless(self) -> bool:
-        """Whether it went back too often."""
-        return self.retreats > _RETREATS
+        """Whether the limit of rollbacks is exceeded."""
+        return self.retreats > _MAX_ROLLBACKS
 
     def step(
-        self, number: int, loss: float, told: Clipped, batch: Sequence[Any], locate: Locate
+        self, number: int, loss: float, clipped: Clipped, batch: Sequence[Any], locate: Locate
     ) -> IncidentRecord | None:
-        """Take a step that is good, and None; or refuse it, and say why."""
-        cause = _before(loss, told) or self._after()
+        """Take a step and return None, or skip it and return the incident."""
+        cause = _cause_before(loss, clipped) or self._cause_after()
         if cause is None:
             _copy(self._own, to=self._safe)
             self._in_a_row = 0
             self._taken += 1
-            if self._taken % _REMEMBERED or self._remember():
+            if self._taken % _SNAPSHOT_EVERY or self._snapshot():
                 return None
             cause = "optimizer"
             names = self._names(cause)
         else:
             names = self._names(cause)
             _copy(self._safe, to=self._own)
-        return self._refused(number, cause, names, loss, batch, locate)
+        return self._skip(number, cause, names, loss, batch, locate)
 
-    def _after(self) -> str | None:
-        """The step taken; what is wrong with the weights it leads to."""
+    def _cause_after(self) -> str | None:
+        """Take the step; return the cause if its result is non-finite, else None."""
         self.optimizer.step()
         if _finite(self._weights):
-            # most buffers never change: those that were written to since the first step
+            # most buffers never change: check only those written to since the first step
             moved = [b for name, b in self._buffers.items() if b._version != self._versions[name]]
             return None if _finite(moved) else "buffer"
         return "weights" if _finite(_tensors(self.optimizer)) else "optimizer"
 
-    def _refused(
+    def _skip(
         self,
         number: int,
         cause: str,
@@ -107,44 +107,44 @@ class Guard:
     ) -> IncidentRecord:
         self.skipped += 1
         if cause in ("loss", "gradient"):
-            # in whichever process it is: all must decide alike
-            bad = float(not _finite([t for t in batch if _counts(t)]))
+            # all processes must make the same decision, whichever has the bad input
+            bad = float(not _finite([t for t in batch if _is_floating(t)]))
             cause = "input" if self.team.summed([bad])[0] else cause
-        looks = len(self.incidents) < _TOLD and cause not in ("optimizer", "buffer")
-        found = locate() if looks else None
+        locates = len(self.incidents) < _RECORDED and cause not in ("optimizer", "buffer")
+        found = locate() if locates else None
         where = found.where if found else names
-        # where the data are to blame, other weights are of no help
+        # a rollback does not help against bad data
         self._in_a_row += cause != "input"
-        going_back = cause == "optimizer" or self._in_a_row == _IN_A_ROW
-        if going_back:
-            self._retreat()
+        rolls_back = cause == "optimizer" or self._in_a_row == _IN_A_ROW
+        if rolls_back:
+            self._roll_back()
         incident = IncidentRecord(
             step=number,
             cause=cause,
             where=where,
-            evidence=found.evidence if found else _words(cause, loss),
-            action=f"back to the last good weights, rate x {self.rate.lowered:g}"
-            if going_back
+            evidence=found.evidence if found else _evidence(cause, loss),
+            action=f"restored the last good weights, learning rate x {self.rate.lowered:g}"
+            if rolls_back
             else "skipped",
         )
-        if len(self.incidents) < _TOLD:
+        if len(self.incidents) < _RECORDED:
             self.incidents.append(incident)
         return incident
 
     def _names(self, cause: str) -> str:
-        """Of the parameters that the trouble shows in."""
+        """The names of the affected parameters or buffers, at most four."""
         if cause == "buffer":
             names = [n for n, b in self._buffers.items() if not _finite([b])]
         elif cause == "optimizer":
-            names = [n for n, p in self._named.items() if not _finite(_of(self.optimizer, p))]
+            names = [n for n, p in self._named.items() if not _finite(_state_of(self.optimizer, p))]
         else:
             gradients = {n: p.grad for n, p in self._named.items() if p.grad is not None}
             names = [n for n, gradient in gradients.items() if not _finite([gradient])]
         return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
-    def _remember(self) -> bool:
-        """Keep this state as good, if it is."""
-        if not _finite([*_tensors(self.optimizer), *filter(_counts, self._own)]):
+    def _snapshot(self) -> bool:
+        """Take a snapshot of this state if it is finite; return whether it is."""
+        if not _finite([*_tensors(self.optimizer), *filter(_is_floating, self._own)]):
             return False
         self._good = {
             "own": [t.clone() for t in self._own],
@@ -153,21 +153,21 @@ class Guard:
         }
         return True
 
-    def _retreat(self) -> None:
+    def _roll_back(self) -> None:
         self.retreats += 1
         self._in_a_row = 0
         self.restore()
         self.rate.lower()
 
     def restore(self) -> None:
-        """Back to the last good weights."""
+        """Restore the last good weights, optimizer and clipper state."""
         _copy(self._good["own"], to=self._own)
         _copy(self._good["own"], to=self._safe)
         restore_exactly(self.optimizer, self._good["optimizer"])
         self.clip.load_state_dict(self._good["clip"])
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it counts and keeps."""
+        """Counters, incidents and the last good state."""
         return {
             "skipped": self.skipped,
             "retreats": self.retreats,
@@ -178,7 +178,7 @@ class Guard:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; the model's weights are there already."""
+        """Restore state saved by `state_dict`; load the model's weights first."""
         self.skipped, self.retreats = state["skipped"], state["retreats"]
         self.incidents = [from_plain(IncidentRecord, json.loads(i)) for i in state["incidents"]]
         self._in_a_row, self._taken = state["in a row"], state["taken"]
@@ -186,31 +186,31 @@ class Guard:
         _copy(self._own, to=self._safe)
 
 
-def _before(loss: float, told: Clipped) -> str | None:
+def _cause_before(loss: float, clipped: Clipped) -> str | None:
     if loss - loss != 0:  # NaN or infinite
         return "loss"
-    return None if told.norm - told.norm == 0 else "gradient"
+    return None if clipped.norm - clipped.norm == 0 else "gradient"
 
 
-def _words(cause: str, loss: float) -> str:
+def _evidence(cause: str, loss: float) -> str:
     return {
-        "input": "a number in the batch is not finite",
+        "input": "the batch contains a non-finite value",
         "loss": f"the loss is {loss:g}",
         "gradient": "the norm of the gradient is not finite",
-        "weights": "the step would have led to weights that are not finite: the rate is too high",
-        "buffer": "a buffer that the batch was written into is not finite: values too large",
-        "optimizer": "what the optimizer remembers is not finite",
+        "weights": "the step leads to non-finite weights: the learning rate is too high",
+        "buffer": "a buffer updated by the batch is not finite: its values are too large",
+        "optimizer": "the optimizer state is not finite",
     }[cause]
 
 
 def _copy(values: list[Tensor], *, to: list[Tensor]) -> None:
-    """Each into its place, in one call for all: a third of the time of a loop."""
+    """Copy all tensors in one call: a third of the time of a loop."""
     foreach: Any = torch
     foreach._foreach_copy_(to, values)
 
 
 def _cloned(value: Any) -> Any:
-    """Tensors of their own, in dictionaries and lists as they were."""
+    """A copy of nested dictionaries and lists with cloned tensors."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, dict):
@@ -219,7 +219,7 @@ def _cloned(value: Any) -> Any:
 
 
 def _finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether every number is: the largest of all, in one pass over each kind of number."""
+    """Whether all values are finite: one max-norm for each dtype and device."""
     kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor.reshape(-1))
@@ -230,13 +230,13 @@ def _finite(tensors: Sequence[Tensor]) -> bool:
     )
 
 
-def _counts(value: Any) -> bool:
+def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> list[Tensor]:
-    return [t for t in optimizer.state.get(parameter, {}).values() if _counts(t)]
+def _state_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> list[Tensor]:
+    return [t for t in optimizer.state.get(parameter, {}).values() if _is_floating(t)]
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [t for state in optimizer.state.values() for t in state.values() if _counts(t)]
+    return [t for state in optimizer.state.values() for t in state.values() if _is_floating(t)]

@@ -1,4 +1,4 @@
-"""Ctrl-C once: what is being done is finished; twice: at once."""
+"""Deferred signals: the first Ctrl-C finishes the current step, the second acts immediately."""
 
 import signal
 import threading
@@ -9,17 +9,19 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_back(within: float = 0.0) -> Generator[Callable[[], int]]:
-    """Ctrl-C and SIGTERM are remembered; calling what is given tells the signal, 0 for none.
+    """Defer SIGINT (Ctrl-C) and SIGTERM.
 
-    >>> with held_back() as asked:
+    Yields a function that returns the number of the signal received, or 0.
+
+    >>> with held_back() as received:
     ...     for batch in batches:
     ...         step(batch)
-    ...         if asked():
+    ...         if received():
     ...             break
 
-    A second signal does what the first would have done, unless it comes ``within`` so many seconds:
-    then it is the same once more. In a thread that is not the main one
-    nothing is held back: signals go elsewhere.
+    A second signal has its usual effect, unless it arrives less than ``within`` seconds after the
+    first: it then counts as a duplicate. Outside the main thread nothing is deferred, because
+    Python delivers signals only to the main thread.
     """
     came, at = 0, 0.0
     if threading.current_thread() is not threading.main_thread():

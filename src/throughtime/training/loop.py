@@ -1,11 +1,11 @@
-"""Training: one loop, to be read from top to bottom.
+"""The training loop.
 
     task = Forecasting(model, parts.training, parts.validation, ...)
     record, last = train(task, TrainingSettings(epochs=30))
 
-A task (see `Task`) says what is learned: batches in an order that can be gone on with, a loss,
-measures. The loop takes steps, measures after every epoch, keeps the best weights, and can be
-killed at any time: with `Checkpoints` it goes on where it was, to the bit.
+A task (see `Task`) defines resumable batches, a loss and validation measures. The loop takes
+optimizer steps, measures after every epoch and keeps the best weights. With `Checkpoints`, training
+can be killed at any time and resumes bit for bit.
 """
 
 import json
@@ -36,30 +36,30 @@ from throughtime.training.optimizing import Rate, optimizer_by_name, restore_exa
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task, Watch
 
-_NORMS = 10_000  # gradient norms of an epoch that its median is taken of: the latest
-_TICK = 0.1  # seconds between two words to a progress bar
-_LOG_EVERY = 10  # steps between two lines of a log
+_NORMS = 10_000  # latest gradient norms of an epoch, for their median
+_TICK = 0.1  # seconds between two progress bar updates
+_LOG_EVERY = 10  # steps between two log entries
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. Names as in `optimizer_by_name`, `Rate` and `clipper_by_name`."""
+    """Training settings. For names see `optimizer_by_name`, `Rate` and `clipper_by_name`."""
 
     learning_rate: float = 3e-3
     epochs: int = 30  # at most
     batch_size: int = 64  # sequences
     clip: str = "norm:1"
-    patience: int = 6  # epochs without a better measure before it stops
+    patience: int = 6  # epochs without improvement before training stops
     optimizer: str = "adam"
     weight_decay: float = 0.0
     schedule: str = "constant"
     warmup: int = 0  # steps
-    accumulate: int = 1  # batches whose gradients make one step
+    accumulate: int = 1  # batches per optimizer step
     budget: float | None = None  # seconds, at most
 
 
 class Trained(NamedTuple):
-    """What `train` gives; the best weights are in the model."""
+    """The result of `train`; the model itself holds the best weights."""
 
     record: TrainingRecord
     last: dict[str, Tensor]  # the last good weights
@@ -76,11 +76,19 @@ def train(
 ) -> Trained:
     """Train a task's model in place and leave the best weights in it.
 
-    Best is the epoch with the lowest first measure. What is not finite never reaches the weights
-    (see `guard`). With ``kept`` it goes on where an earlier run was, and on Ctrl-C or SIGTERM
-    finishes the step, keeps it, and raises PausedError. ``watch`` is told after every epoch, and
-    its ``tick``, if it has one, ten times a second. ``writer`` gets loss, gradient norm and rate
-    every ten steps, all measures after every epoch, and every incident as a text.
+    The best epoch has the lowest first measure. Non-finite values never reach the weights (see
+    `guard`).
+
+    Args:
+        task: The task, with its model.
+        settings: Training settings.
+        team: The processes that train together; default: this process alone.
+        kept: Checkpoints to resume from and to write to. With them, Ctrl-C or SIGTERM finishes the
+            step, saves a checkpoint and raises PausedError.
+        watch: Called with an `EpochRecord` after every epoch. Its method ``tick``, if it has one,
+            is called ten times a second.
+        writer: Receives loss, gradient norm and learning rate every ten steps, all measures after
+            every epoch, and every incident as text.
     """
     return _Training(task, settings, team or Team(), kept, watch, writer).run()
 
@@ -99,7 +107,7 @@ class _Training:
         self.kept, self.watch, self.writer = kept, watch, writer
         self.device = next(self.model.parameters()).device
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        # before anything copies weights: now they are the first process's everywhere
+        # first: this copies the first process's weights to all processes
         self.loss = team.averaging(_Loss(self.model, task.loss))
         self.optimizer = optimizer_by_name(
             settings.optimizer,
@@ -116,20 +124,20 @@ class _Training:
         self.history: list[EpochRecord] = []
         self.epoch, self.step = 1, 0
         self.running = _Running()
-        self.earlier = 0.0  # seconds of runs before this one, and of this epoch in them
+        self.earlier = 0.0  # seconds spent in earlier runs, before resuming
         self.began = self.ticked = time.perf_counter()
 
     def run(self) -> Trained:
         state = self.team.leaders(self.kept.newest() if self.kept and self.team.leads else None)
         if state is not None:
             self._load(state)
-        stopped = self._stops()
+        stopped = self._stop_reason()
         keeps = any(self.team.gathered(self.kept is not None))
-        # torchrun sends its own signal after the terminal's: one and the same to us
-        holding = held_back(within=2.0 if self.team.size > 1 else 0.0)
-        with holding if keeps else nullcontext(lambda: 0) as asked:
+        # torchrun repeats the terminal's signal: count both as one
+        deferral = held_back(within=2.0 if self.team.size > 1 else 0.0)
+        with deferral if keeps else nullcontext(lambda: 0) as received:
             while stopped is None:
-                stopped = self._epoch(asked) or self._stops()
+                stopped = self._epoch(received) or self._stop_reason()
         if self.best_epoch:
             last = _weights(self.model)
             self.model.load_state_dict(self.best)
@@ -150,26 +158,26 @@ class _Training:
         )
         return Trained(record, last)
 
-    def _epoch(self, asked: Callable[[], int]) -> str | None:
-        """What is left of an epoch, and its measures; why training is over, if it is."""
+    def _epoch(self, received: Callable[[], int]) -> str | None:
+        """Train and measure the rest of an epoch; return why training ended, or None."""
         self.model.train()
         batches = self.task.batches()
         late = False
-        while (flags := self._update(batches, asked)) is not None:
+        while (flags := self._update(batches, received)) is not None:
             signal, due, late = flags
             if due and not signal:
-                self._keep()
+                self._save()
             if signal:
                 self._pause(signal)
             if late or self.guard.hopeless:
                 break
         if self.guard.hopeless or not self.running.steps:
-            return f"diverged in epoch {self.epoch}: {self._trouble()}"
+            return f"diverged in epoch {self.epoch}: {self._cause_of_divergence()}"
         measures = self.task.measure()
         value = next(iter(measures.values()))
         if not math.isfinite(value):
-            return f"diverged in epoch {self.epoch}: forecasts not finite"
-        self._note(measures)
+            return f"diverged in epoch {self.epoch}: predictions not finite"
+        self._report_epoch(measures)
         better = value < self.best_value
         if better:
             self.best_value, self.best_epoch = value, self.epoch
@@ -179,33 +187,33 @@ class _Training:
         self.epoch += 1
         return f"the budget of {self.settings.budget:g} s is used up" if late else None
 
-    def _stops(self) -> str | None:
-        """Why training is over, if it is, between two epochs."""
+    def _stop_reason(self) -> str | None:
+        """Why training ends after the current epoch, or None."""
         done = len(self.history)
         if done >= self.settings.epochs:
             return f"all {self.settings.epochs} epochs done"
         if done and done - self.best_epoch >= self.settings.patience:
-            return f"no better for {self.settings.patience} epochs"
+            return f"no improvement for {self.settings.patience} epochs"
         return None
 
     def _update(
-        self, batches: Iterator[Batch], asked: Callable[[], int]
+        self, batches: Iterator[Batch], received: Callable[[], int]
     ) -> tuple[int, bool, bool] | None:
-        """One step of the optimizer; whether a signal came, a checkpoint is due, time is up.
+        """Take one optimizer step. Returns (signal, checkpoint due, budget used up).
 
-        Several batches, or several processes, weigh by their samples: as one batch of them all.
-        None where no batch is left.
+        Several batches or processes are weighted by their samples, as one combined batch. Returns
+        None if no batch is left.
         """
         team, settings = self.team, self.settings
         self.optimizer.zero_grad()
         alone = settings.accumulate == 1 and team.size == 1
         value = count = 0.0
         group: list[Batch] = []
-        # one after the other: a batch may carry the state that the one before has led to
-        for given in islice(batches, settings.accumulate):
-            batch = given
+        # in sequence: a batch may carry the state of the previous one
+        for source in islice(batches, settings.accumulate):
+            batch = source
             if self.device.type != "cpu":
-                batch = Batch(tuple(t.to(self.device) for t in given.tensors), given.weight)
+                batch = Batch(tuple(t.to(self.device) for t in source.tensors), source.weight)
             group.append(batch)
             loss = self.loss(*batch.tensors)
             (loss if alone else loss * batch.weight).backward()
@@ -213,10 +221,10 @@ class _Training:
             count += batch.weight
         if not group:
             return None
-        seconds, signal = self._seconds(), asked()
+        seconds, signal = self._seconds(), received()
         due = self.kept is not None and self.kept.due()
         if team.size > 1:
-            # decided by the first process's watch, and by all processes alike
+            # the first process's clock decides for all processes
             lead = float(team.leads)
             value, count, seconds, came, due = team.summed(
                 [value, count, seconds * lead, float(signal), due * lead]
@@ -232,42 +240,42 @@ class _Training:
         if settings.budget is not None:
             done = max(done, seconds / settings.budget)
         factor = self.rate.factor(self.step, done)
-        for knobs in self.optimizer.param_groups:
-            knobs["lr"] = settings.learning_rate * factor
-        told = self.clip(self.parameters)
+        for group_options in self.optimizer.param_groups:
+            group_options["lr"] = settings.learning_rate * factor
+        clipped = self.clip(self.parameters)
         self.step += 1
         tensors = [t for batch in group for t in batch.tensors]
-        refused = self.guard.step(self.step, value, told, tensors, lambda: self._locate(group))
-        if refused is None:
-            self.running.took(value, told)
+        incident = self.guard.step(self.step, value, clipped, tensors, lambda: self._locate(group))
+        if incident is None:
+            self.running.add(value, clipped)
         else:
             self.task.mend()
             if self.writer is not None:
-                words = f"{refused.cause}, {refused.where}: {refused.evidence}; {refused.action}"
-                self.writer.add_text("training/incident", words, self.step)
-        self._tell(value, told, factor)
+                text = f"{incident.cause}, {incident.where}: {incident.evidence}; {incident.action}"
+                self.writer.add_text("training/incident", text, self.step)
+        self._report_step(value, clipped, factor)
         self.running.batches += len(group)
         late = settings.budget is not None and seconds >= settings.budget
         return signal, bool(due), late
 
     def _locate(self, group: list[Batch]) -> Finding | None:
-        """Where the first bad number of these batches came from, in whichever process has it."""
+        """The origin of the first non-finite value of these batches, in any process."""
         found, before = None, self.task.state_dict()
         for batch in group:
             found = found or locate(self.model, *batch.tensors, loss=self.task.loss)
-        self.task.load_state_dict(before)  # a loss may note what state it has led to
+        self.task.load_state_dict(before)  # computing a loss may change the carried state
         return next((f for f in self.team.gathered(found) if f is not None), None)
 
-    def _trouble(self) -> str:
+    def _cause_of_divergence(self) -> str:
         incidents = self.guard.incidents
         if not incidents:
             return "no step was taken"
         first = incidents[0]
-        again = f", after going back {self.guard.retreats - 1} times" if self.guard.hopeless else ""
+        again = f", after {self.guard.retreats - 1} rollbacks" if self.guard.hopeless else ""
         return f"{first.cause} not finite since step {first.step}: {first.evidence}{again}"
 
-    def _note(self, measures: dict[str, float]) -> None:
-        """An epoch is done: a record of it, and a word to those who listen."""
+    def _report_epoch(self, measures: dict[str, float]) -> None:
+        """Record a finished epoch and report it to the callbacks."""
         record = EpochRecord(
             training_loss=self.running.loss / self.running.steps,
             validation_error=next(iter(measures.values())),
@@ -285,36 +293,36 @@ class _Training:
                 self.writer.add_scalar(f"validation/{name}", measure, self.step)
             self.writer.add_scalar("training/clipped (share)", record.clipped, self.step)
 
-    def _tell(self, loss: float, told: Clipped, factor: float) -> None:
-        """Of one step."""
+    def _report_step(self, loss: float, clipped: Clipped, factor: float) -> None:
+        """Report one step to the callbacks."""
         if self.writer is not None and self.step % _LOG_EVERY == 0:
             self.writer.add_scalar("training/loss", loss, self.step)
-            self.writer.add_scalar("training/gradient norm", told.norm, self.step)
+            self.writer.add_scalar("training/gradient norm", clipped.norm, self.step)
             rate = self.settings.learning_rate * factor
             self.writer.add_scalar("training/learning rate", rate, self.step)
         tick = getattr(self.watch, "tick", None)
         if tick is not None and (now := time.perf_counter()) - self.ticked > _TICK:
             self.ticked = now
-            tick(self.epoch - 1 + self.running.batches / self.task.steps, loss, told.norm)
+            tick(self.epoch - 1 + self.running.batches / self.task.steps, loss, clipped.norm)
 
     def _seconds(self) -> float:
         return self.earlier + time.perf_counter() - self.began
 
     def _pause(self, signal: int) -> None:
-        saved = self._keep()
+        saved = self._save()
         folder = self.kept.folder if self.kept else None
         raise PausedError(
             f"interrupted after step {self.step}, epoch {self.epoch}; "
             + (
-                f"saved in {folder}: the same command goes on from there"
+                f"saved in {folder}: run the same command again to continue"
                 if saved
-                else f"it could not be saved; what {folder} held before is still there"
+                else f"the checkpoint could not be written; {folder} still holds the previous one"
             ),
             signal,
         )
 
-    def _keep(self) -> bool:
-        """All that changes, written whole by the first process."""
+    def _save(self) -> bool:
+        """Save the state of all processes; the first process writes it."""
         ranks = self.team.gathered(
             {"task": self.task.state_dict(), "random": torch.get_rng_state()}
         )
@@ -339,14 +347,14 @@ class _Training:
         return self.kept.write(self.step, state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        """As it was when that was kept. Raises InputError for a state of another training."""
+        """Restore a checkpoint. Raises InputError if it does not fit this training run."""
         try:
             self._restore(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(
                 str(self.kept.folder) if self.kept else "the checkpoint",
-                f"its checkpoint does not fit this training ({error})",
-                "delete it to begin anew",
+                f"its checkpoint does not fit this training run ({error})",
+                "delete the folder to start again",
             ) from None
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -367,7 +375,7 @@ class _Training:
 
 
 class _Loss(nn.Module):
-    """The loss as a module's forward, which is where gradients begin to be averaged."""
+    """The loss as a module's forward, as DistributedDataParallel requires."""
 
     def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -379,18 +387,18 @@ class _Loss(nn.Module):
 
 
 class _Running:
-    """Sums over the good steps of an epoch, in memory that does not grow with it."""
+    """Statistics of the steps taken in an epoch, in constant memory."""
 
     def __init__(self) -> None:
         self.steps = self.clipped = self.batches = 0
         self.loss = 0.0
         self.norms: deque[float] = deque(maxlen=_NORMS)
 
-    def took(self, loss: float, told: Clipped) -> None:
+    def add(self, loss: float, clipped: Clipped) -> None:
         self.steps += 1
         self.loss += loss
-        self.clipped += told.clipped
-        self.norms.append(told.norm)
+        self.clipped += clipped.clipped
+        self.norms.append(clipped.norm)
 
     def state_dict(self) -> dict[str, Any]:
         norms = torch.tensor(list(self.norms), dtype=torch.float64)

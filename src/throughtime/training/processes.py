@@ -1,11 +1,11 @@
-"""Several processes that train one model: started by torchrun, each with its share of a batch.
+"""Data-parallel training in several processes, started by torchrun.
 
-    with joined() as team:  # alone, unless torchrun says otherwise
+    with joined() as team:  # one process, unless started by torchrun
         ...
 
-Every process holds the whole model and draws the same order of batches; each computes its share,
-and gradients are averaged by DistributedDataParallel. All decide alike, as they decide by numbers
-that were summed over all. The first process alone writes.
+Every process holds the whole model and uses the same order of batches. Each computes its share of a
+batch, and DistributedDataParallel averages the gradients. All processes make the same decisions,
+because they use values summed over all processes. Only the first process writes files.
 """
 
 import os
@@ -23,27 +23,27 @@ from throughtime.errors import LostWorkerError
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(minutes=10)  # for a process that says nothing; one that died is seen at once
+_PATIENCE = timedelta(minutes=10)  # for an unresponsive process; a dead one is detected at once
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a training, and which of them this is."""
+    """The processes that train together, and the rank of this one."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this is the first process, which writes files and output."""
         return self.rank == 0
 
     def share(self, index: Tensor) -> Tensor:
-        """This process's part of a batch's indices [B]: no overlap, together all."""
+        """This process's share of a batch's indices [B]; the shares partition the batch."""
         return index[self.rank :: self.size]
 
     def summed(self, values: Sequence[float]) -> list[float]:
-        """Each number summed over all processes: the same everywhere, to the bit."""
+        """Each value summed over all processes; bitwise equal in every process."""
         if self.size == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self._device())
@@ -51,7 +51,7 @@ class Team:
         return total.tolist()
 
     def gathered(self, value: T) -> list[T]:
-        """The value of every process, in their order, in every process."""
+        """The values of all processes by rank, in every process."""
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
@@ -67,7 +67,7 @@ class Team:
         return found[0]
 
     def averaging(self, module: nn.Module) -> nn.Module:
-        """The module, with gradients that are averaged over all processes."""
+        """The module, wrapped to average gradients over all processes."""
         return module if self.size == 1 else DistributedDataParallel(module)
 
     @staticmethod
@@ -77,29 +77,30 @@ class Team:
 
 @contextmanager
 def joined(
-    device: str = "cpu", told: Callable[[str], str | None] = os.environ.get
+    device: str = "cpu", getenv: Callable[[str], str | None] = os.environ.get
 ) -> Generator[Team]:
-    """The team that torchrun made this process a part of, or this process alone.
+    """The team that torchrun started, or this process alone.
 
-    Processes speak by gloo, or by nccl where ``device`` is cuda: each then has a GPU of its own.
-    Raises LostWorkerError where another of them ended: torchrun then ends the rest.
+    Processes communicate by gloo, or by nccl if ``device`` is cuda, with one GPU for each process.
+    ``getenv`` reads an environment variable. Raises LostWorkerError if another process ended;
+    torchrun then ends the others.
     """
-    size = int(told("WORLD_SIZE") or 1)
+    size = int(getenv("WORLD_SIZE") or 1)
     if size == 1:
         yield Team()
         return
-    rank = int(told("RANK") or 0)
+    rank = int(getenv("RANK") or 0)
     if device == "cuda":  # pragma: no cover - needs as many GPUs
-        torch.cuda.set_device(int(told("LOCAL_RANK") or 0))
+        torch.cuda.set_device(int(getenv("LOCAL_RANK") or 0))
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Team(rank, size)
     except RuntimeError as error:
-        # gloo and nccl say it in words alone
+        # gloo and nccl raise RuntimeError, recognizable only by its message
         if any(word in str(error) for word in ("gloo", "NCCL", "Connection", "ProcessGroup")):
             raise LostWorkerError(
-                f"process {rank} of {size} lost another one ({_first_line(error)}); what was saved "
-                "is kept: run the same command again to go on from there"
+                f"process {rank} of {size} lost contact with another ({_first_line(error)}); "
+                "checkpoints are kept: run the same command again to continue"
             ) from None
         raise
     finally:

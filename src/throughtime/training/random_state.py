@@ -1,4 +1,4 @@
-"""Random numbers by a seed, which leave the caller's generator as it was."""
+"""Seeded random numbers that leave the caller's generator unchanged."""
 
 import threading
 from collections.abc import Generator
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import torch
 
-_one_at_a_time = threading.RLock()  # torch's generator is one for all threads
+_one_at_a_time = threading.RLock()  # all threads share torch's generator
 
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Draw by a seed within the block; other threads that ask for the same wait."""
+    """Seed torch within the block; other threads that call this wait."""
     with _one_at_a_time, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

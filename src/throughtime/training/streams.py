@@ -1,8 +1,9 @@
-"""Truncated backpropagation through time: training on streams longer than memory.
+"""Truncated backpropagation through time, for streams too long for memory.
 
-The state is carried from piece to piece, and gradients are cut: every ``k1`` steps there is one
-step of the optimizer, whose gradient goes back through the last ``k2`` steps from the losses of the
-last k1 alone, so that each counts once (Williams and Peng 1990, BPTT(h; h') with h = k2, h' = k1).
+The state is carried from piece to piece, and gradients are truncated. Every ``k1`` time steps the
+optimizer takes one step. Its gradient goes back through the last ``k2`` time steps, from the losses
+of the last k1 only, so that each loss counts once (Williams and Peng 1990, BPTT(h; h') with h = k2,
+h' = k1).
 """
 
 import math
@@ -20,19 +21,19 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 class TruncatedBPTT(Task):
-    """A model learns from streams, its state carried along.
+    """Trains a model on streams with truncated backpropagation through time.
 
     >>> task = TruncatedBPTT(model, training, validation, nn.functional.mse_loss, k1=100)
     >>> train(task, TrainingSettings(epochs=3))
 
-    The model is called as ``model(x [T,B,C], state, reset=[T,B])`` and gives output [T,B,...] and
-    state, as our layers do; ``state`` is None at first, a tensor or a tuple of tensors then. Where
-    ``reset`` is True the state is cleared before the step: another document begins. ``criterion``
-    is the mean loss of outputs and targets. ``k2`` is k1 where it is not given.
+    The model is called as ``model(x [T,B,C], state, reset=[T,B])`` and returns output [T,B,...] and
+    state, as the layers of this library do. ``state`` is None at first, then a tensor or a tuple of
+    tensors. Where ``reset`` is True, the state is cleared before the step, because a new document
+    begins. ``criterion`` returns the mean loss of outputs and targets. ``k2`` defaults to k1.
 
-    Memory does not grow with the streams: one piece at a time is read. The measure is the mean loss
-    over the validation streams. A carried state that is not finite is cleared, lane by lane.
-    Raises ValueError unless 1 <= k1 <= k2.
+    Memory does not grow with stream length, because one piece is read at a time. The measure is the
+    mean loss over the validation streams. A non-finite carried state is cleared, separately for
+    each stream of the batch. Raises ValueError unless 1 <= k1 <= k2.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class TruncatedBPTT(Task):
         team: Team | None = None,
     ) -> None:
         if not 1 <= k1 <= (k2 or k1):
-            raise ValueError(f"1 <= k1 <= k2 steps are needed; got k1 {k1}, k2 {k2}")
+            raise ValueError(f"1 <= k1 <= k2 is required; got k1 {k1}, k2 {k2}")
         self.model = model
         self.training = training
         self.validation = validation
@@ -56,9 +57,9 @@ class TruncatedBPTT(Task):
         self.k2 = k2 or k1
         self.team = team or Team()
         self.steps = math.ceil(training.length / k1)
-        self._done = 0  # pieces of this epoch
+        self._done = 0  # pieces of this epoch already used
         self._carried: tuple[Tensor, ...] = ()  # state at the first step of the next piece
-        self._ahead = 0  # steps of this piece to that state
+        self._ahead = 0  # steps of this piece before that state
 
     def batches(self) -> Iterator[Batch]:
         length = self.training.length
@@ -78,21 +79,23 @@ class TruncatedBPTT(Task):
         x, target, reset, *carried = tensors
         ahead = self._ahead
         outputs: list[Tensor] = []
-        state = _given(carried)
+        state = _to_state(carried)
         if ahead:
             output, state = model(x[:ahead], state, reset=reset[:ahead])
             outputs.append(output)
-        self._carried = tuple(s.detach().clone() for s in _taken(state))
+        self._carried = tuple(s.detach().clone() for s in _to_tensors(state))
         if ahead < len(x):
             output, _ = model(x[ahead:], state, reset=reset[ahead:])
             outputs.append(output)
         return self.criterion(torch.cat(outputs)[-len(target) :], target)
 
     def mend(self) -> None:
-        whole = [s.isfinite().movedim(-2, 0).flatten(1).all(dim=1) for s in self._carried]
-        if whole:
-            lanes = torch.stack(whole).all(dim=0).unsqueeze(-1)  # [B,1]
-            self._carried = tuple(torch.where(lanes, s, torch.zeros_like(s)) for s in self._carried)
+        by_tensor = [s.isfinite().movedim(-2, 0).flatten(1).all(dim=1) for s in self._carried]
+        if by_tensor:
+            finite = torch.stack(by_tensor).all(dim=0).unsqueeze(-1)  # [B,1]
+            self._carried = tuple(
+                torch.where(finite, s, torch.zeros_like(s)) for s in self._carried
+            )
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -116,11 +119,11 @@ class TruncatedBPTT(Task):
         self._done, self._carried = state["done"], tuple(state["carried"])
 
 
-def _given(carried: list[Tensor]) -> Any:
-    """A state as a layer takes it."""
+def _to_state(carried: list[Tensor]) -> Any:
+    """Carried tensors as the state that a layer accepts."""
     return None if not carried else carried[0] if len(carried) == 1 else tuple(carried)
 
 
-def _taken(state: Any) -> tuple[Tensor, ...]:
-    """A state as it is carried."""
+def _to_tensors(state: Any) -> tuple[Tensor, ...]:
+    """A layer's state as carried tensors."""
     return () if state is None else (state,) if isinstance(state, Tensor) else tuple(state)

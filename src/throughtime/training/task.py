@@ -1,4 +1,4 @@
-"""What a training is given: a task to learn, and who listens."""
+"""Interfaces of training: tasks and progress callbacks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -10,49 +10,55 @@ from throughtime.runs import EpochRecord
 
 
 class Batch(NamedTuple):
-    """What one call of the loss takes."""
+    """The arguments of one call of the loss."""
 
     tensors: tuple[Tensor, ...]
-    weight: int  # how many samples the loss is the mean of; 0: another process has them all
+    weight: int  # samples that the loss averages; 0: all are in other processes
 
 
 class Task(ABC):
-    """What is learned."""
+    """A model with its batches, loss and validation measures."""
 
     model: nn.Module
-    steps: int  # batches of an epoch
+    steps: int  # batches per epoch
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
-        """What is left of this epoch; after its last, the next call begins the next."""
+        """The remaining batches of this epoch; after the last one, a call starts a new epoch."""
 
     @abstractmethod
     def loss(self, model: nn.Module, *tensors: Tensor) -> Tensor:
-        """The mean loss of a batch: a pure function, so that a bad one can be looked into."""
+        """The mean loss of a batch; a pure function, so that a bad batch can be evaluated again."""
 
     @abstractmethod
     def measure(self) -> dict[str, float]:
-        """How good the model is, lower is better; the first decides."""
+        """Validation measures, lower is better; the first one selects the best epoch."""
 
-    def mend(self) -> None:  # noqa: B027 - most tasks carry nothing
-        """A step was not taken: drop what it may have left in a state that is carried over."""
+    def mend(self) -> None:  # noqa: B027 - most tasks carry no state
+        """Clear non-finite carried state after a skipped step."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Where the batches are."""
+        """The position in the batches, and carried state."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore state saved by `state_dict`."""
 
 
 class Watch(Protocol):
-    """Is told how it goes."""
+    """Progress callback."""
 
     def __call__(self, epoch: EpochRecord) -> None:
-        """An epoch is done."""
+        """Called after every epoch."""
         ...
 
     def tick(self, done: float, loss: float, norm: float) -> None:
-        """So many epochs are done, a fraction too; the latest step's loss and gradient norm."""
+        """Called during an epoch.
+
+        Args:
+            done: Epochs done, with a fraction.
+            loss: Loss of the latest step.
+            norm: Gradient norm of the latest step.
+        """
         ...

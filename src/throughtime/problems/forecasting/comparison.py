@@ -10,7 +10,7 @@ import torch
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file, shown_names
-from throughtime.comparison.experiment import Experiment, Measured
+from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.sizes import matched
 from throughtime.data.tables.forecast_problem import Problem
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
@@ -99,11 +99,11 @@ class ForecastingExperiment(Experiment):
             team=team,
         )
 
-    def measured(self, model: Forecaster) -> Measured:
+    def measured(self, model: Forecaster) -> Evaluation:
         parts, scale = self.problem.parts, self.problem.error_scale
         found = errors(model, parts.test, scale)
         sampled = forecasts(model, parts.test.some(self._drawn()[0]))
-        return Measured(
+        return Evaluation(
             validation_error=float(errors(model, parts.validation, scale).mean()),
             test_error=float(found.mean()),
             error_by_step=found.mean(dim=0).numpy(),

@@ -9,7 +9,7 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file
-from throughtime.comparison.experiment import NO_SAMPLE, Experiment, Measured, no_output
+from throughtime.comparison.experiment import NO_SAMPLE, Evaluation, Experiment, no_output
 from throughtime.comparison.sizes import matched
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
@@ -115,13 +115,13 @@ class LabellingExperiment(Experiment):
         whole = not self.problem.answers.every_step
         return model.multiply_adds(int(self.problem.sequences.lengths.median()) if whole else 1)
 
-    def measured(self, model: SequenceNetwork) -> Measured:
+    def measured(self, model: SequenceNetwork) -> Evaluation:
         problem = self.problem
         validation = self._errors(model, problem.validation)
         test = self._errors(model, problem.test)
         totals = model.output.totals(_mean(test, "first"), _mean(test, "second"))
         error = _mean(test, "judged")
-        return Measured(
+        return Evaluation(
             validation_error=_mean(validation, "judged"),
             test_error=error,
             error_by_step=np.array([error]),

@@ -12,7 +12,7 @@ from torch import Tensor
 from throughtime import __version__
 from throughtime.catalogue import is_trivial, kind_of, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file
-from throughtime.comparison.experiment import NO_SAMPLE, Experiment, Measured, no_output
+from throughtime.comparison.experiment import NO_SAMPLE, Evaluation, Experiment, no_output
 from throughtime.comparison.sizes import matched
 from throughtime.data.text.documents import TextProblem
 from throughtime.data.text.vocabularies import Alphabet
@@ -102,11 +102,11 @@ class TokenExperiment(Experiment):
     ) -> NextToken:
         return NextToken(model, self.problem, lanes=batch_size, decided_by=decided_by, team=team)
 
-    def measured(self, model: SequenceNetwork) -> Measured:
+    def measured(self, model: SequenceNetwork) -> Evaluation:
         validation = token_nats(model, self.problem.validation)
         test = token_nats(model, self.problem.test)
         nats = float(test.mean())
-        return Measured(
+        return Evaluation(
             validation_error=float(validation.mean()) * self._scale,
             test_error=nats * self._scale,
             error_by_step=np.array([nats * self._scale]),
