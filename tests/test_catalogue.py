@@ -60,7 +60,7 @@ def test_a_kind_from_outside_is_built_like_any_other():
     ("wrong", "text"),
     [
         ({"memory": "long"}, "memory is one of none, window, recurrent; got 'long'"),
-        ({"builders": {}}, "a kind has a name, a label, and a layer or builders"),
+        ({"builders": {}}, "a kind needs a name, a label, and a layer or builders"),
         ({"builders": {"tables": Linear}}, "linear has 'tables'"),
     ],
 )
