@@ -61,7 +61,7 @@ def test_a_kind_from_outside_is_built_like_any_other():
     [
         ({"memory": "long"}, "memory is one of none, window, recurrent; got 'long'"),
         ({"builders": {}}, "a kind needs a name, a label, and a layer or builders"),
-        ({"builders": {"tables": Linear}}, "linear has 'tables'"),
+        ({"builders": {"tables": Linear}}, "builders of linear are for 'tables'"),
     ],
 )
 def test_entries_that_do_not_fit_together_are_refused(wrong, text):

@@ -135,7 +135,10 @@ def test_a_fault_of_ours_gets_one_line_and_exit_code_1():
     code += "run_to_the_end(app, keeps=False)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    expected = r"throughtime: internal error in throughtime \S+: RuntimeError in \S+, line 3: first second; "
+    expected = (
+        r"throughtime: internal error in throughtime \S+: RuntimeError in \S+, line 3: first "
+        r"second; "
+    )
     assert re.match(expected, done.stderr)
     assert done.stderr.count("\n") == 1
 
@@ -146,10 +149,11 @@ RAISED = {
         "out of memory; use less data"
     ),
     "type('PanicException', (BaseException,), {})('index out of bounds')": (
-        r"internal error in throughtime \S+: PanicException in \S+, line 3: index out of bounds; please"
+        r"internal error in throughtime \S+: PanicException in \S+, line 3: index out of "
+        r"bounds; please"
     ),
     "LostWorkerError('a worker died')": "a worker died",
-    "RecursionError('too deep')": "internal error in throughtime .*: too deep; please report this line",
+    "RecursionError('too deep')": "internal error in throughtime .*: too deep; please report",
 }
 
 

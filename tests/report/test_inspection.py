@@ -78,7 +78,7 @@ def test_the_page_tells_all_that_was_seen():
     [
         (
             {},
-            "Not healthy: body.l0 vanishing. Its error with the last 2 of 4 steps is as low as with",
+            "Not healthy: body.l0 vanishing. Its error with the last 2 of 4 steps is as low as",
         ),
         (
             {"diagnosis": Diagnosis("healthy", (replace(LAYER, verdict="healthy"),), (), ())},

@@ -53,7 +53,7 @@ def get(
 ) -> None:
     """Download a data set, check it, and show how to use it. Existing files are not fetched again.
 
-    A file that changed since its last check is downloaded again, and the changed one kept beside it.
+    A file that changed since its last check is downloaded again; the changed one is kept beside it.
 
     Example: throughtime data get japanese-vowels
     """

@@ -41,8 +41,8 @@ def headline(record: InspectionRecord) -> str:
     if record.windows < ENOUGH:
         return f"{health} {record.windows} windows are too few to find how many steps it needs."
     return (
-        f"{health} Its error with the last {context.horizon} of {context.steps[-1]} steps is as low "
-        "as with all of them."
+        f"{health} Its error with the last {context.horizon} of {context.steps[-1]} steps is as "
+        "low as with all of them."
         if context.horizon < context.steps[-1]
         else f"{health} It needs all of its {context.steps[-1]} steps."
     )
