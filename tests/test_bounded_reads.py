@@ -162,7 +162,7 @@ def test_a_locks_place_is_never_written_through_a_link(tmp_path, warm):
     for command in (("fit", "-o", "m"), ("compare", "--out", "run", "--jobs", 1)):
         options = (*KINDS["csv"].options, *SMALL)
         done = warm.run(command[0], data, *options, *command[1:], cwd=tmp_path)
-        assert done.returncode == 2 and "is no lock of throughtime's" in done.stderr, done
+        assert done.returncode == 2 and "is not a lock file of throughtime" in done.stderr, done
         assert (tmp_path / "precious").read_text() == "12 precious words"
 
 

@@ -60,8 +60,8 @@ def test_a_kind_from_outside_is_built_like_any_other():
     ("wrong", "text"),
     [
         ({"memory": "long"}, "memory is one of none, window, recurrent; got 'long'"),
-        ({"builders": {}}, "a kind has a name, a label, and a layer or builders"),
-        ({"builders": {"tables": Linear}}, "linear has 'tables'"),
+        ({"builders": {}}, "a kind needs a name, a label, and a layer or builders"),
+        ({"builders": {"tables": Linear}}, "builders of linear are for 'tables'"),
     ],
 )
 def test_entries_that_do_not_fit_together_are_refused(wrong, text):

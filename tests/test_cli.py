@@ -119,7 +119,7 @@ def test_fit_then_predict_for_groups(tmp_path):
     told = throughtime(*command, "--network", "lstm", "-o", model)
     assert re.search(r"Test error [\d.]+ \(load, in its own unit\)", told.stdout)
     refused = throughtime(*command, "-o", model, code=2).stderr
-    assert "holds a model already; name a new folder, or replace it by --force" in refused
+    assert "already holds a model; name a new folder, or replace it with --force" in refused
     result = json.loads(throughtime(*command, "-o", model, "--json", "--force").stdout)
     assert result["test_error"] > 0
     rows = pl.read_csv(throughtime("predict", model, data).stdout.encode())

@@ -40,11 +40,11 @@ MISTAKES = {
     "precious folder": (["fit", "{co2}", "-o", "{mine}"], "holds other files"),
     "no place": (
         ["predict", "{model}", "{co2}", "-o", "{co2}/x.csv"],
-        "co2.csv is no folder; name another place",
+        "co2.csv is not a folder; use another path",
     ),
     "no place for forecasts": (
         ["predict", "{model}", "{co2}", "-o", "/proc/nowhere/x.csv"],
-        r"throughtime: /proc/nowhere(/x.csv)?: [^;]*; name another place",
+        r"throughtime: /proc/nowhere(/x.csv)?: [^;]*; use another path",
     ),
     "bad split": (
         ["fit", "{co2}", "--missing", "drop", "--split", "70/30", "-o", "m"],
@@ -136,22 +136,24 @@ def test_a_fault_of_ours_gets_one_line_and_exit_code_1():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     expected = (
-        r"throughtime: a fault in throughtime \S+: RuntimeError in \S+, line 3: first second; "
+        r"throughtime: internal error in throughtime \S+: RuntimeError in \S+, line 3: first "
+        r"second; "
     )
     assert re.match(expected, done.stderr)
     assert done.stderr.count("\n") == 1
 
 
 RAISED = {
-    "MemoryError()": "memory ran out; give less data, or a machine with more memory",
+    "MemoryError()": "out of memory; use less data, or a machine with more memory",
     'RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can\'t allocate memory")': (
-        "memory ran out; give less data"
+        "out of memory; use less data"
     ),
     "type('PanicException', (BaseException,), {})('index out of bounds')": (
-        r"a fault in throughtime \S+: PanicException in \S+, line 3: index out of bounds; please"
+        r"internal error in throughtime \S+: PanicException in \S+, line 3: index out of "
+        r"bounds; please"
     ),
     "LostWorkerError('a worker died')": "a worker died",
-    "RecursionError('too deep')": "a fault in throughtime .*: too deep; please report this line",
+    "RecursionError('too deep')": "internal error in throughtime .*: too deep; please report",
 }
 
 
@@ -315,7 +317,7 @@ def test_an_interrupt_says_how_to_go_on(co2_cut, tmp_path):
 
     told = interrupted(command, tmp_path, a_trial_is_done)
     assert told.endswith(
-        "throughtime: interrupted; what is done is kept, the same command goes on from there\n"
+        "throughtime: interrupted; finished work is kept, run the same command to resume\n"
     )
 
 

@@ -161,7 +161,7 @@ def test_fingerprints_differ_for_different_bytes():
 
 def test_a_folder_is_one_processs_alone_and_free_again_after(tmp_path):
     with alone_in(tmp_path / "run"):
-        told = f"process {os.getpid()} is at work here; wait for its end"
+        told = f"process {os.getpid()} is using this folder; wait until it ends"
         with pytest.raises(InputError, match=told), alone_in(tmp_path / "run"):
             pass
     with alone_in(tmp_path / "run"):

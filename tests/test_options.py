@@ -8,7 +8,7 @@ import pytest
 
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
-from throughtime.options import Data, Seed, asking, seconds
+from throughtime.options import Data, Seed, seconds, with_data_options
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,21 @@ def test_what_is_no_time_is_told(text):
         seconds("--budget", text)
 
 
-def test_a_command_that_asks_of_data_has_its_options():
-    told = {}
+def test_a_command_with_data_options_has_them_all():
+    call = {}
 
-    @asking
-    def learn(data: Data, asked: object, out: str = "here", seed: Seed = 0) -> None:
+    @with_data_options
+    def learn(data: Data, data_options: object, out: str = "here", seed: Seed = 0) -> None:
         """Learn."""
-        told.update(data=data, asked=asked, out=out)
+        call.update(data=data, data_options=data_options, out=out)
 
     names = list(inspect.signature(learn).parameters)
-    assert names[0] == "data" and names[-2:] == ["out", "seed"] and "asked" not in names
+    assert names[0] == "data" and names[-2:] == ["out", "seed"] and "data_options" not in names
     assert {f.name for f in fields(DataOptions)} - {"seed", "folds"} <= set(names)
     usual = {n: p.default for n, p in inspect.signature(learn).parameters.items() if n != "data"}
     learn(data=Path("x.csv"), **usual | {"target": 'a,"b, c"', "inputs": "none", "seed": 3})
-    assert told["asked"] == DataOptions(target=("a", "b, c"), inputs=(), seed=3)
+    assert call["data_options"] == DataOptions(target=("a", "b, c"), inputs=(), seed=3)
     learn(data=Path("x.csv"), **usual)
-    assert told["asked"] == DataOptions()
+    assert call["data_options"] == DataOptions()
     with pytest.raises(InputError, match="--target: names no column"):
         learn(data=Path("x.csv"), **usual | {"target": " , "})

@@ -175,7 +175,7 @@ def test_a_finished_model_is_replaced_by_force_alone(tmp_path, warm):
     before = contents(tmp_path)
     done = warm.run(*command, "--seed", 1, cwd=tmp_path)
     assert done.returncode == 2
-    assert "holds a model already; name a new folder, or replace it by --force" in done.stderr
+    assert "already holds a model; name a new folder, or replace it with --force" in done.stderr
     assert contents(tmp_path) == before
     assert not warm.run(*command, "--seed", 1, "--force", cwd=tmp_path).returncode
     assert contents(tmp_path)["m/model.safetensors"] != before["m/model.safetensors"]
@@ -224,7 +224,7 @@ def test_a_model_that_appears_while_another_is_trained_stays(tmp_path, warm):
     before = contents(tmp_path / "m")
     told, aside = process.communicate(timeout=60)
     assert process.returncode == 0 and told.endswith("model: m-2\n"), told
-    assert "m was taken while this trained: the model is saved beside it" in aside
+    assert "m was created during the training: saving the model beside it" in aside
     assert contents(tmp_path / "m") == before
     assert kept_kind(tmp_path / "m-2") == "model" and not (tmp_path / "m.training").exists()
 
@@ -236,7 +236,7 @@ def test_two_names_of_one_place_are_one_place(tmp_path, warm):
     command = ("fit", data, *KINDS["csv"].options, *SMALL)
     with alone_in(tmp_path / "real" / "m.training"):
         done = warm.run(*command, "-o", "link", cwd=tmp_path)
-    assert done.returncode == 2 and "is at work here" in done.stderr, done
+    assert done.returncode == 2 and "is using this folder" in done.stderr, done
     assert not warm.run(*command, "-o", "link", cwd=tmp_path).returncode
     assert (tmp_path / "link").is_symlink() and kept_kind(tmp_path / "real" / "m") == "model"
 
@@ -315,7 +315,7 @@ def test_two_fits_of_one_model_at_once_are_one_too_many(tmp_path):
     told = [process.communicate(timeout=100)[1] for process in both]
     codes = sorted(process.returncode for process in both)
     assert codes == [0, 2], told
-    assert any("is at work here" in text or "holds a model already" in text for text in told)
+    assert any("is using this folder" in text or "already holds a model" in text for text in told)
     assert kept_kind(tmp_path / "m") == "model"
 
 

@@ -71,7 +71,9 @@ PRINTS_ALONE = {"info", "data list", "predict", "sample"}  # they write nothing
 
 def check_ending(done, codes=(0, 1, 2)):
     assert done.returncode in codes, done
-    assert "Traceback" not in done.stderr and "a fault in throughtime" not in done.stderr, done
+    assert "Traceback" not in done.stderr and "internal error in throughtime" not in done.stderr, (
+        done
+    )
     if done.returncode:
         assert re.search(r"^throughtime: .*\n\Z", done.stderr, re.MULTILINE), done
 
@@ -109,9 +111,7 @@ def test_standard_output_that_is_closed_or_full(made, warm, tmp_path, name):
             assert code == 2
             continue
         assert code == 1, errors.read_text()
-        assert re.fullmatch(
-            r"throughtime: standard output: .*; what was to be printed is lost", told
-        )
+        assert re.fullmatch(r"throughtime: standard output: .*; the output was not printed", told)
         check_whole(out)
         if name == "predict -o":
             assert (out / "p.csv").exists()
@@ -164,7 +164,7 @@ def test_a_full_disk(made, small_disk, tmp_path, name):
     check_ending(done)
     if name in ("inspect", "report", "compare"):  # a page has 5 MB
         assert done.returncode == 2, done
-        assert "No space left on device; name another place, or make room" in done.stderr
+        assert "No space left on device; use another path, or free disk space" in done.stderr
     check_whole(warm.seen(out))
     if name == "fit" and done.returncode:
         assert kept_kind(warm.seen(out / "f.training")) in ("training", "")
@@ -190,7 +190,7 @@ def test_another_user_in_a_folder_that_is_not_theirs(made, stranger, tmp_path, n
         assert done.returncode == (0 if name in PRINTS_ALONE else 2), done
         assert not list(tmp_path.iterdir())
         if name not in PRINTS_ALONE:
-            assert "cannot be written to; name another place" in done.stderr
+            assert "cannot be written to; use another path" in done.stderr
         assert marks(made) == before
     finally:
         tmp_path.chmod(0o755)

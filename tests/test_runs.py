@@ -28,10 +28,10 @@ def test_it_holds_what_is_needed_to_repeat_it(comparison, co2_cut):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "not a whole EpochRecord"),
+        (b"", "not a valid EpochRecord"),
         (b"[1]", "EpochRecord is list, expected an object"),
         (b'{"training_loss": 1}', "missing or unknown fields"),
-        (b"\xff\xfe", "not a whole EpochRecord"),
+        (b"\xff\xfe", "not a valid EpochRecord"),
     ],
 )
 def test_anything_else_is_refused(tmp_path, content, text):
@@ -70,5 +70,5 @@ def test_a_record_that_no_page_could_show_is_refused(comparison, tmp_path, place
         part = part[key]
     part[place[-1]] = value
     (tmp_path / "r.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="not a whole ComparisonRecord"):
+    with pytest.raises(InputError, match="not a valid ComparisonRecord"):
         read_record(tmp_path / "r.json", ComparisonRecord)

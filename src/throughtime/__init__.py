@@ -1,11 +1,11 @@
 """throughtime: recurrent networks you can see through.
 
-Names are loaded when they are used, so that importing the package costs nothing.
+Public names are imported on first use, so importing the package is cheap.
 """
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # `typing` costs time, and type checkers know the name
+TYPE_CHECKING = False  # importing `typing` is slow; type checkers recognize the name
 if TYPE_CHECKING:
     from throughtime.api import Data, compare, fit, load, read
     from throughtime.catalogue import NetworkKind, register_network

@@ -1,13 +1,13 @@
-"""The Python face: read data, compare networks on them, fit one, load it again.
+"""The Python interface: read data, compare networks on it, fit one, load a saved model.
 
     import throughtime as tt
     data = tt.read(frame, target="load", time="when", horizon=24)
     result = tt.compare(data, networks=["gru", "lstm"])
     predicted = result.model.predict(new_frame)
 
-The commands call these functions, too. Nothing is printed: what was decided about the data is in
-`Data.choices`, progress goes to a bar where there is a terminal or a notebook, and the rest to the
-logger "throughtime".
+The commands call these functions, too. Nothing is printed. Decisions about the data are in
+`Data.choices`, progress is shown by a bar in terminals and notebooks, and everything else goes to
+the logger "throughtime".
 """
 
 import logging
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("throughtime")
 
-_RATES = (1e-3, 3e-3, 1e-2)  # that a comparison tries for each network, with the first seed
+_RATES = (1e-3, 3e-3, 1e-2)  # learning rates tried for each network, with the first seed
 
 
 # ------------------------------------------------------------------ reading
 
 
 class Data:
-    """Data as a problem to learn: what `read` returns.
+    """Data as a learning problem; returned by `read`.
 
     >>> data = read("co2.csv", target="co2", horizon=4)
     >>> data.kind, data.choices[0].name
@@ -68,17 +68,17 @@ class Data:
 
     @property
     def record(self) -> DataRecord:
-        """Sizes, columns, split and fingerprint."""
+        """Record of sizes, columns, split and fingerprint."""
         return self.problem.record
 
     @property
     def kind(self) -> str:
-        """What there is to learn: forecasting, sequences, steps or tokens."""
+        """Kind of problem: forecasting, sequences, steps or tokens."""
         return self.record.kind
 
     @property
     def choices(self) -> tuple[Choice, ...]:
-        """What was decided about the data, why, and the argument that decides otherwise."""
+        """Decisions made about the data, each with its reason and the argument that changes it."""
         return tuple(
             replace(choice, option=as_argument(choice.option)) for choice in self.record.choices
         )
@@ -93,7 +93,7 @@ class Data:
 def read(
     source: Any, answers: Any = None, *, progress: "bool | Reporter | None" = None, **options: Any
 ) -> Data:
-    """Read data, and settle what there is to learn of them.
+    """Read data and decide what to learn from it.
 
     >>> read("co2.csv", target="co2", horizon=4, missing="interpolate")
     >>> read(frame, target="load", time="when", calendar=["hour", "weekday"])
@@ -103,25 +103,26 @@ def read(
 
     Args:
         source: A path (CSV, Parquet, Arrow, .ts, .npz, a text, a folder of texts or recordings,
-            "task:NAME"); the bytes of a table; a data frame of polars or pandas or with the Arrow C
-            stream; arrays, one series [T] or [T, C], or many, [N, T, C] or a list of [T, C]; a list
-            of texts.
-        answers: Of arrays or texts: what is to be told of each, [N], or of each step, [N, T] or a
-            list of [T]. Without it a series is forecast, and of texts the next token is learned.
-        progress: A bar; by default where there is a terminal or a notebook.
-        **options: What is asked of the data, see below; None, or the default, lets the data decide.
+            "task:NAME"); the bytes of a table; a data frame of polars or pandas, or any with the
+            Arrow C stream interface; arrays: one series [T] or [T, C], or many, [N, T, C] or a list
+            of [T, C]; a list of texts.
+        answers: Targets for arrays or texts: one for each sequence, [N], or one for each step,
+            [N, T] or a list of [T]. Without targets, a series is forecast, and for texts the next
+            token is predicted.
+        progress: Whether to show a progress bar; default: only in a terminal or a notebook.
+        **options: Options listed below; None, or the default, infers the value from the data.
 
     Returns:
-        The data; ``data.choices`` has what was decided.
+        The data; ``data.choices`` lists the decisions made.
 
     Raises:
-        InputError: For data that cannot be learned from, naming the place and what to do.
-        TypeError: For an unknown option, or a source of no known type.
+        InputError: If the data cannot be learned from; names the place and how to fix it.
+        TypeError: If an option is unknown, or the type of the source is not supported.
     """
     path, implied = source_of(source, answers)
-    asked = data_options_of({**implied, **options})
+    data_options = data_options_of({**implied, **options})
     with _bars(progress) as reporter, reporter.counting("recordings") as watch:
-        data = Data(open_problem(path, asked, watch), asked)
+        data = Data(open_problem(path, data_options, watch), data_options)
     for choice in data.record.choices:
         logger.info("%s: %s; %s", choice.name, choice.value, choice.reason)
     return data
@@ -141,7 +142,7 @@ def comparison_settings(
     normalize: str | None = None,
     output: str | Output = "",
 ) -> SettingsRecord:
-    """What a comparison is asked to do, checked; see `compare`."""
+    """Checked settings of a comparison; see `compare`."""
     normalizations = experiment_of(_checked(data).problem).normalizations
     check_whole(seeds=seeds, epochs=epochs, parameters=parameters)
     check_whole(0, seed=seed)
@@ -161,17 +162,17 @@ def comparison_settings(
 
 def _checked(data: Data) -> Data:
     if not isinstance(data, Data):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"data is what throughtime.read returns; got {type(data).__name__}")
+        raise TypeError(f"data is {type(data).__name__}; expected the result of throughtime.read")
     return data
 
 
 def size_notes(data: Data, settings: SettingsRecord) -> list[str]:
-    """What to know of the networks' sizes before time is spent on training them."""
+    """Notes about network sizes, to show before training starts."""
     return experiment_of(data.problem).size_notes(settings)
 
 
 def mark_of(data: Data, settings: SettingsRecord) -> str:
-    """A few letters that tell this comparison from others: the same for the same numbers."""
+    """Short identifier of a comparison; equal for equal data and settings."""
     return trials.comparison_identity(data.record, settings)[:8]
 
 
@@ -191,33 +192,34 @@ def compare(
     progress: "bool | Reporter | None" = None,
     command: str = "",
 ) -> Result:
-    """Compare networks with each other and with the simple answers, and recommend one.
+    """Compare networks with each other and with simple baselines, and recommend one.
 
     >>> result = compare(data, networks=["gru", "lstm", MyLayer], seeds=3)
     >>> result.table()
 
     Args:
-        data: What `read` returned.
-        networks: Names, entries of the catalogue, or recurrent layers of your own; by default all
-            of the project's.
-        seeds: Trainings of each; use at least 3 to estimate the variance between seeds.
-        seed: The first of them.
-        epochs: Passes over the data, at most.
-        parameters: The size that every network is matched to.
-        normalize: "window" (forecasts alone), "global" or "none".
-        output: Of forecasts, an `Output` of your own, or its name.
-        folder: Where records and models are kept; the same call then goes on from there. By
-            default a temporary one, for as long as the result lives.
-        jobs: Processes side by side; by default one for each core. Works from scripts without a
-            main guard and from notebooks.
-        progress: A bar; by default where there is a terminal or a notebook.
-        command: How to repeat it, for the record.
+        data: Data returned by `read`.
+        networks: Names, catalogue entries, or your own recurrent layers; default: all networks
+            built into throughtime.
+        seeds: Number of trainings of each network; use at least 3 to estimate the variance between
+            seeds.
+        seed: The first seed.
+        epochs: Maximum number of passes over the data.
+        parameters: Number of parameters that every network is matched to.
+        normalize: "window" (forecasts only), "global" or "none".
+        output: For forecasts: your own `Output`, or its name.
+        folder: Folder for records and models; a later call with the same folder resumes there.
+            Default: a temporary folder, removed with the result.
+        jobs: Number of parallel processes; default: one for each core. Works in scripts without a
+            main guard and in notebooks.
+        progress: Whether to show a progress bar; default: only in a terminal or a notebook.
+        command: Command that repeats the comparison, stored in the record.
 
     Returns:
         The result: verdict, table, recommended model and report.
 
     Raises:
-        InputError: For settings that no comparison can have, or a folder that is another's.
+        InputError: If a setting is invalid, or the folder belongs to another comparison.
     """
     settings = comparison_settings(
         data,
@@ -256,7 +258,7 @@ def compare(
     return Result(record, place, temporary)
 
 
-# ------------------------------------------------------------------ fitting, using
+# ------------------------------------------------------------------ fitting, loading
 
 
 @named_arguments
@@ -280,16 +282,16 @@ def fit(
     >>> model.test_error, model.training.stopped
 
     Args:
-        data: What `read` returned.
-        network: A name, an entry of the catalogue, or a recurrent layer of your own.
-        parameters: Its size, about.
-        normalize: "window" (forecasts alone), "global" or "none".
-        output: Of forecasts, an `Output` of your own, or its name.
-        metric: The measure that decides which epoch is best; by default the first of its kind.
-        keep: Which weights to keep: of the best epoch, or the last.
-        seed: Of weights and the order of the data.
-        device: Where it is trained: "cpu" or "cuda".
-        progress: A bar; by default where there is a terminal or a notebook.
+        data: Data returned by `read`.
+        network: A name, a catalogue entry, or your own recurrent layer.
+        parameters: Approximate number of parameters.
+        normalize: "window" (forecasts only), "global" or "none".
+        output: For forecasts: your own `Output`, or its name.
+        metric: Validation measure that selects the best epoch; default: the first for this problem.
+        keep: Weights to keep: those of the best epoch, or the last.
+        seed: Seed of the weights and the order of the data.
+        device: Training device: "cpu" or "cuda".
+        progress: Whether to show a progress bar; default: only in a terminal or a notebook.
         **training: Fields of `TrainingSettings`: epochs, patience, batch_size, learning_rate, clip,
             optimizer, weight_decay, schedule, warmup, accumulate, budget (seconds).
 
@@ -297,13 +299,15 @@ def fit(
         The model, with ``training`` (its record) and ``test_error``.
 
     Raises:
-        InputError: For settings that cannot be, and where no epoch was finite.
-        TypeError: For an unknown argument.
+        InputError: If a setting is invalid, or the error was not finite in any epoch.
+        TypeError: If an argument is unknown.
     """
     known = [f.name for f in fields(TrainingSettings)]
     for name in training:
         if name not in known:
-            raise TypeError(f"fit() got an unexpected argument {name!r}; of training: {known}")
+            raise TypeError(
+                f"fit() got an unexpected argument {name!r}; training arguments are {known}"
+            )
     experiment = experiment_of(_checked(data).problem)
     settings = TrainingSettings(**training)
     check_training(settings)
@@ -328,11 +332,11 @@ def fit(
 def model_config(
     experiment: Experiment, kind: str, normalize: str | None, parameters: int, output: str = ""
 ) -> Any:
-    """The configuration of a network for this problem. Raises InputError for what cannot be."""
-    usual = experiment.normalizations
-    how = one_of("--normalize", normalize or usual[0], usual)
+    """Return the configuration of a network for this problem; raise InputError if invalid."""
+    known = experiment.normalizations
+    normalization = one_of("--normalize", normalize or known[0], known)
     try:
-        return experiment.config(kind, how, parameters, output)
+        return experiment.config(kind, normalization, parameters, output)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -340,7 +344,7 @@ def model_config(
 
 
 def finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, where: str) -> Model:
-    """A model that was trained, measured. Raises InputError where no epoch was worth keeping."""
+    """Evaluate a trained model; raise InputError if its error was not finite in any epoch."""
     history, last = trained
     for line in history.troubles():
         logger.info(line)
@@ -350,30 +354,30 @@ def finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, whe
         )
     if keep == "last":
         model.load_state_dict(last)
-    found = experiment.measured(model.cpu())
-    words = f"Test error {found.test_error:.4g} ({experiment.unit})."
+    result = experiment.measured(model.cpu())
+    summary = f"Test error {result.test_error:.4g} ({experiment.unit})."
     return Model(
         model,
         experiment.spec(),
-        experiment.card(model, words),
+        experiment.card(model, summary),
         training=history,
-        test_error=found.test_error,
-        measures=found.measures,
+        test_error=result.test_error,
+        measures=result.measures,
         unit=experiment.unit,
     )
 
 
 @named_arguments
 def load(folder: str | Path) -> Model:
-    """Read a model's folder.
+    """Load a saved model.
 
     >>> load("model").predict("new.csv")
 
     Args:
-        folder: What `Model.save`, `throughtime fit` or `throughtime compare` wrote.
+        folder: Folder written by `Model.save`, `throughtime fit` or `throughtime compare`.
 
     Raises:
-        InputError: For a folder that is missing, cut, foreign or does not fit together.
+        InputError: If the folder is missing, truncated, inconsistent, or not a saved model.
     """
     return load_model(Path(folder))
 
@@ -383,7 +387,7 @@ def load(folder: str | Path) -> Model:
 
 @contextmanager
 def _bars(progress: "bool | Reporter | None") -> Any:
-    """Who shows progress; None: nobody unless there is a terminal or a notebook."""
+    """Reporter that shows progress; None: only in a terminal or a notebook."""
     from throughtime.printing import Reporter
 
     if isinstance(progress, Reporter):

@@ -1,12 +1,12 @@
-"""The kinds of networks, and of the simple answers beside them: all that is known of one, once.
+"""The catalogue of networks and baselines: one entry holds everything known about a kind.
 
-Tables, verdicts, reports, the command line and the builders ask the entry. A kind of one's own is
-registered, by a layer of one's own or by networks:
+Tables, verdicts, reports, the command line and the builders read the entry. Register your own kind
+with a recurrent layer or with network builders:
 
     throughtime.register_network(NetworkKind("mingru", "MinGRU", "...", layer=MinGRU))
 
-This file needs the standard library alone, so that records are read without torch; networks are
-named as "module:class" and imported when they are built.
+This module imports only the standard library, so that records can be read without torch. Networks
+are named as "module:class" and imported when they are built.
 """
 
 import re
@@ -30,28 +30,29 @@ _RECURRENT = {
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """A kind of network, or of simple answer.
+    """A kind of network or baseline.
 
     >>> NetworkKind("mingru", "MinGRU", "A GRU whose gates read the input alone.", layer=MinGRU)
 
     Args:
-        name: What options, records and folders call it.
-        label: What tables and pages call it.
-        explanation: One sentence for people who do not know it.
-        layer: The recurrent layer it is built around; then it needs no builders.
-        builders: By family, "forecaster" or "sequences": what takes a configuration and returns
-            the network; a callable, or "module:name".
+        name: Name in options, records and folders.
+        label: Name in tables and pages.
+        explanation: One sentence for readers who do not know it.
+        layer: The recurrent layer it is built around; replaces ``builders``.
+        builders: By family, "forecaster" or "sequences": a callable, or its "module:name", that
+            takes a configuration and returns the network.
         memory: What it sees of the past: "none", "window" or "recurrent".
-        trivial: Whether it has nothing to train.
-        cost: Its rank in cost; of equals, the lowest is recommended.
-        color: As pages draw it, "#rrggbb".
-        dash: Of its lines in pictures.
-        symbol: Of its points in pictures.
-        opponent_at: The problems whose simple answer it is: one of `OPPONENTS_AT`.
-        reference: Of simple answers, errors are relative to the one with the highest.
+        trivial: Whether it has no trained parameters.
+        cost: Cost rank; among networks that are equally good, the lowest is recommended.
+        color: Color in figures, "#rrggbb".
+        dash: Line style in figures.
+        symbol: Marker in figures.
+        opponent_at: For a baseline: the problem it is used for, one of `OPPONENTS_AT`.
+        reference: For a baseline: its priority as the reference of relative errors; the highest is
+            used.
 
     Raises:
-        ValueError: For fields that do not fit together.
+        ValueError: If the fields are invalid or inconsistent.
     """
 
     name: str
@@ -77,17 +78,16 @@ class NetworkKind:
         if self.memory not in MEMORIES:
             raise ValueError(f"memory is one of {', '.join(MEMORIES)}; got {self.memory!r}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", str(self.name)):
-            raise ValueError(
-                f"the name of a kind is small letters, digits, - and _; got {self.name!r}"
-            )
+            raise ValueError(f"name is {self.name!r}; expected lower case letters, digits, - and _")
         if not self.label or not self.builders:
-            raise ValueError(f"a kind has a name, a label, and a layer or builders; got {self}")
+            raise ValueError(f"a kind needs a name, a label, and a layer or builders; got {self}")
         for field_name, pattern in (("color", r"#[0-9a-fA-F]{6}"), ("dash", r"[a-z]+")):
             if not re.fullmatch(pattern, getattr(self, field_name)):
                 raise ValueError(f"{field_name} of {self.name} is {getattr(self, field_name)!r}")
         if unknown := set(self.builders) - {FORECASTER, SEQUENCES}:
             raise ValueError(
-                f"builders are of {FORECASTER} or {SEQUENCES}; {self.name} has {min(unknown)!r}"
+                f"builders of {self.name} are for {min(unknown)!r}; expected {FORECASTER} or "
+                f"{SEQUENCES}"
             )
 
     @property
@@ -96,7 +96,7 @@ class NetworkKind:
         return self.memory == "recurrent" and not self.trivial
 
     def build(self, family: str, config: Any) -> Any:
-        """The network of a configuration. Raises ValueError where it has none of this family."""
+        """Build a configured network; raise ValueError without a builder for the family."""
         if family not in self.builders:
             raise ValueError(f"{self.name} has no network for {family}")
         return _imported(self.builders[family])(config)
@@ -113,7 +113,7 @@ def _imported(what: Builder | str) -> Builder:
     return getattr(import_module(module), name)
 
 
-_GREY = "#999999"  # simple answers are told apart by dash and symbol
+_GREY = "#999999"  # baselines share a color and differ in dash and symbol
 
 
 def _simple(
@@ -161,7 +161,7 @@ _WORDS = {
     "bigram": "Each token as often as it followed the present one.",
 }
 _AT = "forecasts"
-# trained networks: Okabe and Ito's palette, which colour-blind readers can tell apart
+# trained networks: Okabe and Ito's palette, distinguishable for colour-blind readers
 _OWN = (
     _simple("mean", "mean of the window", _WORDS["mean"], "Mean", _AT, 0, _DOT),
     _simple("persistence", "persistence", _WORDS["persistence"], "Persistence", _AT, 1, _DASH, 1),
@@ -239,13 +239,13 @@ def register_network(kind: NetworkKind) -> NetworkKind:
     >>> register_network(NetworkKind("mingru", "MinGRU", "...", layer=MinGRU))
 
     Args:
-        kind: The entry; one of yours with the same name is replaced.
+        kind: The entry; replaces an entry that you registered under the same name.
 
     Returns:
         The kind.
 
     Raises:
-        ValueError: For the name of one of the project's own.
+        ValueError: If the name belongs to a kind built into throughtime.
     """
     if kind.name in {own.name for own in _OWN}:
         raise ValueError(f"{kind.name!r} is one of throughtime's own kinds; choose another name")
@@ -254,53 +254,53 @@ def register_network(kind: NetworkKind) -> NetworkKind:
 
 
 def show_network(name: str, **entry: Any) -> None:
-    """Add a kind that a record names, to be shown; it cannot be built, and replaces no other."""
+    """Add a kind named by a record, for display only; it cannot be built and replaces no entry."""
     if name not in _kinds:
         builders: dict[str, Builder | str] = {FORECASTER: _unknown_code, SEQUENCES: _unknown_code}
         register_network(NetworkKind(name, builders=builders, **entry))
 
 
 def _unknown_code(config: Any) -> Any:
-    raise ValueError(f"kind {config.kind!r} is of the user's own; {_IMPORT}")
+    raise ValueError(f"kind {config.kind!r} is not part of throughtime; {_IMPORT}")
 
 
 def forget(name: str) -> None:
-    """Remove a kind that was added. Raises ValueError for any other name."""
+    """Remove a registered kind; raise ValueError for any other name."""
     if name not in {kind.name for kind in registered()}:
-        raise ValueError(f"{name!r} is none of the kinds that were registered")
+        raise ValueError(f"{name!r} is not a registered kind")
     del _kinds[name]
 
 
 def registered() -> tuple[NetworkKind, ...]:
-    """The kinds that were added."""
+    """The kinds added by `register_network`."""
     return tuple(_kinds.values())[len(_OWN) :]
 
 
 def kind_of(name: str) -> NetworkKind:
-    """The entry of a kind. Raises ValueError for an unknown name."""
+    """Return the entry of a kind; raise ValueError for an unknown name."""
     if name not in _kinds:
         raise ValueError(f"kind is one of {', '.join(_kinds)}; got {name!r} ({_IMPORT})")
     return _kinds[name]
 
 
 def check_kind(name: str, family: str) -> None:
-    """Raise ValueError unless a kind has networks of this family."""
+    """Raise ValueError unless a kind has a network for this family."""
     if name not in _kinds or family not in _kinds[name].builders:
         raise ValueError(f"kind is one of {', '.join(names(family))}; got {name!r} ({_IMPORT})")
 
 
 def label_of(name: str) -> str:
-    """What tables and pages call a kind."""
+    """Name of a kind in tables and pages."""
     return kind_of(name).label
 
 
 def is_trivial(name: str) -> bool:
-    """Whether a kind has nothing to train."""
+    """Whether a kind has no trained parameters."""
     return kind_of(name).trivial
 
 
 def names(family: str = "", *, trained: bool = False) -> tuple[str, ...]:
-    """Names of all kinds, or of a family, or of those that are trained, in their order."""
+    """Names of kinds in catalogue order: all, those of one family, or only trained ones."""
     return tuple(
         kind.name
         for kind in _kinds.values()
@@ -309,15 +309,15 @@ def names(family: str = "", *, trained: bool = False) -> tuple[str, ...]:
 
 
 def opponents(problem: str) -> tuple[str, ...]:
-    """The simple answers to a problem, of `OPPONENTS_AT`."""
+    """Names of the baselines of a problem, one of `OPPONENTS_AT`."""
     return tuple(kind.name for kind in _kinds.values() if kind.opponent_at == problem)
 
 
 def reference_of(kinds: Iterable[str]) -> str:
-    """Of simple answers the one that errors are relative to."""
+    """The baseline that errors are relative to."""
     return max(kinds, key=lambda name: kind_of(name).reference)
 
 
 def order_of(name: str) -> int:
-    """The place of a kind among all."""
+    """Position of a kind in the catalogue."""
     return list(_kinds).index(name)

@@ -1,4 +1,4 @@
-"""The command line: every command, and the way out."""
+"""The command line application."""
 
 import sys
 
@@ -14,7 +14,7 @@ from throughtime.options import GroupedHelp
 
 app = typer.Typer(
     name="throughtime",
-    help="Do your sequences need a recurrent network, and which one? Trains, compares and tells.",
+    help="Find out whether your sequences need a recurrent network, and which one.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -1,4 +1,4 @@
-"""The errors that end a command, worded for the user."""
+"""Errors that end a command, with messages for the user."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -9,13 +9,13 @@ _LONGEST = 1000  # characters of each part of a message
 
 
 class InputError(ValueError):
-    """The input is at fault: where, what was found, and what to do, in one line.
+    """Invalid input; the message says in one line where, what was found, and what to do.
 
     >>> raise InputError("data.csv, row 7, column 'co2'", "text 'n/a?'", "write a number")
     """
 
     def __init__(self, where: str, found: str, next_step: str) -> None:
-        super().__init__(where, found, next_step)  # what another process builds it from
+        super().__init__(where, found, next_step)  # all arguments, so that it can be pickled
 
     def __str__(self) -> str:
         where, found, next_step = self.args
@@ -25,7 +25,7 @@ class InputError(ValueError):
 
 
 class PausedError(RuntimeError):
-    """A training was interrupted by a signal and has kept what it needs to go on."""
+    """A training was interrupted by a signal after it saved what it needs to resume."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message, signal)
@@ -35,7 +35,7 @@ class PausedError(RuntimeError):
 
 
 class LostWorkerError(RuntimeError):
-    """A process that worked for this one was ended from outside; the input is not at fault."""
+    """A worker process was killed from outside; the input is not the cause."""
 
 
 class LostOutputError(RuntimeError):
@@ -43,14 +43,14 @@ class LostOutputError(RuntimeError):
 
 
 def one_of(option: str, value: str, known: Sequence[str]) -> str:
-    """The value of an option. Raises InputError unless it is a known one."""
+    """Return the value of an option; raise InputError unless it is known."""
     if value not in known:
         raise InputError(option, repr(value), f"take one of {', '.join(known)}")
     return value
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known names closest to a mistyped one, or all of them: words for the end of an error."""
+    """Suggest the known names closest to a mistyped one, or list them, for an error message."""
     names = list(known)
     close = get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
     matches = [n for n in names if n.lower() in close]

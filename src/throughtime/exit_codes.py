@@ -1,4 +1,4 @@
-"""How a command ends: whatever went wrong, in one line and with an exit code."""
+"""Exit codes and final error lines of the commands."""
 
 import io
 import os
@@ -19,43 +19,43 @@ from throughtime.library_errors import is_memory_shortage
 try:
     import typer
 except ImportError:  # pragma: no cover - the library alone is installed
-    sys.exit("throughtime: the command line needs more: pip install 'throughtime[app]'")
+    sys.exit("throughtime: the command line needs more packages: pip install 'throughtime[app]'")
 
-# what typer raises for wrong options; it names the class nowhere in public
+# raised by typer for wrong options; the class has no public name
 _UsageError: Any = typer.BadParameter.__mro__[1]
-_INTERRUPTED, _TERMINATED = 130, 143  # as shells count Ctrl-C and SIGTERM
+_INTERRUPTED, _TERMINATED = 130, 143  # what shells report for Ctrl-C and SIGTERM
 
 
 def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
     """Run a typer app on the process's arguments and exit.
 
-    Exit code 2 for the user's mistakes, 1 for ours, 130 and 143 for Ctrl-C and SIGTERM.
-    ``keeps``: what the command has done by then is of use to the next run.
+    The exit code is 2 for invalid input, 1 for internal errors, 130 for Ctrl-C, 143 for SIGTERM.
+    ``keeps``: whether an interrupted command keeps finished work, so that the next run can resume.
     """
     _open_streams()
     os.environ["PYTHONSAFEPATH"] = "1"  # no child process imports from the current folder
-    os.environ["RUST_BACKTRACE"] = "0"  # a panic is told in one line
+    os.environ["RUST_BACKTRACE"] = "0"  # a panic is reported in one line
     signal.signal(signal.SIGTERM, _end)
     threading.excepthook = _thread_ended
-    kept = "what is done is kept, the same command goes on from there"
+    kept = "finished work is kept, run the same command to resume"
     interrupted = f"interrupted; {kept if keeps else 'nothing was written'}"
     try:
         code = _exit_code(app)
-        if code in (_INTERRUPTED, _TERMINATED):  # the first is how typer says Ctrl-C
+        if code in (_INTERRUPTED, _TERMINATED):  # typer returns the first for Ctrl-C
             _stop(interrupted, code)
         sys.stdout.flush()
         sys.exit(code or 0)
     except InputError as error:
-        # the Python functions word their errors for Python; the cause is worded for this command
-        own = error.__cause__ if isinstance(error.__cause__, InputError) else error
-        _stop(str(own), 2)
+        # the Python functions reword errors for Python; the cause has the command line's wording
+        original = error.__cause__ if isinstance(error.__cause__, InputError) else error
+        _stop(str(original), 2)
     except (KeyboardInterrupt, typer.Abort):
         _stop(interrupted, _INTERRUPTED)
     except PausedError as error:
         _stop(str(error), 128 + error.args[1])
     except LostWorkerError as error:
         _stop(str(error), 1)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    except BrokenPipeError:  # the reader of the output closed it, as `head` does
         _drop_output()
         sys.exit(1)
     except LostOutputError as error:
@@ -63,14 +63,14 @@ def run_to_the_end(app: Callable[..., Any], *, keeps: bool) -> NoReturn:
         _stop(str(error), 1)
     except OSError as error:
         name = error.filename2 or error.filename or "a file"
-        _stop(f"{name}: {error.strerror or error}; name another place, or make room", 2)
+        _stop(f"{name}: {error.strerror or error}; use another path, or free disk space", 2)
     except _UsageError as error:
         _stop(f"{error.format_message()} (throughtime --help)", 2)
     except SystemExit:
         raise
-    except BaseException as error:  # panics of libraries written in Rust are no `Exception`
+    except BaseException as error:  # panics of Rust libraries do not derive from `Exception`
         if is_memory_shortage(error):
-            _stop("memory ran out; give less data, or a machine with more memory", 1)
+            _stop("out of memory; use less data, or a machine with more memory", 1)
         _stop(_fault(error), 1)
 
 
@@ -80,36 +80,36 @@ def _exit_code(app: Callable[..., Any]) -> Any:
     except SystemExit as ended:
         return ended.code
     except typer.Abort as error:
-        if isinstance(error.__cause__ or error.__context__, EOFError):  # typer's word for that, too
+        if isinstance(error.__cause__ or error.__context__, EOFError):  # typer raises Abort for it
             raise RuntimeError("a file ended too early") from error
         raise
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output, which says so where it cannot be written to."""
+    """Standard output that raises LostOutputError if it cannot be written."""
 
     def write(self, text: str, /) -> int:
-        """Write text. Raises LostOutputError where it is lost."""
+        """Write text."""
         with _reported_loss():
             return super().write(text)
 
     def flush(self) -> None:
-        """Write what is in the buffer. Raises LostOutputError where it is lost."""
+        """Write the buffer."""
         with _reported_loss():
             super().flush()
 
 
-class _Aside(io.TextIOWrapper):
-    """Standard error: notes and progress, whose loss must not end the work."""
+class _ErrorOutput(io.TextIOWrapper):
+    """Standard error: notes and progress; failed writes are ignored."""
 
     def write(self, text: str, /) -> int:
-        """Write text, or lose it."""
+        """Write text, if possible."""
         with suppress(OSError):
             super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is in the buffer, or lose it."""
+        """Write the buffer, if possible."""
         with suppress(OSError):
             super().flush()
 
@@ -122,24 +122,24 @@ def _reported_loss() -> Generator[None]:
         raise
     except OSError as error:
         raise LostOutputError(
-            f"standard output: {error.strerror}; what was to be printed is lost"
+            f"standard output: {error.strerror}; the output was not printed"
         ) from None
 
 
 def _open_streams() -> None:
     """Make the standard streams safe to write to.
 
-    They take names that the locale cannot show. A stream that the caller closed is opened on
-    nothing: else the next file opened would get its number, and be written to in its place.
+    They accept names that the locale cannot encode. A stream that the caller closed is opened on
+    /dev/null: otherwise the next file opened would get its descriptor and receive the output.
     """
     for number in range(3):
-        if not _is_open(number):  # what is opened next takes the lowest free number: this one
+        if not _is_open(number):  # os.open returns the lowest free descriptor: this one
             os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
-    how: Any = {"encoding": "utf-8", "errors": "backslashreplace"}
+    encoding: Any = {"encoding": "utf-8", "errors": "backslashreplace"}
     output = io.FileIO(1, "wb", closefd=False)
-    aside = io.FileIO(2, "wb", closefd=False)
-    sys.stdout = _Output(io.BufferedWriter(output), line_buffering=output.isatty(), **how)
-    sys.stderr = _Aside(io.BufferedWriter(aside), line_buffering=True, **how)
+    error = io.FileIO(2, "wb", closefd=False)
+    sys.stdout = _Output(io.BufferedWriter(output), line_buffering=output.isatty(), **encoding)
+    sys.stderr = _ErrorOutput(io.BufferedWriter(error), line_buffering=True, **encoding)
 
 
 def _is_open(number: int) -> bool:
@@ -151,7 +151,7 @@ def _is_open(number: int) -> bool:
 
 
 def _drop_output() -> None:
-    """What is left in the buffer goes nowhere: at exit it would fail once more."""
+    """Redirect the rest of the buffer to /dev/null, because flushing at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -160,26 +160,26 @@ def _end(_signal: int, _frame: object) -> None:
 
 
 def _thread_ended(ended: threading.ExceptHookArgs) -> None:
-    """An error in a thread; one of the system (a full disk) is raised in the main thread too."""
+    """Report an error in a thread; OSError (a full disk) is raised in the main thread too."""
     if ended.exc_value is not None and not isinstance(ended.exc_value, OSError):
         print(f"throughtime: {one_line(_fault(ended.exc_value))}", file=sys.stderr)
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    # Where Ctrl-C came inside code that is made from a string (a dataclass, a named tuple),
-    # CPython remembers it, and ends `python -m` by the signal whatever the exit code. Running
-    # any string makes it forget.
+    # If Ctrl-C arrives inside code compiled from a string (a dataclass, a named tuple), CPython
+    # remembers it and ends `python -m` by the signal, whatever the exit code. Executing any string
+    # resets that.
     exec("")
     print(f"throughtime: {one_line(message)}", file=sys.stderr)
     sys.exit(code)
 
 
 def _fault(error: BaseException) -> str:
-    """What to report, where neither the user nor the machine is to blame."""
+    """Message for an internal error."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    found = " ".join(str(error).split()) or "no further word"
+    message = " ".join(str(error).split()) or "no message"
     return (
-        f"a fault in throughtime {__version__}: {type(error).__name__} in "
-        f"{Path(place.filename).name}, line {place.lineno}: {found}; please report this line and "
+        f"internal error in throughtime {__version__}: {type(error).__name__} in "
+        f"{Path(place.filename).name}, line {place.lineno}: {message}; please report this line and "
         "the command"
     )

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic writes of files and folders, and folder locks."""
 
 import ctypes
 import errno
@@ -15,15 +15,15 @@ from pathlib import Path
 
 from throughtime.errors import InputError
 
-_LONGEST = 60  # characters of a name that its temporary file's name begins with
+_LONGEST = 60  # maximum characters of a name reused in the name of its temporary file
 
 
 def write_whole(path: Path, content: bytes | str, *, named: bool = False) -> None:
-    """Write a file so that a reader, or a power cut, finds the old one or the new one.
+    """Write a file atomically: readers see the old or the new content, even after a power cut.
 
-    ``named``: the user named this very path. What a link points to is then replaced, not the link,
-    and a pipe or a device is written to. A file that throughtime keeps for itself takes the place
-    of whatever is there: a link that somebody put there must not lead out of its folder.
+    ``named``: the user named this path. Then the target of a link is replaced, not the link itself,
+    and a pipe or a device is written to. A file that throughtime keeps for itself replaces whatever
+    has its name, because a link placed there by somebody else must not lead out of the folder.
     """
     data = content.encode(errors="replace") if isinstance(content, str) else content
     path = path.resolve() if named else path.parent.resolve() / path.name
@@ -47,10 +47,10 @@ def write_whole(path: Path, content: bytes | str, *, named: bool = False) -> Non
 
 
 def write_folder_whole(folder: Path, files: dict[str, bytes], *, replace: bool = True) -> None:
-    """Write a folder of files so that it never holds a part of them; an old one is replaced.
+    """Write a folder of files atomically, replacing an older one.
 
-    Where the system can exchange two names (Linux), one of the two folders is there at any moment.
-    Raises OSError where something is there and ``replace`` is False.
+    If the system can exchange two names (Linux), one of the two folders exists at any moment.
+    Raises OSError if the folder exists and ``replace`` is False.
     """
     folder = folder.parent.resolve() / folder.name
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -66,12 +66,12 @@ def write_folder_whole(folder: Path, files: dict[str, bytes], *, replace: bool =
             elif not (os.path.lexists(folder) and _exchange(new, folder)):
                 _replace_folder(new, folder)
         finally:
-            _discard(new)  # the old folder, or what could not be used
+            _discard(new)  # the old folder, or an unfinished new one
         _sync_folder(folder.parent)
 
 
 def _beside(path: Path) -> Path:
-    """A new name in the same folder, hidden."""
+    """A new hidden path in the same folder."""
     return path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}")
 
 
@@ -83,7 +83,7 @@ def _discard(path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders take each other's names at once; False where that cannot be done."""
+    """Exchange the names of two folders atomically; return False if that is not supported."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
@@ -94,7 +94,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
-    """Rename a folder to a name that another may have: that one steps aside first, then goes."""
+    """Rename a folder to a name that may exist; the old folder is moved away, then removed."""
     if not os.path.lexists(folder):
         new.replace(folder)
         return
@@ -110,9 +110,9 @@ def _replace_folder(new: Path, folder: Path) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Generator[None]:
-    """A folder that is this process's alone while the block lasts, by the file `lock` in it.
+    """Lock a folder for this process within the block, by the file `lock` in it.
 
-    Raises InputError where another process has it. The system frees it however a process ends.
+    Raises InputError if another process holds the lock. The system releases it when a process ends.
     """
     lock = None
     while lock is None:
@@ -134,11 +134,11 @@ def _locked(folder: Path) -> int | None:
         os.close(lock)
         raise InputError(
             str(folder),
-            f"{f'process {holder}' if holder else 'another process'} is at work here",
-            "wait for its end, or name another place with --out",
+            f"{f'process {holder}' if holder else 'another process'} is using this folder",
+            "wait until it ends, or set another --out",
         ) from None
     if not (path.exists() and path.stat().st_ino == os.fstat(lock).st_ino):
-        os.close(lock)  # its owner removed it in between: it would hold nobody back
+        os.close(lock)  # its owner removed the file meanwhile, so this lock excludes nobody
         return None
     os.ftruncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
@@ -146,7 +146,7 @@ def _locked(folder: Path) -> int | None:
 
 
 def _opened_lock(path: Path) -> int:
-    """The lock file, opened; never what a link of that name points to: it will be overwritten."""
+    """Open the lock file; never follow a link, because the file will be overwritten."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
@@ -157,25 +157,27 @@ def _opened_lock(path: Path) -> int:
             os.lseek(lock, 0, os.SEEK_SET)
             return lock
         os.close(lock)
-    raise InputError(str(path), "is no lock of throughtime's", "move it, or name another --out")
+    raise InputError(
+        str(path), "is not a lock file of throughtime", "move it, or name another --out"
+    )
 
 
 def is_left_over(found: Path, path: Path) -> bool:
-    """Whether a file is what a killed `write_whole` of `path` left behind."""
+    """Whether a file is a leftover of a killed `write_whole` of `path`."""
     return found.parent == path.parent and found.name.startswith(_prefix(path))
 
 
 def cache_home() -> Path | None:
-    """Where copies are kept that may be removed at any time; None where there is no home."""
+    """Folder for cached files, which may be removed at any time; None without a home folder."""
     home = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(home or Path.home() / ".cache") / "throughtime"
-    except RuntimeError:  # this user has none
+    except RuntimeError:  # this user has no home folder
         return None
 
 
 def fingerprint(data: bytes) -> str:
-    """SHA-256 in hexadecimal: equal for equal bytes alone."""
+    """SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -185,7 +187,7 @@ def _prefix(path: Path) -> str:
 
 @contextmanager
 def _naming(path: Path) -> Generator[None]:
-    """Errors name the file that was asked for, not the temporary one."""
+    """Name the requested file in errors, not the temporary one."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Errors of libraries, panics and shortages of memory among them, as errors of ours."""
+"""Convert errors raised by libraries, including Rust panics and lack of memory."""
 
 import errno
 import os
@@ -12,11 +12,10 @@ from throughtime.errors import InputError
 
 @contextmanager
 def library_errors(where: str, found: str, next_step: str) -> Generator[None]:
-    """Turn whatever a library raises inside the block into an InputError with one line of it.
+    """Convert whatever a library raises inside the block into an InputError with its first line.
 
-    Includes panics of libraries written in Rust, which are no `Exception` and print many lines by
-    themselves: these are dropped. Shortage of memory stays a MemoryError, and the project's own
-    errors stay what they are.
+    This includes panics of libraries written in Rust, which do not derive from `Exception` and
+    print many lines themselves; those lines are dropped. MemoryError and InputError pass through.
     """
     try:
         with _panics_unprinted():
@@ -32,11 +31,11 @@ def library_errors(where: str, found: str, next_step: str) -> Generator[None]:
 
 @contextmanager
 def _panics_unprinted() -> Generator[None]:
-    """Hold back what is written to standard error; drop it after a panic, else write it then.
+    """Buffer standard error; at the end, drop what a panic printed and write the rest.
 
-    In the main thread alone: the stream is the whole process's.
+    Only in the main thread, because the stream belongs to the whole process.
     """
-    import tempfile  # slow to load, and seldom needed
+    import tempfile  # slow to import, and rarely needed
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -48,7 +47,7 @@ def _panics_unprinted() -> Generator[None]:
         return
     try:
         held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below; an error here is no panic
-    except OSError:  # no room: what a panic prints is seen
+    except OSError:  # disk full: the lines of a panic are then printed
         os.close(standard)
         yield
         return
@@ -73,12 +72,12 @@ def _panics_unprinted() -> Generator[None]:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust gave up; PyO3 raises it as no `Exception`."""
+    """Whether an error is a panic of a Rust library; PyO3's class is not an `Exception`."""
     return type(error).__name__ == "PanicException"
 
 
 def is_memory_shortage(error: BaseException) -> bool:
-    """Whether memory ran out; libraries raise that as other errors, too."""
+    """Whether memory ran out; libraries report it by several error types."""
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     signs = ("can't allocate memory", "failed to map segment", "cannot allocate memory")

@@ -1,4 +1,4 @@
-"""Networks and outputs as Python callers give them: by name, by entry, or as classes."""
+"""Names of networks and outputs that Python callers pass by name, entry or class."""
 
 import inspect
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from throughtime.nn.outputs import Output, register_output
 def names_of_networks(
     networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None,
 ) -> tuple[str, ...]:
-    """The names of kinds, in the catalogue's order; None: all of the project's."""
+    """The names of kinds, in catalogue order; None: all kinds built into throughtime."""
     if networks is None:
         return tuple(k for k in catalogue.names(trained=True) if not _added(k))
     if not networks or isinstance(networks, str):
         raise InputError("--networks", repr(networks), "give a list of one or more")
-    asked = [name_of_network(network) for network in networks]
-    twice = sorted({kind for kind in asked if asked.count(kind) > 1})
+    requested = [name_of_network(network) for network in networks]
+    twice = sorted({kind for kind in requested if requested.count(kind) > 1})
     if twice:
         raise InputError("--networks", f"{twice[0]!r} is named twice", "name each once")
-    return tuple(kind for kind in catalogue.names(trained=True) if kind in asked)
+    return tuple(kind for kind in catalogue.names(trained=True) if kind in requested)
 
 
 def name_of_network(
     network: str | NetworkKind | type[RecurrentLayer], option: str = "--networks"
 ) -> str:
-    """The name of a kind; a kind or a layer of the user's own is registered."""
+    """The name of a kind; registers the user's own kind or layer."""
     if isinstance(network, str):
         return one_of(option, network, catalogue.names(trained=True))
     if isinstance(network, type) and issubclass(network, RecurrentLayer):  # pyright: ignore
@@ -40,16 +40,16 @@ def name_of_network(
         name = network.__name__.lower()
         network = NetworkKind(name, network.__name__, words, layer=network)
     if not isinstance(network, NetworkKind):  # pyright: ignore[reportUnnecessaryIsInstance]
-        found = f"{network!r} is no network"
+        found = f"{network!r} is not a network"
         raise InputError(option, found, "give a name, a NetworkKind or a RecurrentLayer class")
     try:
         return catalogue.register_network(network).name
     except ValueError as error:
-        raise InputError(option, str(error), "or name the project's by its name") from None
+        raise InputError(option, str(error), "or pass the built-in kind by its name") from None
 
 
 def name_of_output(output: str | Output) -> str:
-    """The name of an output; one of the user's own is registered."""
+    """The name of an output; registers the user's own output."""
     if isinstance(output, str):
         return output
     try:

@@ -1,4 +1,4 @@
-"""The options that commands share, and how their text is read."""
+"""Options shared by the commands, and how their text is parsed."""
 
 import csv
 import inspect
@@ -16,64 +16,64 @@ from throughtime.data_options import DataOptions, panel_of
 from throughtime.errors import InputError
 
 KINDS = catalogue.names(trained=True)
-TRAINING, OUTPUT = "Training", "Output"  # groups of options in help, behind those of data
+TRAINING, OUTPUT = "Training", "Output"  # groups of options in help, after those of data
 
 Data = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="CSV (gzip too), Parquet, Arrow; .ts, .npz; a text or a folder of texts; a folder of "
+        help="CSV (also gzip), Parquet, Arrow; .ts, .npz; a text or a folder of texts; a folder of "
         "recordings; task:NAME.",
     ),
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that fit or compare wrote.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder written by fit or compare.")]
 MissingAsTrained = Annotated[
     str | None,
-    typer.Option("--missing", help="Missing values; default: as in training."),
+    typer.Option("--missing", help="How to handle missing values; default: as in training."),
 ]
-Delimiter = Annotated[str | None, typer.Option(help="Of a CSV: one character, or 'tab'.")]
+Delimiter = Annotated[str | None, typer.Option(help="Delimiter of a CSV: one character, or 'tab'.")]
 Normalize = Annotated[
     str | None,
     typer.Option(
         rich_help_panel=TRAINING,
-        help="window (each by its last value and spread; forecasts alone), global or none.",
+        help="window (by the window's last value and spread; forecasts only), global or none.",
     ),
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data, at most.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Maximum number of passes over the data.")]
 Parameters = Annotated[
     int,
     typer.Option(
-        min=1, max=10**8, rich_help_panel=TRAINING, help="Size that every network is matched to."
+        min=1, max=10**8, rich_help_panel=TRAINING, help="Approximate size of each network."
     ),
 ]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**31, rich_help_panel=TRAINING, help="The (first) seed.")
 ]
 NoSeed = Annotated[
-    int, typer.Option("--seed", min=0, help="Taken as by the others; nothing is drawn here.")
+    int, typer.Option("--seed", min=0, help="Accepted like elsewhere; this command is not random.")
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON for machines.")
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", rich_help_panel=OUTPUT, help="Print the result alone.")
+    bool, typer.Option("--quiet", "-q", rich_help_panel=OUTPUT, help="Print only the result.")
 ]
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
-    """Names with commas between; as in a CSV, a name with a comma stands in quotes."""
+    """Parse names separated by commas; as in a CSV, quote a name that contains a comma."""
     if text is None:
         return None
     try:
         cells = next(csv.reader([text], skipinitialspace=True), [])
     except csv.Error:
-        advice = "put a name with a comma or a line end in double quotes"
+        advice = "put a name that contains a comma or a line end in double quotes"
         raise InputError("a list of names", repr(text), advice) from None
     return tuple(name.strip() for name in cells if name.strip())
 
 
 def seconds(option: str, text: str | None) -> float | None:
-    """A time as people write it: 90, 90s, 10m, 1h30m. Raises InputError for what is none."""
+    """Parse a duration: 90, 90s, 10m, 1h30m; raise InputError if invalid."""
     if text is None:
         return None
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
@@ -86,10 +86,10 @@ def seconds(option: str, text: str | None) -> float | None:
     return total
 
 
-def _of_data() -> list[inspect.Parameter]:
-    """The options of data as parameters that typer understands; lists of names are text."""
+def _data_parameters() -> list[inspect.Parameter]:
+    """The data options as parameters for typer; lists of names are text."""
     kind, hints = inspect.Parameter.KEYWORD_ONLY, get_type_hints(DataOptions)
-    found: list[inspect.Parameter] = []
+    parameters: list[inspect.Parameter] = []
     for option in fields(DataOptions):
         if not option.metadata["listed"]:
             continue
@@ -99,8 +99,9 @@ def _of_data() -> list[inspect.Parameter]:
         flag = [f"--{option.name}"] if hint is bool else []
         about: Any = {"help": option.metadata["help"], "rich_help_panel": panel_of(option.name)}
         annotation = Annotated[hint, typer.Option(*flag, **about)]
-        found.append(inspect.Parameter(option.name, kind, default=default, annotation=annotation))
-    return found
+        parameter = inspect.Parameter(option.name, kind, default=default, annotation=annotation)
+        parameters.append(parameter)
+    return parameters
 
 
 def _is_list(hint: Any) -> bool:
@@ -108,7 +109,7 @@ def _is_list(hint: Any) -> bool:
 
 
 class GroupedHelp(TyperCommand):
-    """A command whose help shows its options in groups, the usual ones first."""
+    """A command whose help groups its options, the common ones first."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write each group as a section."""
@@ -125,33 +126,33 @@ class GroupedHelp(TyperCommand):
                     formatter.write_dl(records)
 
 
-def asking(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose first parameter is DATA and whose second, `asked`, are the data options.
+def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the data options to a command that takes DATA and `data_options` first.
 
-    >>> @asking
-    ... def fit(data: Data, asked: DataOptions, out: Path, seed: Seed = 0) -> None: ...
+    >>> @with_data_options
+    ... def fit(data: Data, data_options: DataOptions, out: Path, seed: Seed = 0) -> None: ...
 
-    The command line then has them all; `asked` is made of what was given there.
+    `data_options` is built from the options on the command line.
     """
     own = inspect.signature(command).parameters
-    kind, further = inspect.Parameter.KEYWORD_ONLY, _of_data()
-    rest = [p.replace(kind=kind) for name, p in own.items() if name not in ("data", "asked")]
+    kind, added = inspect.Parameter.KEYWORD_ONLY, _data_parameters()
+    rest = [p.replace(kind=kind) for name, p in own.items() if name not in ("data", "data_options")]
     hints = get_type_hints(DataOptions)
 
-    def run(data: Path, **given: Any) -> None:
-        chosen = {p.name: given.pop(p.name) for p in further}
+    def run(data: Path, **options: Any) -> None:
+        chosen = {p.name: options.pop(p.name) for p in added}
         for option in fields(DataOptions):
             if option.name in chosen and _is_list(hints[option.name]):
-                found = names(chosen[option.name])
-                chosen[option.name] = option.default if found is None else found
+                parsed = names(chosen[option.name])
+                chosen[option.name] = option.default if parsed is None else parsed
         if chosen["inputs"] == ("none",):
             chosen["inputs"] = ()
         if chosen["target"] == ():
             raise InputError("--target", "names no column", "name one")
-        command(data, DataOptions(**chosen, seed=given["seed"]), **given)
+        command(data, DataOptions(**chosen, seed=options["seed"]), **options)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    signature = inspect.Signature([own["data"], *further, *rest])
+    signature = inspect.Signature([own["data"], *added, *rest])
     run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run

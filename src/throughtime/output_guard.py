@@ -1,8 +1,8 @@
-"""Refuse an output that would destroy an input, a model, a run or a training.
+"""Refuse outputs that would overwrite an input, a model, a run or a training.
 
-Every option that names an output is checked here before work begins. An output may not be the same
-file as anything that the command reads (through links too), nor a file that throughtime keeps in a
-model's, a run's or a training's folder, except the one that the command itself owns there.
+Every option that names an output is checked here before work begins. An output must not be the same
+file as any input of the command (links are followed), nor a file that throughtime keeps in the
+folder of a model, a run or a training, except the one that the command itself owns.
 """
 
 import os
@@ -25,7 +25,7 @@ def check_output_file(
 
     >>> check_output_file("--out", Path("forecast.csv"), [Path("data.csv")])
 
-    ``reads``: every file that the command reads. ``owned``: the file that it may replace in a run.
+    ``reads``: every file that the command reads. ``owned``: the file in a run that it may replace.
     """
     status = _status(option, path)
     if status is not None and stat.S_ISDIR(status.st_mode):
@@ -39,17 +39,17 @@ def check_output_file(
                 raise InputError(
                     f"{option} {path}", f"is a file of the {kind} {folder}", "name another file"
                 )
-    if status is None or stat.S_ISREG(status.st_mode):  # a pipe is written to as it is
+    if status is None or stat.S_ISREG(status.st_mode):  # a pipe is written to in place
         check_writable(option, path)
 
 
 def check_output_folder(
     option: str, path: Path, reads: Iterable[Path] = (), *, added_to: bool = False
 ) -> None:
-    """Raise InputError unless ``path`` may become a folder of output, or is one already.
+    """Raise InputError unless ``path`` is, or may become, an output folder.
 
-    What else the folder holds is the caller's to check. ``added_to``: files are added to what is
-    there, so that an input may lie in it too.
+    The caller checks what else the folder holds. ``added_to``: files are added to the existing
+    ones, so the folder may also hold an input.
     """
     reads = list(reads)
     status = _status(option, path)
@@ -59,7 +59,7 @@ def check_output_folder(
     for read in [] if added_to else reads:
         if _real(path) in _real(read).parents:
             raise InputError(
-                f"{option} {path}", f"holds the input {read}", "name a folder of its own"
+                f"{option} {path}", f"holds the input {read}", "name a separate folder"
             )
     for folder in _above(path):
         if kind := kept_kind(folder):
@@ -74,16 +74,16 @@ def check_writable(option: str, path: Path) -> None:
     for folder in _real(path).parents:
         if os.path.lexists(folder):
             if not folder.is_dir():
-                found = f"{folder} is no folder"
+                found = f"{folder} is not a folder"
             elif not os.access(folder, os.W_OK | os.X_OK):
                 found = f"{folder} cannot be written to"
             else:
                 return
-            raise InputError(f"{option} {path}".strip(), found, "name another place")
+            raise InputError(f"{option} {path}".strip(), found, "use another path")
 
 
 def can_be_written(path: Path) -> bool:
-    """Whether a file or folder could be made here."""
+    """Whether a file or folder can be created here."""
     try:
         check_writable("", path)
     except InputError:
@@ -92,7 +92,7 @@ def can_be_written(path: Path) -> bool:
 
 
 def kept_kind(folder: Path) -> str:
-    """What throughtime keeps in a folder: "model", "run", "training", or "" for neither."""
+    """What throughtime keeps in a folder: "model", "run", "training", or "" for none of them."""
     if _is_file(folder / "model.safetensors") and _starts_with(
         folder / "config.json", rb'\s*\{\s*"format"\s*:'
     ):
@@ -124,7 +124,7 @@ def _refuse_inputs(option: str, path: Path, reads: Iterable[Path]) -> None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file; a path that does not exist is compared by its name."""
+    """Whether two paths are the same file; paths that do not exist are compared by name."""
     try:
         return one.samefile(other)
     except OSError:
@@ -135,18 +135,18 @@ def _same(one: Path, other: Path) -> bool:
 
 def _real(path: Path) -> Path:
     try:
-        return Path(os.path.realpath(path))  # unlike `resolve`, no error for a circle of links
+        return Path(os.path.realpath(path))  # unlike `resolve`, no error for a loop of links
     except ValueError:  # a name that no file can have
         return path.absolute()
 
 
 def _place(path: Path) -> Path:
-    """Where a path itself lies, be it a link or not."""
+    """Location of a path itself; a link is not followed."""
     return _real(path.parent) / path.name
 
 
 def _above(path: Path) -> list[Path]:
-    """Folders that the path, or the file it links to, lies in."""
+    """Folders that contain the path, or the file it links to."""
     return list(_real(path).parents)
 
 
@@ -157,23 +157,23 @@ def _status(option: str, path: Path) -> os.stat_result | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{option} {path}", f"cannot be used ({error})", "name another place"
+            f"{option} {path}", f"cannot be used ({error})", "use another path"
         ) from None
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a folder that may not be looked into
+    except OSError:  # no permission to look into the folder
         return False
 
 
 def _starts_with(path: Path, pattern: bytes) -> bool:
-    """Whether a file begins as throughtime writes it: other programs use the same names."""
+    """Whether a file starts the way throughtime writes it; other programs use the same names."""
     if not _is_file(path):
         return False
     try:
         with path.open("rb") as file:
             return re.match(pattern, file.read(64)) is not None
     except OSError:
-        return True  # it cannot be read: rather ours than lost
+        return True  # unreadable: assume that it is ours, so that it is not overwritten

@@ -1,4 +1,4 @@
-"""What the command line shows people: tables, progress, the verdict."""
+"""Printed output of the command line: tables, progress, the verdict."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """Prints results to standard output, everything else to standard error, or not at all."""
+    """Prints results to standard output and, unless quiet, everything else to standard error."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self._aside = Console(stderr=True, quiet=quiet)
-        # a file gets whole lines; a terminal its own width
+        # fixed width for files, so that lines are not cut; a terminal uses its own width
         console = Console()
         self._result = console if console.is_terminal else Console(width=120)
 
     @property
     def has_screen(self) -> bool:
-        """Whether a bar would be seen: a terminal, or a notebook."""
+        """Whether a progress bar can be shown: in a terminal or a notebook."""
         return self._aside.is_terminal or self._aside.is_jupyter
 
     def show(self, text: str) -> None:
-        """Something to know before the work begins."""
+        """Print a note to standard error."""
         self._aside.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
     def result(self, table: Table, verdict: Verdict) -> None:
-        """The result of a comparison."""
+        """Print the result of a comparison."""
         self._result.print(table)
         lines = [verdict.headline, *(f"- {reason}" for reason in verdict.reasons)]
         for number, line in enumerate(lines):
@@ -63,7 +63,7 @@ class Reporter:
 
     @contextmanager
     def bar(self, epochs: int) -> Generator[Callable[["Step"], None]]:
-        """A progress bar over all trials of a comparison, moved by every epoch."""
+        """Show a progress bar over all trials of a comparison, updated after every epoch."""
         with self._progress() as progress:
             task = progress.add_task("", total=None, note="starting")
 
@@ -84,25 +84,25 @@ class Reporter:
             yield watch
 
     def show_troubles(self, training: TrainingRecord) -> None:
-        """Steps that were not taken, and why."""
+        """Print the skipped steps and their causes."""
         for line in training.troubles():
             self.show(line)
 
     @contextmanager
     def epochs(self, name: str, epochs: int) -> Generator["EpochBar"]:
-        """A progress bar over the epochs of one training."""
+        """Show a progress bar over the epochs of one training."""
         with self._progress() as progress:
             yield EpochBar(progress, progress.add_task(name, total=epochs, note="starting"))
 
     @contextmanager
     def waiting(self, note: str) -> Generator[None]:
-        """A sign of life during seconds that cannot be counted."""
+        """Show a spinner during work of unknown length."""
         with self._aside.status(escape(visible(note))):
             yield
 
     @contextmanager
     def counting(self, what: str) -> Generator[Callable[[int, int], None]]:
-        """A progress bar over things that are counted; shown once there is one."""
+        """Show a progress bar over counted items, from the first item on."""
         with self._progress() as progress:
             tasks: list[TaskID] = []
 
@@ -126,7 +126,7 @@ class Reporter:
 
 
 class EpochBar:
-    """A bar that moves within epochs too, with what matters beside it."""
+    """A progress bar that also moves within epochs and shows losses and gradient norms."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
@@ -134,18 +134,18 @@ class EpochBar:
         self._validation = ""  # of the last epoch
 
     def __call__(self, epoch: EpochRecord) -> None:
-        """An epoch is done."""
+        """Show a finished epoch."""
         self._validation = f", validation {epoch.validation_error:.4g}"
         self._progress.update(self._task, note=_note(epoch))
 
     def tick(self, done: float, loss: float, norm: float) -> None:
-        """So many epochs are done."""
+        """Show progress; ``done`` counts epochs, including fractions."""
         note = f"loss {loss:.4g}{self._validation}, gradient norm {norm:.3g}"
         self._progress.update(self._task, completed=done, note=note)
 
 
 def problem_text(data: DataRecord, further: Sequence[Choice]) -> str:
-    """What was found in the data and decided, a line each, with the option that decides it."""
+    """The data and the decisions made about it, one per line, with the option that sets each."""
     kind, (training, validation, test) = PROBLEMS[data.kind], data.windows
     windows = Choice(
         kind.items,
@@ -158,7 +158,7 @@ def problem_text(data: DataRecord, further: Sequence[Choice]) -> str:
 
 
 def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
-    """What a comparison gives every network."""
+    """Settings that a comparison uses for every network."""
     rates = ", ".join(f"{rate:g}" for rate in settings.learning_rates)
     first, count = settings.seeds[0], len(settings.seeds)
     return [
@@ -182,7 +182,7 @@ def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
 def fit_choices(
     config: Any, settings: "TrainingSettings", parameters: int, seed: int
 ) -> list[Choice]:
-    """What one network to train is given."""
+    """Settings of one training."""
     from throughtime.training.loop import TrainingSettings
 
     s = settings
@@ -216,7 +216,7 @@ def _epochs(epochs: int, patience: int) -> Choice:
 
 
 def choices_text(head: str, choices: Sequence[Choice]) -> str:
-    """Choices below a head, a line each."""
+    """A heading and choices below it, one per line."""
     width = max(len(choice.name) for choice in choices)
     lines = [head]
     for choice in choices:
@@ -226,7 +226,7 @@ def choices_text(head: str, choices: Sequence[Choice]) -> str:
 
 
 def comparison_table(record: ComparisonRecord) -> Table:
-    """One line a candidate, best first."""
+    """A table with one row per candidate, best first."""
     verdict = record.verdict
     title = escape(visible(f"Test error: {record.unit}"))
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)

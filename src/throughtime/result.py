@@ -1,4 +1,4 @@
-"""A finished comparison, for people who work in Python."""
+"""The result of a comparison in Python."""
 
 import shutil
 import tempfile
@@ -29,7 +29,7 @@ class TemporaryFolder:
 
 
 class Result:
-    """A comparison: what `compare` returns.
+    """A finished comparison; returned by `compare`.
 
     >>> result = compare(read("co2.csv", target="co2", horizon=4, missing="interpolate"))
     >>> result.verdict.headline
@@ -45,16 +45,16 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
-        """What to use, and why."""
+        """The recommendation and its reasons."""
         return self.record.verdict
 
     @property
     def model(self) -> Model:
-        """The recommended model, ready to predict and to be saved."""
+        """The recommended model."""
         return load_model(self.folder / "model")
 
     def table(self) -> pl.DataFrame:
-        """Every candidate in a row, best first; errors in the unit that ``record.unit`` names.
+        """One row per candidate, best first; errors are in the unit ``record.unit``.
 
         >>> result.table().select("network", "error", "low", "high")
         """
@@ -63,7 +63,7 @@ class Result:
         return pl.DataFrame({"network": [label_of(kind) for kind in rows["kind"]], **rows})
 
     def report(self, path: str | Path) -> Path:
-        """Write the page; returns its path.
+        """Write the HTML report; return its path.
 
         >>> result.report("page.html")
 
@@ -71,7 +71,7 @@ class Result:
             path: The file to write.
 
         Raises:
-            InputError: Where it would replace a record or a model.
+            InputError: If it would replace a record or a model.
         """
         from throughtime.files import write_whole
         from throughtime.output_guard import check_output_file

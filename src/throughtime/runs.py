@@ -1,8 +1,8 @@
-"""Records of what was done: enough to repeat it, and all that a report needs.
+"""Records of comparisons and inspections, with everything needed to report and repeat them.
 
-Training and comparing write them; tables, reports and other machines read them. They hold plain
-values alone and this file needs the standard library alone, so records outlive the code.
-Errors are mean absolute errors in the unit that `ComparisonRecord.unit` names.
+Training and comparing write them; tables, reports and other programs read them. Records hold only
+plain values, and this module imports only the standard library, so records outlive the code.
+Errors are mean absolute errors in the unit `ComparisonRecord.unit`.
 """
 
 import json
@@ -20,8 +20,8 @@ from throughtime.serialization import ADDED_LATER, added_later, from_plain, to_j
 
 T = TypeVar("T")
 
-_MOST_RECORD = 1_000_000_000  # bytes of a record that is read
-ENOUGH_SEEDS = 3  # with fewer, how seeds vary is not in the intervals, and has to be said
+_MOST_RECORD = 1_000_000_000  # maximum bytes of a record
+ENOUGH_SEEDS = 3  # with fewer, intervals omit the variance between seeds, which is then reported
 
 
 RECORD_FORMAT = 1
@@ -29,7 +29,7 @@ RECORD_FORMAT = 1
 
 @dataclass(frozen=True)
 class KindRecord:
-    """A kind of network that is none of the project's, as tables and pages show it."""
+    """A user's own kind of network, as shown in tables and pages."""
 
     name: str
     label: str
@@ -42,7 +42,7 @@ class KindRecord:
 
 
 def kinds_of(names: Iterable[str]) -> tuple[KindRecord, ...]:
-    """The entries of those kinds that are none of the project's."""
+    """Records of the kinds that are registered by the user."""
     own = {kind.name: kind for kind in registered()}
     wanted = [own[name] for name in dict.fromkeys(names) if name in own]
     shown = [f.name for f in fields(KindRecord)]
@@ -50,46 +50,46 @@ def kinds_of(names: Iterable[str]) -> tuple[KindRecord, ...]:
 
 
 def _check_kinds(kinds: Iterable[str]) -> None:
-    """Raise ValueError for a kind that no table or page could show."""
+    """Raise ValueError for a kind that is not in the catalogue."""
     for kind in kinds:
         kind_of(kind)
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One pass over the training data, and what validation said after it."""
+    """One pass over the training data, and the validation error after it."""
 
     training_loss: float
-    validation_error: float  # the measure that decides
+    validation_error: float  # the measure that selects the best epoch
     gradient_norm: float  # median over steps, before clipping
     clipped: float  # share of steps whose gradient was clipped
     seconds: float
     learning_rate: float = 0.0  # of the last step
-    measures: dict[str, float] = field(default_factory=dict[str, float])  # all, by name
+    measures: dict[str, float] = field(default_factory=dict[str, float])  # all measures, by name
 
 
 @dataclass(frozen=True)
 class IncidentRecord:
-    """A step that was not taken."""
+    """A skipped training step."""
 
     step: int  # from 1
     cause: str  # what was not finite: input, loss, gradient, weights, buffer or optimizer
-    where: str  # layer, step, parameter, as far as it could be found
-    evidence: str  # in words, with the number
-    action: str  # what was done
+    where: str  # layer, step, parameter, as far as known
+    evidence: str  # a sentence with the number
+    action: str  # how training continued
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a training went."""
+    """The course of a training."""
 
     epochs: tuple[EpochRecord, ...]
-    best_epoch: int  # from 1; 0: none was finite
-    stopped: str  # why it ended, in words
-    skipped_steps: int  # steps that were not taken: something was not finite
+    best_epoch: int  # from 1; 0: no epoch had a finite error
+    stopped: str  # why it ended
+    skipped_steps: int  # steps skipped because something was not finite
     seconds: float
-    steps: int = 0  # of the optimizer, skipped ones too
-    retreats: int = 0  # to the last good weights, each with half the rate
+    steps: int = 0  # optimizer steps, including skipped ones
+    retreats: int = 0  # returns to the last good weights, each halving the learning rate
     incidents: tuple[IncidentRecord, ...] = ()  # the first ten skipped steps
 
     def __post_init__(self) -> None:
@@ -97,7 +97,7 @@ class TrainingRecord:
             raise ValueError(f"best_epoch is {self.best_epoch} of {len(self.epochs)}")
 
     def troubles(self) -> tuple[str, ...]:
-        """What went wrong, a line each; nothing where all went well."""
+        """Lines about skipped steps; empty if there were none."""
         if not self.skipped_steps:
             return ()
         counted = f"{self.skipped_steps} of {self.steps} steps were not taken"
@@ -114,13 +114,13 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong with a layer: what was measured, and what to do."""
+    """An issue of a layer: what was measured, and what to do."""
 
     formerly = {"illness": "issue"}  # noqa: RUF012
     issue: str  # of insight.diagnosis.ISSUES
-    evidence: str  # in words, with the numbers
-    value: float | None  # what was measured; None where it is not finite
-    threshold: float | None  # from which on it is an issue
+    evidence: str  # a sentence with the numbers
+    value: float | None  # the measured value; None if not finite
+    threshold: float | None  # values from this on are an issue
     source: str  # of the threshold
     where: str  # layer and direction; lag, step, sample or gate
     advice: tuple[str, ...]  # most promising first
@@ -133,7 +133,7 @@ class LayerDiagnosis:
     name: str
     verdict: str  # "healthy", or the issue of the first finding
     findings: tuple[Finding, ...]  # worst first
-    measures: dict[str, float | None]  # by name; None where it is not finite
+    measures: dict[str, float | None]  # by name; None if not finite
     gradient_by_lag: tuple[float | None, ...]  # relative to lag 0
 
 
@@ -143,8 +143,8 @@ class Diagnosis:
 
     verdict: str  # "healthy", or the issue of the worst layer
     layers: tuple[LayerDiagnosis, ...]
-    others: tuple[Finding, ...]  # of no recurrent layer: weights, output, loss
-    notes: tuple[str, ...]  # what could not be seen
+    others: tuple[Finding, ...]  # outside recurrent layers: weights, output, loss
+    notes: tuple[str, ...]  # what could not be examined
 
     def __str__(self) -> str:
         lines: list[str] = []
@@ -162,9 +162,9 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class ContextRecord:
-    """The error of a model that sees the last k steps alone."""
+    """The error of a model that sees only the last k steps."""
 
-    steps: tuple[int, ...]  # k, rising; the last is the whole context
+    steps: tuple[int, ...]  # k, ascending; the last is the whole context
     error: tuple[float, ...]
     standard_error: tuple[float, ...]
     horizon: int  # fewest steps within one standard error of the whole context
@@ -199,7 +199,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that the program decided, why, and the option that decides otherwise."""
+    """A decision of the program, its reason, and the option that changes it."""
 
     name: str
     value: str
@@ -227,28 +227,28 @@ class DataRecord:
     borders: tuple[str, str]  # times at which validation and test begin
     choices: tuple[Choice, ...]
     kind: str = "forecasting"  # of PROBLEMS
-    # what was asked, as it differs from the defaults
+    # data options that differ from their defaults
     options: dict[str, str] = field(default_factory=dict[str, str], metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.kind not in PROBLEMS:
-            raise ValueError(f"kind {self.kind!r} is none of {', '.join(PROBLEMS)}")
+            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(PROBLEMS)}")
 
 
 @dataclass(frozen=True)
 class SettingsRecord:
-    """What a comparison was asked to do; equal settings on equal data repeat it."""
+    """Settings of a comparison; equal settings on equal data give the same result."""
 
     networks: tuple[str, ...]
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]  # each tried with the first seed; validation decides
-    parameters: int  # that every network is matched to
+    parameters: int  # number of parameters that every network is matched to
     normalize: str
     epochs: int
     batch_size: int
     clip_norm: float
     patience: int
-    output: str = added_later("")  # of forecasts, where it is not the usual one
+    output: str = added_later("")  # for forecasts; "" for the default output
 
     def __post_init__(self) -> None:
         _check_kinds(self.networks)
@@ -256,12 +256,12 @@ class SettingsRecord:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One line of the result: a network over its seeds, or a trivial forecast."""
+    """One row of the result: a network averaged over its seeds, or a trivial forecast."""
 
     kind: str
     trivial: bool
-    validation_error: float | None  # what networks and trivial forecasts are chosen by
-    error: float | None  # on the test part, as all that follows
+    validation_error: float | None  # networks and trivial forecasts are chosen by this
+    error: float | None  # on the test part, like all errors below
     low: float | None  # 95 % interval, over blocks of time; from ENOUGH_SEEDS on over seeds too
     high: float | None
     relative: float | None  # error / error of the reference forecast
@@ -273,7 +273,7 @@ class Candidate:
     seeds: int
     diverged: int
     steps_needed: int | None  # median over seeds; of a network
-    health: str  # verdicts on its recurrent layers, "" where there is none
+    health: str  # verdicts on its recurrent layers, "" if it has none
     training_seconds: float  # median of one training
     prediction_us: float
 
@@ -283,39 +283,39 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What follows from the trials, in words and in numbers."""
+    """The conclusion from the trials, with its numbers."""
 
     outcome: str  # "network", "tie" or "trivial"
     recommended: str  # kind
     headline: str
     reasons: tuple[str, ...]
     reference: str  # the trivial forecast that errors are relative to
-    tied: tuple[str, ...]  # the network that validation chose, and those as good on the test part
-    candidates: tuple[Candidate, ...]  # best first; those that diverged last
+    tied: tuple[str, ...]  # the network chosen by validation, and those as good on the test part
+    candidates: tuple[Candidate, ...]  # best first; diverged networks last
 
     def __post_init__(self) -> None:
         _check_kinds([self.recommended, self.reference, *self.tied])
         for kind in (self.recommended, self.reference):
             if kind not in [candidate.kind for candidate in self.candidates]:
-                raise ValueError(f"{kind!r} is none of the candidates")
+                raise ValueError(f"{kind!r} is not one of the candidates")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A stretch of the test part to draw: one series, at most some hundred origins."""
+    """A section of the test part to plot: one series, at most some hundred origins."""
 
     times: tuple[str, ...]  # of the forecast step
     truth: tuple[float, ...]
     target: str
     series: str
-    context_times: tuple[str, ...]  # one window as a network sees it, for the page
+    context_times: tuple[str, ...]  # one window as a network sees it
     context_values: tuple[float, ...]
     context_scaled: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class ComparisonRecord:
-    """A comparison: what was asked, on what, with what result."""
+    """A comparison: data, settings, trials and verdict."""
 
     version: str
     versions: dict[str, str]  # of python, torch, numpy
@@ -330,20 +330,20 @@ class ComparisonRecord:
     trials: tuple[TrialRecord, ...]
     verdict: Verdict
     format: int = added_later(RECORD_FORMAT)
-    kinds: tuple[KindRecord, ...] = added_later(())  # of networks that are none of the project's
+    kinds: tuple[KindRecord, ...] = added_later(())  # the user's own kinds of networks
 
 
 @dataclass(frozen=True)
 class SeenRecord:
-    """One layer in one direction on one window, step by step."""
+    """States and gates of one layer in one direction on one window."""
 
     values: dict[str, tuple[tuple[float, ...], ...]]  # by name, "hidden" first: [T][H]
-    gradient: tuple[float, ...]  # length of dL/dh_t, [T]; empty where the model has no loss
+    gradient: tuple[float, ...]  # norm of dL/dh_t, [T]; empty if the model has no loss
 
 
 @dataclass(frozen=True)
 class InspectionRecord:
-    """A saved model, looked into on a table."""
+    """The inspection of a saved model on a table."""
 
     version: str
     command: str
@@ -357,22 +357,22 @@ class InspectionRecord:
     step: str  # of time
     unit: str  # of errors
     diagnosis: Diagnosis
-    lyapunov: dict[str, tuple[float | None, ...]]  # by layer, 1 / step; None: forgotten at once
-    time_scales: dict[str, tuple[float | None, ...]]  # by layer, a unit each; None: for ever
+    lyapunov: dict[str, tuple[float | None, ...]]  # by layer, 1 / step; None: minus infinity
+    time_scales: dict[str, tuple[float | None, ...]]  # by layer, one per unit; None: infinite
     context: ContextRecord
     target: str
-    times: tuple[str, ...]  # of the window that is drawn
+    times: tuple[str, ...]  # of the plotted window
     input: tuple[float, ...]  # the target in it
     seen: dict[str, SeenRecord]  # by layer
 
 
 def write_record(path: Path, record: object) -> None:
-    """Write a record as JSON, whole."""
+    """Write a record as JSON, atomically."""
     write_whole(path, to_json(record))
 
 
 def read_record(path: Path, kind: type[T]) -> T:
-    """Read a record. Raises InputError for a file that is missing, cut, or no such record."""
+    """Read a record; raise InputError if the file is missing, truncated or not such a record."""
     raw = read_regular(path, _MOST_RECORD)
     try:
         read = json.loads(raw)
@@ -391,5 +391,5 @@ def read_record(path: Path, kind: type[T]) -> T:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            str(path), f"not a whole {kind.__name__} ({error})", "run the comparison again"
+            str(path), f"not a valid {kind.__name__} ({error})", "run the comparison again"
         ) from None

@@ -1,7 +1,7 @@
-"""Streams without torch: numpy in, numpy out, the state kept in place.
+"""Streaming inference without torch: numpy arrays in and out, the state updated in place.
 
-One sample, one step at a time, by the project's kernels: what a service or a device does between
-two readings of a sensor. Its numbers are those of the whole sequence to the last bit.
+Runs the project's kernels on one sample, one step at a time, as a service or a device does between
+two sensor readings. Results are bitwise equal to those of a call on the whole sequence.
 """
 
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ _KINDS = tuple(dict.fromkeys(mode.partition("_")[0] for mode in _MODES))
 
 
 class Stream:
-    """A stack of one-directional layers, fed one step at a time.
+    """A stack of one-directional layers that computes one step at a time.
 
     >>> stream = Stream("GRU", {name: p.numpy() for name, p in layer.state_dict().items()})
     >>> h = stream.step(x_t)  # x_t [I] to h [H], the stream's own array: copy it to keep it
-    >>> stream.reset()  # a new sequence begins
+    >>> stream.reset()  # start a new sequence
 
-    ``kind`` is RNN, LSTM or GRU; ``weights`` are numpy arrays (all float32 or all float64) under
-    torch.nn's names: weight_ih_l0 [G*H,I], weight_hh_l0 [G*H,H], bias_ih_l0, bias_hh_l0 [G*H] or
-    none, and so on for l1, l2. ``state`` is h (and c) of every layer, [H] each: the arrays that the
-    steps change, so writing to them sets the state.
+    ``kind`` is RNN, LSTM or GRU. ``weights`` are numpy arrays (all float32 or all float64) under
+    torch.nn's names: weight_ih_l0 [G*H,I], weight_hh_l0 [G*H,H], and optionally bias_ih_l0 and
+    bias_hh_l0 [G*H]; likewise for l1, l2, .... ``state`` holds h (and c) of every layer, [H] each.
+    Each step updates these arrays, so writing to them sets the state.
 
-    Raises ValueError or TypeError for weights that are missing, left over, or of the wrong size.
+    Raises ValueError or TypeError if weights are missing, unexpected or of the wrong size.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Stream:
             )
 
     def step(self, x_t: np.ndarray) -> np.ndarray:
-        """One step: x_t [I], of the weights' type and without gaps, to the last layer's h [H]."""
+        """Compute one step: x_t [I], contiguous and of the weights' dtype, to the last h [H]."""
         for step, state in zip(self._steps, self.state, strict=True):
             step(x_t, *state)
             x_t = state[0]
         return x_t
 
     def reset(self) -> None:
-        """State 0, as at the beginning of a sequence."""
+        """Set the state to zero, as at the beginning of a sequence."""
         for state in self.state:
             for part in state:
                 part.fill(0)

@@ -1,4 +1,4 @@
-"""Dataclasses to JSON and back, strictly: every field there, no other, each of its type."""
+"""Strict conversion of dataclasses to JSON and back: all fields, no others, types checked."""
 
 import json
 import math
@@ -7,12 +7,12 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
-ADDED_LATER = {"added later": True}  # of fields, see `added_later`
+ADDED_LATER = {"added later": True}  # metadata of fields, see `added_later`
 FORMERLY = "formerly"  # class attribute: names of fields in earlier versions, {old: new}
 
 
 def to_json(record: Any) -> str:
-    """A dataclass as JSON text. Raises ValueError for NaN and infinity, which JSON lacks."""
+    """A dataclass as JSON text; raises ValueError for NaN and infinity, which JSON lacks."""
     return json.dumps(_plain(record), indent=1, allow_nan=False)
 
 
@@ -27,14 +27,14 @@ def _plain(value: Any) -> Any:
 
 
 def added_later(default: Any) -> Any:
-    """A field of a dataclass that files of earlier versions lack; it is then its default."""
+    """A dataclass field that files of earlier versions lack; it then takes its default."""
     return field(default=default, metadata=ADDED_LATER)
 
 
 def from_plain(kind: type[T], value: Any, where: str = "") -> T:
-    """What `json.loads` gave, as a dataclass.
+    """Convert the result of `json.loads` to a dataclass.
 
-    Raises ValueError naming the field that is missing, unknown or of another type.
+    Raises ValueError that names the field if one is missing, unknown or of the wrong type.
     """
     return _read(kind, value, where or kind.__name__)
 
@@ -77,7 +77,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def _renamed(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a file under their names of now; both names at once are left as they are."""
+    """Rename fields of earlier versions; if a file has both names, leave them as they are."""
     new: dict[str, str] = getattr(kind, FORMERLY, {})
     return {new[n] if n in new and new[n] not in value else n: v for n, v in value.items()}
 
@@ -85,7 +85,7 @@ def _renamed(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
 def _number(value: float, where: str) -> float:
     try:
         number = float(value)
-    except OverflowError:  # a whole number beyond all others
+    except OverflowError:  # an integer beyond the range of float
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{where} is not finite")
@@ -95,6 +95,6 @@ def _number(value: float, where: str) -> float:
 def _text(value: str, where: str) -> str:
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a character
-        raise ValueError(f"{where} is {value!r}, which is no text") from None
+    except UnicodeEncodeError:  # a lone surrogate
+        raise ValueError(f"{where} is {value!r}, which is not valid text") from None
     return value

@@ -1,4 +1,4 @@
-"""The command, from its first instruction: Ctrl-C while everything loads gets its line, too."""
+"""Entry point of the command; handles Ctrl-C during imports."""
 
 import os
 

@@ -213,7 +213,7 @@ def test_a_folder_with_what_a_killed_run_left_is_taken(tmp_path):
 def test_two_comparisons_at_once_in_one_folder_are_one_too_many(problem, small_settings, tmp_path):
     with (
         alone_in(tmp_path),
-        pytest.raises(InputError, match=r"process \d+ is at work here; wait for its end"),
+        pytest.raises(InputError, match=r"process \d+ is using this folder; wait until it ends"),
     ):
         trials.compare(experiment_of(problem), small_settings, tmp_path)
     assert not (tmp_path / "trials").exists()

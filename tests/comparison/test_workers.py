@@ -59,7 +59,9 @@ def test_ctrl_c_at_any_time_gets_one_line(co2_cut, tmp_path, delay):
     wait_for(lambda: workers_of(process))
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
-    assert ended(process).startswith("throughtime: interrupted; what is done is kept, the same")
+    assert ended(process).startswith(
+        "throughtime: interrupted; finished work is kept, run the same"
+    )
     assert process.returncode == 130
 
 
@@ -107,7 +109,9 @@ def test_a_request_to_end_gets_one_line(co2_cut, tmp_path, delay):
     wait_for(lambda: workers_of(process))
     time.sleep(delay)
     process.terminate()
-    assert ended(process).startswith("throughtime: interrupted; what is done is kept, the same")
+    assert ended(process).startswith(
+        "throughtime: interrupted; finished work is kept, run the same"
+    )
     assert process.returncode == 143
 
 

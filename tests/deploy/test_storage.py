@@ -70,7 +70,7 @@ BAD = {
     "no tensors": (lambda f: (f / "model.safetensors").unlink(), "no such file"),
     "config cut": (
         lambda f: (f / "config.json").write_bytes((f / "config.json").read_bytes()[:-20]),
-        "not JSON, or cut",
+        "not JSON, or truncated",
     ),
     "config binary": (lambda f: (f / "config.json").write_bytes(b"\x80\x04\x95"), "not JSON"),
     "config a list": (lambda f: (f / "config.json").write_text("[]"), "format None, expected 2"),
@@ -105,8 +105,8 @@ BAD = {
         lambda f: edit(f, data__targets=["y", "x"], data__inputs=[]),
         "data has 2 targets among 2 columns, the model 1 among 2",
     ),
-    "a column twice": (lambda f: edit(f, data__inputs=["y"]), "names a column twice"),
-    "a nameless column": (lambda f: edit(f, data__inputs=[""]), "or not at all"),
+    "a column twice": (lambda f: edit(f, data__inputs=["y"]), "duplicate or empty column names"),
+    "a nameless column": (lambda f: edit(f, data__inputs=[""]), "duplicate or empty column names"),
     "no columns": (lambda f: edit(f, data__targets=[], data__inputs=[]), "has 0 targets among 0"),
     "time as input": (lambda f: edit(f, data__time="x"), "time or group and values"),
     "negative size": (lambda f: edit(f, model__hidden_size=-1), "must be 1 or more"),
@@ -115,11 +115,11 @@ BAD = {
         lambda f: (f / "model.safetensors").write_bytes(
             (f / "model.safetensors").read_bytes()[:-4]
         ),
-        "not a safetensors file, or cut",
+        "not a safetensors file, or truncated",
     ),
     "tensors a pickle": (
         lambda f: (f / "model.safetensors").write_bytes(pickle.dumps({"a": 1})),
-        "not a safetensors file, or cut",
+        "not a safetensors file, or truncated",
     ),
     "a tensor missing": (
         lambda f: edit_tensors(f, lambda t: t.pop("head.bias")),
@@ -175,7 +175,7 @@ def test_only_a_model_is_replaced(tmp_path):
     for name, text in (
         ("mine", "holds other files"),
         ("file", "is a file"),
-        ("file/m", "is no folder"),
+        ("file/m", "is not a folder"),
     ):
         with pytest.raises(InputError, match=text):
             save(model_of(), tmp_path / name, SPEC, "")

@@ -110,7 +110,9 @@ def check_line(warm, folder, line, what=""):
     done = warm.run(*line, cwd=here, XDG_CACHE_HOME=str(folder / "cache"))
     told = f"{what} {line}: {done}"
     assert done.returncode in CODES, told
-    assert "Traceback" not in done.stderr and "a fault in throughtime" not in done.stderr, told
+    assert "Traceback" not in done.stderr and "internal error in throughtime" not in done.stderr, (
+        told
+    )
     if done.returncode:
         last = done.stderr.rstrip("\n").split("\n")[-1]
         assert re.match("throughtime: .", last), told
@@ -161,7 +163,7 @@ class Faulty:
         (3, "", "throughtime: x\n"),
         (-11, "", ""),
         (1, "", "Traceback (most recent call last):\n"),
-        (1, "", "throughtime: a fault in throughtime 0: x\n"),
+        (1, "", "throughtime: internal error in throughtime 0: x\n"),
         (2, "", "no such thing\n"),
         (0, "", "\x1b[31mred\n"),
     ],

@@ -62,7 +62,7 @@ def test_the_page_tells_all_that_was_seen():
         "How many steps it needs",
         "How far back training reaches",
         "How fast changes of the state die out",
-        "At work: body.l0",
+        "States and gates: body.l0",
         "Gradient of the loss: body.l0",
         "Step by step: body.l0",
         "a &lt;cell&gt; cannot be seen",
@@ -76,10 +76,13 @@ def test_the_page_tells_all_that_was_seen():
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({}, "Not healthy: body.l0 vanishing. It does as well with the last 2 of 4 steps as with"),
+        (
+            {},
+            "Not healthy: body.l0 vanishing. Its error with the last 2 of 4 steps is as low as",
+        ),
         (
             {"diagnosis": Diagnosis("healthy", (replace(LAYER, verdict="healthy"),), (), ())},
-            "Healthy. It does as well",
+            "Healthy. Its error with the last",
         ),
         (
             {
@@ -88,7 +91,7 @@ def test_the_page_tells_all_that_was_seen():
             },
             "No recurrent layer to examine. It needs all of its 4 steps.",
         ),
-        ({"windows": 9}, "Not healthy: body.l0 vanishing. 9 windows are too few to tell"),
+        ({"windows": 9}, "Not healthy: body.l0 vanishing. 9 windows are too few to find"),
     ],
 )
 def test_the_headline_is_verdict_and_memory(change, told):
@@ -102,5 +105,7 @@ def test_a_model_without_memory_has_a_page_too():
     )  # fmt: skip
     page = write_inspection(plain)
     assert (
-        "How many steps it needs" in page and "At work" not in page and "hidden units" not in page
+        "How many steps it needs" in page
+        and "States and gates" not in page
+        and "hidden units" not in page
     )

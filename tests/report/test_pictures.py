@@ -124,7 +124,7 @@ def test_the_slider_shows_each_step_and_marks_it():
         assert list(figure.layout.sliders[0].steps[t].args[0]) == [frame.name]
     assert [figure.data[n].type for n in figure.frames[0].traces] == ["scatter", "bar", "bar"]
     for values, given in ((GRID, []), (GRID[:3], series), ([], [])):
-        with pytest.raises(ValueError, match="every quantity needs the same steps"):
+        with pytest.raises(ValueError, match="need the same number of steps"):
             pictures.scrub({"state": values}, given)
 
 

@@ -85,7 +85,7 @@ def test_a_second_process_is_refused_and_told_whose_it_is(tmp_path):
     with Checkpoints(tmp_path, "one"):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"process {os.getpid()} is at work here; wait for its end" in done.stderr
+    assert f"process {os.getpid()} is using this folder; wait until it ends" in done.stderr
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

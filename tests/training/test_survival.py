@@ -89,7 +89,7 @@ def test_interrupted_once_it_keeps_its_step_and_goes_on(table, tmp_path, whole, 
     out = tmp_path / "model"
     process = started(table, out)
     second = finished(table, out)
-    assert second.returncode == 2 and f"process {process.pid} is at work here" in second.stderr
+    assert second.returncode == 2 and f"process {process.pid} is using this folder" in second.stderr
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == code

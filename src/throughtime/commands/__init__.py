@@ -1,1 +1,1 @@
-"""The commands, each parsed, called and printed."""
+"""The commands of the command line."""

@@ -1,4 +1,4 @@
-"""throughtime compare, and report."""
+"""The commands compare and report."""
 
 import json
 import shlex
@@ -24,8 +24,8 @@ from throughtime.options import (
     Parameters,
     Quiet,
     Seed,
-    asking,
     names,
+    with_data_options,
 )
 
 if TYPE_CHECKING:
@@ -34,30 +34,32 @@ if TYPE_CHECKING:
     from throughtime.runs import ComparisonRecord
 
 
-@asking
+@with_data_options
 def compare(
     data: Data,
-    asked: DataOptions,
+    data_options: DataOptions,
     normalize: Normalize = None,
-    networks: Annotated[str, typer.Option(help="Which to compare.")] = ",".join(KINDS),
+    networks: Annotated[str, typer.Option(help="Networks to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
     seeds: Annotated[
         int,
-        typer.Option(min=1, help="Trainings of each; use at least 3 to estimate their variance."),
+        typer.Option(
+            min=1, help="Trainings of each network; use at least 3 to estimate their variance."
+        ),
     ] = 5,
     folds: Annotated[
         int,
         typer.Option(
             min=1,
             rich_help_panel="Windows and split",
-            help="Of forecasts: test so many stretches, trained anew each.",
+            help="For forecasts: number of test sections, each tested after a new training.",
         ),
     ] = 1,
     seed: Seed = 0,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, rich_help_panel=TRAINING, help="Processes; default: all cores."),
+        typer.Option(min=1, rich_help_panel=TRAINING, help="Processes; default: one per core."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for records and model.")] = None,
     as_json: AsJson = False,
@@ -65,7 +67,7 @@ def compare(
 ) -> None:
     """Compare networks with each other and with the trivial forecasts, and recommend one.
 
-    Interrupted, the same command goes on where it was. Writes a report and a model to deploy.
+    Writes a report and a model to deploy. Run the same command to resume after an interruption.
 
     Example: throughtime compare co2.csv --target co2 --horizon 4 --missing interpolate
     """
@@ -79,23 +81,25 @@ def compare(
     )
 
     reporter = Reporter(quiet=quiet or as_json)
-    reads = files_of(data, asked)
+    reads = files_of(data, data_options)
     if out is not None:
         _check_run(out, reads)
     kinds = _networks(networks)
-    found = opened(data, replace(asked, folds=folds), reporter)
-    how: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed, "epochs": epochs}
-    how |= {"parameters": parameters, "normalize": normalize}
-    settings = api.comparison_settings(found, **how)
-    reporter.show(problem_text(found.record, comparison_choices(settings, found.kind)))
-    for note in api.size_notes(found, settings):
+    problem = opened(data, replace(data_options, folds=folds), reporter)
+    options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed, "epochs": epochs}
+    options |= {"parameters": parameters, "normalize": normalize}
+    settings = api.comparison_settings(problem, **options)
+    reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))
+    for note in api.size_notes(problem, settings):
         reporter.show(f"  note: {note}")
-    folder = out or Path("throughtime-runs") / f"{run_name(data)}-{api.mark_of(found, settings)}"
+    folder = out or Path("throughtime-runs") / f"{run_name(data)}-{api.mark_of(problem, settings)}"
     if out is None:
         _check_run(folder, reads)
     page = folder / "report.html"
     command = printable(shlex.join(["throughtime", *sys.argv[1:]]))
-    result = api.compare(found, **how, folder=folder, jobs=jobs, progress=reporter, command=command)
+    result = api.compare(
+        problem, **options, folder=folder, jobs=jobs, progress=reporter, command=command
+    )
     _write_report(result.record, page)
     if as_json:
         print(json.dumps(_summary(result.record, folder, page), indent=2))
@@ -105,7 +109,7 @@ def compare(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that compare wrote.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder written by compare.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Page to write; default: RUN/report.html.")
     ] = None,
@@ -113,7 +117,7 @@ def report(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the HTML page of a comparison, and print its table.
+    """Write the HTML page of a comparison and print its table.
 
     Example: throughtime report throughtime-runs/co2-1a2b3c4d -o co2.html
     """
@@ -122,9 +126,9 @@ def report(
     from throughtime.runs import ComparisonRecord, read_record
 
     page = out or run / "report.html"
-    kept = run / "comparison.json"
-    check_output_file("--out", page, [kept], owned=run / "report.html")
-    record = read_record(kept, ComparisonRecord)
+    path = run / "comparison.json"
+    check_output_file("--out", page, [path], owned=run / "report.html")
+    record = read_record(path, ComparisonRecord)
     _write_report(record, page, named=out is not None)
     if as_json:
         print(json.dumps(_summary(record, run, page), indent=2))
@@ -135,28 +139,28 @@ def report(
 
 
 def run_name(data: Path) -> str:
-    """What a run on this data is called: its file's name, without ending."""
+    """Name of a run on this data: the file name without its extension."""
     return data.name.split(".")[0].replace(":", "-") or "data"
 
 
-def opened(data: Path, asked: DataOptions, reporter: "Reporter") -> "ReadData":
-    """What a path holds, as a problem; a bar shows how many recordings are done."""
+def opened(data: Path, options: DataOptions, reporter: "Reporter") -> "ReadData":
+    """Read the data at a path; a bar shows how many recordings are done."""
     from throughtime.api import read
 
-    return read(data, progress=reporter, **asked.given())
+    return read(data, progress=reporter, **options.given())
 
 
 def _networks(text: str) -> tuple[str, ...]:
-    asked = names(text) or ()
-    for name in asked:
+    requested = names(text) or ()
+    for name in requested:
         one_of("--networks", name, KINDS)
-    if not asked:
+    if not requested:
         raise InputError("--networks", "none named", f"name some of {', '.join(KINDS)}")
-    return tuple(kind for kind in KINDS if kind in asked)
+    return tuple(kind for kind in KINDS if kind in requested)
 
 
 def _check_run(folder: Path, reads: Sequence[Path]) -> None:
-    """Raise InputError where a run's folder, or its report, would destroy what is read."""
+    """Raise InputError if a run's folder or report would overwrite an input."""
     from throughtime.output_guard import check_output_file, check_output_folder
 
     page = folder / "report.html"

@@ -1,4 +1,4 @@
-"""throughtime fit: train one network, with all that a training may need, and save it."""
+"""The command fit: train one network and save it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,8 +21,8 @@ from throughtime.options import (
     Parameters,
     Quiet,
     Seed,
-    asking,
     seconds,
+    with_data_options,
 )
 
 if TYPE_CHECKING:
@@ -31,77 +31,85 @@ if TYPE_CHECKING:
     from throughtime.training.loop import TrainingSettings
 
 
-@asking
+@with_data_options
 def fit(
     data: Data,
-    asked: "DataOptions",
+    data_options: "DataOptions",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the finished model that OUT holds.")
+        bool, typer.Option("--force", help="Replace the finished model in OUT.")
     ] = False,
     network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = DEFAULT_NETWORK,
     normalize: Normalize = None,
     parameters: Parameters = 4000,
     epochs: Epochs = 30,
     budget: Annotated[
-        str | None, typer.Option(help="Time for training, at most: 90s, 10m, 1h30m.")
+        str | None, typer.Option(help="Maximum training time: 90s, 10m, 1h30m.")
     ] = None,
     patience: Annotated[
         int,
         typer.Option(
-            rich_help_panel=TRAINING, min=1, help="Epochs without a better --metric that end it."
+            rich_help_panel=TRAINING,
+            min=1,
+            help="Stop after so many epochs without a better --metric.",
         ),
     ] = 6,
     metric: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=TRAINING,
-            help="Of the validation part, what the best epoch is: mae or rmse of numbers, "
-            "cross-entropy or error of classes, bits or perplexity of text.",
+            help="Validation measure that selects the best epoch: mae or rmse for numbers, "
+            "cross-entropy or error for classes, bits or perplexity for text.",
         ),
     ] = None,
     keep: Annotated[
         str, typer.Option(rich_help_panel=TRAINING, help="Which weights to save: best or last.")
     ] = "best",
     batch_size: Annotated[
-        int, typer.Option(rich_help_panel=TRAINING, min=1, help="Windows of a batch.")
+        int, typer.Option(rich_help_panel=TRAINING, min=1, help="Windows per batch.")
     ] = 64,
     accumulate: Annotated[
-        int, typer.Option(rich_help_panel=TRAINING, min=1, help="Batches of one step.")
+        int, typer.Option(rich_help_panel=TRAINING, min=1, help="Batches per optimizer step.")
     ] = 1,
     optimizer: Annotated[
         str,
         typer.Option(
-            rich_help_panel=TRAINING, help="Of torch.optim: adam, adamw, sgd:momentum=0.9, ..."
+            rich_help_panel=TRAINING,
+            help="Optimizer of torch.optim: adam, adamw, sgd:momentum=0.9, ...",
         ),
     ] = "adam",
     learning_rate: Annotated[
-        float, typer.Option(rich_help_panel=TRAINING, min=1e-9, help="The optimizer's step.")
+        float, typer.Option(rich_help_panel=TRAINING, min=1e-9, help="Learning rate.")
     ] = 3e-3,
     weight_decay: Annotated[
-        float, typer.Option(rich_help_panel=TRAINING, min=0, help="On matrices, not on biases.")
+        float, typer.Option(rich_help_panel=TRAINING, min=0, help="For matrices, not for biases.")
     ] = 0.0,
     schedule: Annotated[
         str,
         typer.Option(
-            rich_help_panel=TRAINING, help="Of the rate: constant, linear, cosine or plateau."
+            rich_help_panel=TRAINING,
+            help="Learning rate schedule: constant, linear, cosine or plateau.",
         ),
     ] = "constant",
     warmup: Annotated[
-        int, typer.Option(rich_help_panel=TRAINING, min=0, help="Steps in which the rate rises.")
+        int,
+        typer.Option(
+            rich_help_panel=TRAINING, min=0, help="Steps over which the learning rate rises."
+        ),
     ] = 0,
     clip: Annotated[
         str,
         typer.Option(
-            rich_help_panel=TRAINING, help="norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none."
+            rich_help_panel=TRAINING,
+            help="Gradient clipping: norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none.",
         ),
     ] = "norm:1",
     device: Annotated[str, typer.Option(rich_help_panel=TRAINING, help="cpu or cuda.")] = "cpu",
     checkpoint: Annotated[
-        str, typer.Option(rich_help_panel=TRAINING, help="Time from one checkpoint to the next.")
+        str, typer.Option(rich_help_panel=TRAINING, help="Time between checkpoints.")
     ] = "60s",
     log: Annotated[
-        Path | None, typer.Option(rich_help_panel=TRAINING, help="Folder for TensorBoard.")
+        Path | None, typer.Option(rich_help_panel=TRAINING, help="Folder for TensorBoard logs.")
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -109,9 +117,9 @@ def fit(
 ) -> None:
     """Train one network and save it.
 
-    Interrupted or killed, the same command goes on where it was: checkpoints lie beside the model,
-    in OUT.training, until it is done. A finished model in OUT is replaced with --force alone, and
-    stays until the new one is whole. Under torchrun several processes train one model.
+    Run the same command to resume after an interruption: checkpoints are kept in OUT.training until
+    the training ends. A finished model in OUT is replaced only with --force, and stays until the
+    new one is complete. Under torchrun, several processes train one model.
 
     Example: throughtime fit co2.csv --target co2 --horizon 4 --missing interpolate -o model
     """
@@ -129,7 +137,7 @@ def fit(
     from throughtime.training.loop import TrainingSettings
     from throughtime.training.processes import joined
 
-    out, training = _places(out, log, files_of(data, asked), force=force)
+    out, training = _output_folders(out, log, files_of(data, data_options), force=force)
     kind = one_of("--network", network, KINDS)
     kept_weights = one_of("--keep", keep, ("best", "last"))
     settings = TrainingSettings(
@@ -149,12 +157,12 @@ def fit(
     with ExitStack() as stack:
         team = stack.enter_context(joined(device))
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
-        problem = opened(data, asked, reporter).problem
+        problem = opened(data, data_options, reporter).problem
         experiment = experiment_of(problem)
         decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
         config = api.model_config(experiment, kind, normalize, parameters)
-        given = fit_choices(config, settings, experiment.parameters(config), seed)
-        reporter.show(problem_text(problem.record, given))
+        choices = fit_choices(config, settings, experiment.parameters(config), seed)
+        reporter.show(problem_text(problem.record, choices))
         checkpoints = Checkpoints(
             training,
             fit_identity(problem.record, config, settings, seed, decided_by),
@@ -181,25 +189,25 @@ def fit(
             return
         history = trained.record
         reporter.show_troubles(history)
-        found = api.finished(experiment, model, trained, keep=kept_weights, where=str(data))
-        out = _saved(found, out, force=force, report=reporter.show)
+        result = api.finished(experiment, model, trained, keep=kept_weights, where=str(data))
+        out = _saved(result, out, force=force, report=reporter.show)
         kept.remove()
     if as_json:
-        told = {"model": str(out), "test_error": found.test_error, "unit": found.unit}
-        told |= {"measures": found.measures, "stopped": history.stopped}
-        print(to_json({**told, "training": history}))
+        summary = {"model": str(out), "test_error": result.test_error, "unit": result.unit}
+        summary |= {"measures": result.measures, "stopped": history.stopped}
+        print(to_json({**summary, "training": history}))
         return
     epoch = history.best_epoch if kept_weights == "best" else len(history.epochs)
-    words = f"Test error {found.test_error:.4g} ({found.unit})."
-    print(f"{words} Kept epoch {epoch}; {history.stopped}.\nmodel: {shown_path(out)}")
+    error = f"Test error {result.test_error:.4g} ({result.unit})."
+    print(f"{error} Kept epoch {epoch}; {history.stopped}.\nmodel: {shown_path(out)}")
 
 
-def _places(
+def _output_folders(
     out: Path, log: Path | None, reads: Sequence[Path], *, force: bool
 ) -> tuple[Path, Path]:
-    """The model's folder, behind whatever links, and that of its training beside it.
+    """The model's folder, with links resolved, and the folder of its training beside it.
 
-    Raises InputError where an output would destroy an input, or what another command keeps.
+    Raises InputError if an output would overwrite an input or the files of another command.
     """
     from throughtime.deploy.storage import check_free
     from throughtime.output_guard import check_output_folder, kept_kind
@@ -212,8 +220,8 @@ def _places(
     if log is None:
         return out, training
     check_output_folder("--log", log, reads, added_to=True)
-    places = {out.resolve(), training.resolve()}
-    if kept_kind(log) or places & {log.resolve(), *log.resolve().parents}:
+    folders = {out.resolve(), training.resolve()}
+    if kept_kind(log) or folders & {log.resolve(), *log.resolve().parents}:
         raise InputError(
             f"--log {log}", "is a folder of a model, a run or a training", "name another folder"
         )
@@ -221,7 +229,7 @@ def _places(
 
 
 def _check(settings: "TrainingSettings", device: str, metric: str | None) -> None:
-    """Raise InputError for a name or a number that is none, before any data is read."""
+    """Raise InputError for invalid settings, before any data is read."""
     from throughtime.nn.outputs import Classes, Numbers
     from throughtime.problems.language.training import TOKEN_MEASURES
     from throughtime.settings_checks import check_device, check_training
@@ -233,23 +241,23 @@ def _check(settings: "TrainingSettings", device: str, metric: str | None) -> Non
 
 
 def _saved(model: "Model", out: Path, *, force: bool, report: Callable[[str], None]) -> Path:
-    """Write the model; return its folder: another one where somebody took OUT meanwhile."""
-    place, number = out, 1
+    """Write the model and return its folder; use another name if OUT was created meanwhile."""
+    folder, number = out, 1
     while True:
         try:
-            model.save(place, force=force)
+            model.save(folder, force=force)
         except InputError:
-            if not place.exists():
+            if not folder.exists():
                 raise
-            report(f"{place} was taken while this trained: the model is saved beside it")
+            report(f"{folder} was created during the training: saving the model beside it")
             number += 1
-            place = out.with_name(f"{out.name}-{number}")
+            folder = out.with_name(f"{out.name}-{number}")
         else:
-            return place
+            return folder
 
 
 def _writer(folder: Path | None) -> Any:
-    """A log for TensorBoard; None where none is asked for. Raises InputError where it is absent."""
+    """A TensorBoard writer, or None without a folder; raises InputError if it is not installed."""
     if folder is None:
         return None
     try:

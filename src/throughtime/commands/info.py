@@ -1,4 +1,4 @@
-"""throughtime info."""
+"""The command info."""
 
 import json
 
@@ -11,7 +11,7 @@ from throughtime.options import (
 
 
 def info(seed: NoSeed = 0, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Show versions, the processor, and which path computes a layer, and why.
+    """Show versions, the processor, and which engine computes each layer and why.
 
     Example: throughtime info --json
     """

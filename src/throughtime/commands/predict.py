@@ -1,4 +1,4 @@
-"""throughtime predict, and inspect."""
+"""The commands predict, sample and inspect."""
 
 import json
 import shlex
@@ -26,7 +26,7 @@ def predict(
     model: Model,
     data: Data,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="CSV to write; default: print it.")
+        Path | None, typer.Option("--out", "-o", help="CSV to write; default: print.")
     ] = None,
     missing: MissingAsTrained = None,
     delimiter: Delimiter = None,
@@ -41,13 +41,14 @@ def predict(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Answer to new data with a saved model, lined up with what went in.
+    """Predict for new data with a saved model.
 
-    A forecast of what follows the last whole row of every series, one row a step, with its time; an
-    answer to every sequence, or to each of its steps; what each token of a text costs.
+    Depending on the model: a forecast after the last complete row of every series, one row per step
+    with its time; a prediction for every sequence, or for each of its steps; or the bits that each
+    token of a text costs.
 
-    Names of groups and labels are written as the data have them. A spreadsheet takes a cell that
-    begins with = + - or @ for a formula: for data that you do not trust, add --escape-formulas.
+    Group names and labels are written as they are in the data. A spreadsheet runs a cell that
+    begins with = + - or @ as a formula: for data that you do not trust, use --escape-formulas.
 
     Example: throughtime predict model new.csv -o forecast.csv
     """
@@ -61,8 +62,8 @@ def predict(
     loaded = load(model)
     if out is not None:
         check_output_file("--out", out, files_read(loaded.spec, model, data, delimiter))
-    frame, found, choices = loaded.predictions(data, missing=missing, delimiter=delimiter)
-    Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {found}", choices))
+    frame, summary, choices = loaded.predictions(data, missing=missing, delimiter=delimiter)
+    Reporter(quiet=quiet or as_json).show(choices_text(f"{data}: {summary}", choices))
     text = (escaped(frame) if escape_formulas else frame).write_csv()
     if out is not None:
         write_whole(out, text, named=True)
@@ -76,19 +77,20 @@ def predict(
 
 def sample(
     model: Model,
-    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "\n",
-    length: Annotated[int, typer.Option(min=1, max=10**8, help="Tokens to write.")] = 500,
+    prompt: Annotated[str, typer.Option(help="Text to continue.")] = "\n",
+    length: Annotated[int, typer.Option(min=1, max=10**8, help="Tokens to generate.")] = 500,
     temperature: Annotated[
-        float, typer.Option(min=0, help="0: the likeliest token each time; 1: as it is told.")
+        float,
+        typer.Option(min=0, help="0: always the most likely token; 1: the model's probabilities."),
     ] = 1.0,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Draw among so many of the likeliest.")
+        int | None, typer.Option(min=1, help="Sample only from the k most likely tokens.")
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Let a network that learned to tell the next token go on writing; it prints as it draws.
+    """Generate text with a language model; prints each token when it is sampled.
 
     Example: throughtime sample model --prompt "ROMEO:" --temperature 0.8
     """
@@ -100,7 +102,7 @@ def sample(
     loaded, spec = load(model)
     if not (isinstance(loaded, SequenceNetwork) and isinstance(spec, TokenSpec)):
         raise InputError(
-            str(model), "no model of text", "fit one: throughtime fit text.txt -o model"
+            str(model), "not a language model", "fit one: throughtime fit text.txt -o model"
         )
     pieces = run(
         loaded,
@@ -133,9 +135,9 @@ def inspect(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look into a model at work: is it healthy, how far back does it remember, what does it do?
+    """Inspect a model on data: is it healthy, how far back does it remember, what does it compute?
 
-    Writes a page with verdict, memory, states and gates, and a slider through time.
+    Writes an HTML page with the verdict, memory, states and gates, and a slider through time.
 
     Example: throughtime inspect model co2.csv -o inspection.html
     """
@@ -154,8 +156,8 @@ def inspect(
     if not (isinstance(loaded, Forecaster) and isinstance(spec, DataSpec)):
         raise InputError(
             str(model),
-            "a model of sequences; inspect looks into forecasters",
-            "see throughtime.diagnose and throughtime.observe, or the page of compare",
+            "a model of sequences; inspect takes only forecasting models",
+            "use throughtime.diagnose and throughtime.observe, or the report of compare",
         )
     check_output_file("--out", out, files_read(spec, model, data, delimiter))
     reporter = Reporter(quiet=quiet or as_json)

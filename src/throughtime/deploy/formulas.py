@@ -1,19 +1,19 @@
-"""Predicted tables whose text a spreadsheet takes for text."""
+"""Escape text cells that a spreadsheet would run as formulas."""
 
 import polars as pl
 
-# what spreadsheets take for the beginning of a formula (OWASP, CSV injection)
+# first characters of formulas in spreadsheets (OWASP, CSV injection)
 _FORMULA = r"^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 def escaped(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table with a ' before every text cell, and column name, that begins like a formula.
+    """Put a ' before every text cell and column name that begins like a formula.
 
     >>> escaped(pl.DataFrame({"label": ["=1+1", "-3", "a"]}))["label"].to_list()
     ["'=1+1", '-3', 'a']
 
-    Numbers stay numbers, in columns of numbers and as text.
+    Numbers are not changed, neither in numeric columns nor as text.
     """
     text = pl.selectors.string()
     risky = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
@@ -24,7 +24,7 @@ def escaped(frame: pl.DataFrame) -> pl.DataFrame:
     renamed: dict[str, str] = {}
     for name in names.filter(begins):
         new = f"'{name}"
-        while new in taken:  # two columns of one name would be no table
+        while new in taken:  # column names must be unique
             new = f"'{new}"
         taken.add(new)
         renamed[name] = new

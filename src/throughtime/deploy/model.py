@@ -1,4 +1,4 @@
-"""A trained network together with what it knows of its data."""
+"""A trained network with the description of its data."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from throughtime.runs import TrainingRecord
 
 
 class Model:
-    """A trained network and what it knows of its data: what `fit` and `load` return.
+    """A trained network with the description of its data; returned by `fit` and `load`.
 
     >>> model = load("model")
     >>> model.predict(new_frame)
@@ -38,23 +38,23 @@ class Model:
         self.spec = spec
         self.card = card
         self.training = training
-        self.test_error = test_error  # on the test part, in `unit`; None for one that was loaded
+        self.test_error = test_error  # on the test part, in `unit`; None for a loaded model
         self.measures = measures or {}
         self.unit = unit
 
     @property
     def kind(self) -> str:
-        """The name of its network."""
+        """The name of the network."""
         return self.network.config.kind
 
     def predictions(
         self, source: Any, *, missing: str | None = None, delimiter: str | None = None
     ) -> Forecasts:
-        """The same as `predict`: rows of polars, and what was found and decided on the way."""
+        """Like `predict`, but returns a polars frame with a summary and the decisions made."""
         path, _ = source_of(source, sequences=getattr(self.spec, "source", "") == "archive")
-        how = getattr(self.spec, "how", {})
-        if isinstance(path, MemoryTexts) and "text" in how:
-            frame = pl.DataFrame({how["text"] or "text": path.texts})
+        reading = getattr(self.spec, "how", {})
+        if isinstance(path, MemoryTexts) and "text" in reading:
+            frame = pl.DataFrame({reading["text"] or "text": path.texts})
             path = MemoryTable(frame, "the texts")
         return use(self.network, self.spec, path, missing=missing, delimiter=delimiter)
 
@@ -62,41 +62,41 @@ class Model:
     def predict(
         self, source: Any, *, missing: str | None = None, delimiter: str | None = None
     ) -> Any:
-        """Forecasts, answers, or what each token costs, for new data.
+        """Predict for new data: forecasts, labels, or the cost of each token.
 
         >>> model.predict(frame)
         >>> model.predict("new.csv", missing="interpolate")
 
         Args:
-            source: New data, as `read` takes them; answers are not looked at.
-            missing: Missing values; by default as in training.
-            delimiter: Of a CSV: one character, or "tab".
+            source: New data in any form accepted by `read`; labels in it are ignored.
+            missing: How to handle missing values; default: as in training.
+            delimiter: Delimiter of a CSV: one character, or "tab".
 
         Returns:
-            A data frame of the library that was given; of polars for anything else.
+            A data frame of the same library as ``source``; a polars frame for other sources.
 
         Raises:
-            InputError: Where a column is absent, or the data are too short or of another step.
+            InputError: If a column is missing, or the data are too short or have another time step.
         """
-        found = self.predictions(source, missing=missing, delimiter=delimiter)
-        return frames.like(found.rows, source)
+        predictions = self.predictions(source, missing=missing, delimiter=delimiter)
+        return frames.like(predictions.rows, source)
 
     @named_arguments
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
-        """Write the model's folder, whole; returns its path.
+        """Save the model to a folder, atomically; return its path.
 
         >>> model.save("model", force=True)
 
         Args:
-            folder: A new folder, or with ``force`` an older model.
-            force: Replace an older model there.
+            folder: A new folder, or with ``force`` the folder of an older model.
+            force: Whether to replace an older model.
 
         Raises:
-            InputError: Where something else is there.
+            InputError: If the folder holds anything else.
         """
-        place = Path(folder)
-        storage.save(self.network, place, self.spec, self.card, replace=force)
-        return place
+        path = Path(folder)
+        storage.save(self.network, path, self.spec, self.card, replace=force)
+        return path
 
     def __repr__(self) -> str:
         error = (
@@ -107,6 +107,6 @@ class Model:
 
 
 def load_model(folder: Path) -> Model:
-    """Read a model's folder; see `throughtime.load`."""
+    """Load a saved model; see `throughtime.load`."""
     network, spec = storage.load(folder)
     return Model(network, spec, storage.read_card(folder))

@@ -1,4 +1,4 @@
-"""A saved model of any kind, and new data of its kind."""
+"""Prediction for new data with a saved model of any kind."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,11 +17,11 @@ from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
 
 def files_read(spec: Spec, folder: Path, data: Path, delimiter: str | None = None) -> list[Path]:
-    """Every file that using a model's folder on new data reads."""
-    asked = DataOptions(delimiter=delimiter)
+    """Every file read to predict for new data with a model's folder."""
+    options = DataOptions(delimiter=delimiter)
     if isinstance(spec, SequenceSpec) and spec.source == "audio":
-        asked = replace(asked, file=spec.how["file"] or "file")
-    return [*(folder / name for name in MODEL_FILES), *files_of(data, asked)]
+        options = replace(options, file=spec.how["file"] or "file")
+    return [*(folder / name for name in MODEL_FILES), *files_of(data, options)]
 
 
 _USES: dict[type[Any], Callable[..., Forecasts]] = {
@@ -39,5 +39,5 @@ def use(
     missing: str | None = None,
     delimiter: str | None = None,
 ) -> Forecasts:
-    """What a model says of new data; see `predict`, `answer` and `costs`."""
+    """Predict for new data; see `predict`, `answer` and `costs`."""
     return _USES[type(spec)](model, spec, path, missing=missing, delimiter=delimiter)

@@ -1,8 +1,8 @@
-"""Models as files: a folder of data, never of code.
+"""Save models to folders and load them; a folder holds data only, never code.
 
-``model.safetensors`` holds the numbers, ``config.json`` what they mean, ``README.md`` tells people.
-Nothing in the folder is executed: the configuration is checked field by field, and the tensors
-against the network it describes before any memory is taken for it.
+``model.safetensors`` holds the tensors, ``config.json`` their meaning, ``README.md`` is the model
+card. Nothing in the folder is executed: the configuration is checked field by field, and the
+tensors against the network it describes, before any memory is allocated for the network.
 """
 
 import json
@@ -37,7 +37,7 @@ _MOST_CARD = 1_000_000  # bytes
 _MOST_CONFIG = 64_000_000  # bytes; a tokenizer is the largest thing in it
 
 
-# what a folder may hold: the network's configuration, what it knows of its data, and its builder
+# by family: the network's configuration, the description of its data, and its builder
 _FAMILIES: dict[str, tuple[type[Any], type[Any], Callable[[Any], nn.Module]]] = {
     "forecaster": (ModelConfig, DataSpec, build),
     "sequences": (SequenceConfig, SequenceSpec, build_sequence_network),
@@ -50,7 +50,7 @@ Model = Forecaster | SequenceNetwork
 def check_free(folder: Path, *, replace: bool = True) -> None:
     """Raise InputError unless a model may be written here.
 
-    That is so where nothing is there and, with ``replace``, where only an older model is.
+    The folder must not exist, or be empty, or with ``replace`` hold only an older model.
     """
     if not folder.name:
         raise InputError(f"{folder}", "not a name for a model's folder", "name a new folder")
@@ -59,10 +59,12 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
         others = sorted({p.name for p in folder.iterdir()} - {*MODEL_FILES})
         if there and (others or kept_kind(folder) != "model"):
             found = f"holds other files ({(others or there)[0]})"
-            raise InputError(str(folder), found, "name a new folder or an old model")
+            raise InputError(str(folder), found, "name a new folder, or that of an older model")
         if not replace and there:
             raise InputError(
-                str(folder), "holds a model already", "name a new folder, or replace it by --force"
+                str(folder),
+                "already holds a model",
+                "name a new folder, or replace it with --force",
             )
     elif folder.exists():
         raise InputError(str(folder), "is a file", "name a new folder")
@@ -70,9 +72,9 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
 
 
 def save(model: Model, folder: Path, data: Spec, card: str, *, replace: bool = True) -> None:
-    """Write a model's folder, whole.
+    """Write a model's folder, atomically.
 
-    With ``replace`` an older model there is replaced; anything else is refused.
+    With ``replace`` an older model is replaced; anything else raises InputError.
     """
     check_free(folder, replace=replace)
     family = next(name for name, (_, kind, _) in _FAMILIES.items() if type(data) is kind)
@@ -91,9 +93,9 @@ def save(model: Model, folder: Path, data: Spec, card: str, *, replace: bool = T
 
 
 def load(folder: Path) -> tuple[Model, Spec]:
-    """Read a model's folder back.
+    """Read a model's folder.
 
-    Raises InputError for a folder that is missing, cut, foreign or does not fit together.
+    Raises InputError if the folder is missing, truncated, inconsistent, or not a saved model.
     """
     described = _read_config(folder / _CONFIG)
     where = str(folder / _CONFIG)
@@ -101,7 +103,7 @@ def load(folder: Path) -> tuple[Model, Spec]:
     try:
         family = described.get("family")
         if family not in _FAMILIES:
-            raise ValueError(f"family {family!r} is none of {', '.join(_FAMILIES)}")
+            raise ValueError(f"family is {family!r}; expected one of {', '.join(_FAMILIES)}")
         config_kind, spec_kind, builder = _FAMILIES[family]
         config = from_plain(config_kind, described.get("model"), "model")
         data = from_plain(spec_kind, described.get("data"), "data")
@@ -133,37 +135,37 @@ def load(folder: Path) -> tuple[Model, Spec]:
 
 
 def read_card(folder: Path) -> str:
-    """The lines for people in a model's folder; a folder without them is whole all the same."""
+    """Read the model card; it is optional."""
     path = folder / _CARD
     return read_regular(path, _MOST_CARD).decode("utf-8", "replace") if path.is_file() else ""
 
 
 def _check_columns(config: Any, data: Any) -> None:
-    """The columns of the data are those the network was built for."""
+    """Raise ValueError unless the columns of the data fit the network."""
     if isinstance(data, SequenceSpec):
         sizes = tuple(len(words) for words in data.categories)
         given = (config.numbers, config.categories, config.every_step, config.classes)
         if given != (len(data.numbers), sizes, data.every_step, bool(data.classes)) or (
             data.classes and len(data.classes) != config.outputs
         ):
-            raise ValueError("data has other columns or answers than the model")
+            raise ValueError("columns or labels of the data differ from those of the model")
         if data.source == "text" and (len(data.numbers), len(sizes)) != (0, 1):
-            raise ValueError("texts have one column of codes and no numbers")
+            raise ValueError("a model of texts needs one column of codes and no numbers")
         if data.how.get("unit") == "bytes" and sizes != (_BYTES,):
             raise ValueError(f"{sizes} words for {_BYTES} bytes")
         return
     if isinstance(data, TokenSpec):
         if config.categories != (config.outputs,) or config.columns != 1:
-            raise ValueError("a model of tokens has one column, whose codes it also tells")
+            raise ValueError("a model of tokens needs one column, with its codes as outputs")
         words = _BYTES if data.unit == "bytes" else len(data.vocabulary)
         if data.unit != "tokenizer" and words != config.outputs:
             raise ValueError(f"{words} words for {config.outputs} codes")
         return
     names = (*data.targets, *data.inputs, *data.known, *data.categorical)
     if len(set(names)) < len(names) or not all(names):
-        raise ValueError(f"data names a column twice or not at all: {', '.join(names)}")
+        raise ValueError(f"the data has duplicate or empty column names: {', '.join(names)}")
     if {data.time, data.group} & set(names):
-        raise ValueError("data has a column that is time or group and values")
+        raise ValueError("a column of the data is both time or group and values")
     if (len(data.targets), data.numbers) != (config.targets, config.numbers):
         raise ValueError(
             f"data has {len(data.targets)} targets among {data.numbers} columns, "
@@ -172,25 +174,25 @@ def _check_columns(config: Any, data: Any) -> None:
     sizes = tuple(len(words) for words in data.categories)
     known = len(data.known) + 2 * len(data.calendar)
     if (sizes, known) != (config.categories, config.known):
-        raise ValueError("data has other categories or plans than the model")
+        raise ValueError("categories or known columns of the data differ from those of the model")
 
 
 def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
-    """No size is beyond what the file holds: building a network of it could take time without end.
+    """Raise ValueError if a size exceeds what the file can hold.
 
-    Only networks hold numbers; the trivial forecasts build nothing.
+    Building a network of a huge size could take unlimited time. Trivial forecasts have no tensors.
     """
     numbers = sum(tensor.numel() for tensor in tensors)
     sizes = {name: getattr(config, name, 1) for name in ("hidden_size", "columns", "outputs")}
     sizes |= {"horizon": getattr(config, "horizon", 1), "num_layers": config.num_layers}
     sizes |= {"categories": max((*getattr(config, "categories", ()), 1))}
     if is_trivial(config.kind):
-        del sizes["hidden_size"], sizes["num_layers"]  # of which a trivial answer builds nothing
+        del sizes["hidden_size"], sizes["num_layers"]  # not used by trivial forecasts
     elif not kind_of(config.kind).layer and kind_of(config.kind) in registered():
-        del sizes["hidden_size"]  # which a network of the user's own may not have
+        del sizes["hidden_size"]  # a user's own network may not use it
     wide = kind_of(config.kind).memory == "window" and not is_trivial(config.kind)
     if isinstance(config, SequenceConfig) and wide:
-        sizes["context"] = config.context  # as wide as its first layer
+        sizes["context"] = config.context  # the width of its first layer
     for name, size in sizes.items():
         limit = len(tensors) if name == "num_layers" else numbers
         if tensors and size > limit:
@@ -200,13 +202,15 @@ def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(
-            str(path.parent), f"no model here (no {path.name})", "name a folder that fit wrote"
+            str(path.parent),
+            f"no model here (no {path.name})",
+            "name a folder written by fit or compare",
         )
     raw = read_regular(path, _MOST_CONFIG)
     try:
         described = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise InputError(str(path), f"not JSON, or cut ({error})", "save it again") from None
+        raise InputError(str(path), f"not JSON, or truncated ({error})", "save it again") from None
     found = described.get("format") if isinstance(described, dict) else None
     if found != FORMAT:
         raise InputError(
@@ -221,5 +225,5 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load_tensors(raw)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(
-            str(path), f"not a safetensors file, or cut ({error})", "save the model again"
+            str(path), f"not a safetensors file, or truncated ({error})", "save the model again"
         ) from None

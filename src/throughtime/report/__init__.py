@@ -1,1 +1,1 @@
-"""From records to one self-contained HTML page."""
+"""Self-contained HTML pages made from records."""

@@ -1,4 +1,4 @@
-"""What all figures share: named axes, and colours that stand on light and on dark."""
+"""Axes and colours shared by all figures, readable on light and dark backgrounds."""
 
 import math
 from collections.abc import Sequence
@@ -6,19 +6,19 @@ from html import escape
 
 import plotly.graph_objects as go
 
-LOST = 2.0**-23  # machine epsilon of float32: what is added below it changes no bit
-INK = "ink"  # mark of a trace that the page draws in the colour of its text
-# Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark
+LOST = 2.0**-23  # machine epsilon of float32: a smaller addend changes no bit of 1
+INK = "ink"  # marks a trace that the page draws in its text colour
+# Okabe and Ito's palette, distinguishable for colour-blind readers
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-_BETWEEN = "#7f7f7f"  # text where no page sets its colour: readable on white and on black
+_NEUTRAL = "#7f7f7f"  # text colour outside a page: readable on white and on black
 
 
 def logarithmic(values: Sequence[float]) -> dict[str, object]:
-    """A logarithmic axis that begins and ends at a labelled tick; plotly's may show a single one.
+    """A logarithmic axis that begins and ends at a labelled tick; plotly's may show only one tick.
 
-    Ticks are at 1, 2 and 5 in every decade; at whole decades, ten at most, beyond three of them.
+    Ticks are at 1, 2 and 5 in every decade, or above three decades at whole decades, at most ten.
     """
-    positive = [value for value in values if 1e-300 < value < 1e300] or [1.0]  # ticks lie beyond
+    positive = [value for value in values if 1e-300 < value < 1e300] or [1.0]  # room for ticks
     low, high = min(positive), max(positive)
     decades = math.log10(high) - math.log10(low)
     digits, apart = ((1, 2, 5), 1) if decades < 3 else ((1,), math.ceil(decades / 8))
@@ -38,9 +38,9 @@ def logarithmic(values: Sequence[float]) -> dict[str, object]:
 
 
 def axes(figure: go.Figure, x: str, y: str) -> None:
-    """Titles with units, and colours that the page sets for light or dark.
+    """Set axis titles and the layout; the page sets the colours for light or dark mode.
 
-    Titles are text: plotly takes some tags (<b>, <a href>) for markup.
+    Titles are escaped, because plotly renders some tags (<b>, <a href>) as markup.
     """
     figure.update_layout(
         xaxis_title=escape(x, quote=False),
@@ -48,7 +48,7 @@ def axes(figure: go.Figure, x: str, y: str) -> None:
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13, "color": _BETWEEN},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": _NEUTRAL},
         margin={"l": 70, "r": 70, "t": 20, "b": 60},
         height=420,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},

@@ -1,4 +1,4 @@
-"""Pictures of what was measured. Each takes a record and gives a plotly figure."""
+"""Figures of a comparison; each function takes a record and returns a plotly figure."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from throughtime.runs import Candidate, ComparisonRecord, TrialRecord
 
 
 def error_against_cost(record: ComparisonRecord) -> go.Figure:
-    """Test error with its interval against the time of one prediction: low and left is good."""
+    """Test error with its interval against the time of one prediction; lower left is better."""
     figure = go.Figure()
     for candidate in record.verdict.candidates:
         if candidate.error is None:
@@ -35,9 +35,9 @@ def error_against_cost(record: ComparisonRecord) -> go.Figure:
 
 
 def error_by_step(record: ComparisonRecord) -> go.Figure:
-    """How the error grows with the step that is forecast; mean over seeds. Empty for one step."""
+    """Error against the forecast step, mean over seeds; empty for a horizon of one step."""
     figure = go.Figure()
-    if record.data.horizon == 1:  # lone dots
+    if record.data.horizon == 1:  # lines would be single points
         return figure
     for candidate in record.verdict.candidates:
         done = [t.error_by_step for t in _trials(record, candidate.kind) if t.error_by_step]
@@ -56,9 +56,9 @@ def error_by_step(record: ComparisonRecord) -> go.Figure:
 
 
 def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
-    """The last step of every forecast on a stretch of the test part, beside what came.
+    """The last step of every forecast and the true values on a section of the test part.
 
-    Empty where none was drawn.
+    Empty if the record has no sample.
     """
     figure = go.Figure()
     sample = record.sample
@@ -91,7 +91,7 @@ def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
 
 
 def training_curves(record: ComparisonRecord) -> go.Figure:
-    """Validation error after each epoch, a line a seed; a mark where the kept weights were."""
+    """Validation error after each epoch, one line per seed; a marker at the kept epoch."""
     figure = go.Figure()
     for kind in record.settings.networks:
         for number, trial in enumerate(_trials(record, kind)):
@@ -123,7 +123,7 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
 
 
 def _decides(record: ComparisonRecord) -> str:
-    """What the best epoch was told by, in words."""
+    """Name of the measure that selected the best epoch."""
     if PROBLEMS[record.data.kind].by_step:
         return f"error ({record.unit})"
     first = next((e for t in record.trials if t.training for e in t.training.epochs), None)
@@ -131,7 +131,7 @@ def _decides(record: ComparisonRecord) -> str:
 
 
 def context_curves(record: ComparisonRecord) -> go.Figure:
-    """Error against the number of steps given, a line a network. Empty where none was measured."""
+    """Error against the number of input steps, one line per network; empty if not measured."""
     curves = {
         label_of(kind): (trial.context.steps, trial.context.error, trial.context.standard_error)
         for kind, trial in _best_trials(record).items()
@@ -144,20 +144,20 @@ def context_curves(record: ComparisonRecord) -> go.Figure:
 
 
 def gradients_by_lag(record: ComparisonRecord) -> go.Figure:
-    """Gradient against lag, a line a recurrent layer. Empty where there is none."""
+    """Gradient against lag, one line per recurrent layer; empty if there is none."""
     profiles: dict[str, tuple[float | None, ...]] = {}
     for kind, trial in _best_trials(record).items():
         if trial.diagnosis is not None:
             for layer in trial.diagnosis.layers:
-                more = f", {layer.name}" if len(trial.diagnosis.layers) > 1 else ""
-                profiles[label_of(kind) + more] = layer.gradient_by_lag
+                suffix = f", {layer.name}" if len(trial.diagnosis.layers) > 1 else ""
+                profiles[label_of(kind) + suffix] = layer.gradient_by_lag
     if not any(profiles.values()):
         return go.Figure()
     return pictures.gradient_by_lag(profiles, lost=LOST, step=_each(record), colors=_colors(record))
 
 
 def _best_trials(record: ComparisonRecord) -> dict[str, TrialRecord]:
-    """Of each network the trial that validation liked best."""
+    """For each network, the trial with the lowest validation error."""
     found = {kind: _best(_trials(record, kind)) for kind in record.settings.networks}
     return {kind: trial for kind, trial in found.items() if trial is not None}
 
@@ -167,7 +167,7 @@ def _each(record: ComparisonRecord) -> str:
 
 
 def gradient_norms(record: ComparisonRecord) -> go.Figure:
-    """Median gradient norm of each epoch, before clipping, and the bound that clips it."""
+    """Median gradient norm of each epoch before clipping, and the clipping bound."""
     figure = go.Figure()
     shown = [record.settings.clip_norm]
     for kind in record.settings.networks:
@@ -200,7 +200,7 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
 
 
 def window_seen(record: ComparisonRecord) -> go.Figure:
-    """One window in raw values and as a network is given it. Empty where none was drawn."""
+    """One window in raw values and normalized; empty if the record has no sample."""
     sample = record.sample
     figure = go.Figure()
     if not sample.context_times:
@@ -251,7 +251,7 @@ def _trials(record: ComparisonRecord, kind: str) -> list[TrialRecord]:
 
 
 def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The trial with the lowest validation error, if one finished."""
+    """The trial with the lowest validation error, or None if all diverged."""
     done = [t for t in trials if t.validation_error is not None]
     return min(done, key=lambda t: t.validation_error or 0.0, default=None)
 

@@ -1,4 +1,4 @@
-"""What all pages share: one self-contained file, readable in light and dark."""
+"""HTML shared by all pages: self-contained, readable in light and dark mode."""
 
 from collections.abc import Sequence
 from html import escape
@@ -28,7 +28,7 @@ tr.recommended { background: var(--mark); } figure { margin: 0; }
 pre { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; padding: .6rem; }
 """
 
-# plotly sets colours in attributes, which style sheets do not reach
+# plotly sets colours in attributes, which style sheets cannot override
 _THEME = """
 const dark = matchMedia('(prefers-color-scheme: dark)');
 function theme() {
@@ -56,19 +56,19 @@ def page(title: str, body: str) -> str:
 
 
 def picture(title: str, figure: go.Figure, caption: str) -> str:
-    """A figure with its heading and what it shows."""
+    """A figure with its heading and caption."""
     drawn = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
         auto_play=False,
         config={"displayModeBar": False, "responsive": True},
     )
-    told = f"<figcaption>{escape(caption)}</figcaption>"
-    return f"<h2>{escape(title)}</h2><figure>{drawn}{told}</figure>"
+    caption = f"<figcaption>{escape(caption)}</figcaption>"
+    return f"<h2>{escape(title)}</h2><figure>{drawn}{caption}</figure>"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:
-    """A table of text; with ``words`` its cells are read as such."""
+    """A table; ``words``: cells hold text, which is aligned left and wrapped."""
     lines = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     head = "".join(f"<th>{escape(h)}</th>" for h in heads)
     kind = ' class="words"' if words else ""

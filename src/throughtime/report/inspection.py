@@ -1,4 +1,4 @@
-"""One model, looked into: a self-contained HTML page."""
+"""The HTML page of an inspection."""
 
 from html import escape
 from pathlib import PurePath
@@ -8,11 +8,11 @@ from throughtime.report import html, pictures
 from throughtime.report.axes import LOST
 from throughtime.runs import Diagnosis, InspectionRecord, LayerDiagnosis, SeenRecord
 
-ENOUGH = 10  # windows; with fewer an error's own error is not known
+ENOUGH = 10  # windows needed to estimate the standard error of an error
 
 
 def write_inspection(record: InspectionRecord) -> str:
-    """The page as text: verdict, memory, and the network at work on one window."""
+    """The page as text: verdict, memory, and the states of the network on one window."""
     title = f"{label_of(record.kind)} on {PurePath(record.data).name}"
     body = f"""<h1>{escape(title)}</h1>
 <p class="quiet">{escape(record.model)} on {escape(record.data)}:
@@ -27,19 +27,22 @@ one step every {escape(record.step)}</p>
 
 
 def headline(record: InspectionRecord) -> str:
-    """The verdict and the memory in a sentence each."""
+    """One sentence about the verdict and one about the memory."""
     diagnosis, context = record.diagnosis, record.context
     if diagnosis.layers:
-        ill = [layer for layer in diagnosis.layers if layer.verdict != "healthy"]
-        told = ", ".join(f"{layer.name} {layer.verdict}" for layer in ill)
-        health = f"Not healthy: {told}." if ill else "Healthy."
+        issues = [
+            f"{layer.name} {layer.verdict}"
+            for layer in diagnosis.layers
+            if layer.verdict != "healthy"
+        ]
+        health = f"Not healthy: {', '.join(issues)}." if issues else "Healthy."
     else:
         health = "No recurrent layer to examine."
     if record.windows < ENOUGH:
-        return f"{health} {record.windows} windows are too few to tell how many steps it needs."
+        return f"{health} {record.windows} windows are too few to find how many steps it needs."
     return (
-        f"{health} It does as well with the last {context.horizon} of {context.steps[-1]} steps as "
-        "with all of them."
+        f"{health} Its error with the last {context.horizon} of {context.steps[-1]} steps is as "
+        "low as with all of them."
         if context.horizon < context.steps[-1]
         else f"{health} It needs all of its {context.steps[-1]} steps."
     )
@@ -75,7 +78,7 @@ def _measures(layers: tuple[LayerDiagnosis, ...]) -> str:
         return ""
     rows = [(name, *(_number(layer.measures.get(name)) for layer in layers)) for name in names]
     heads = ("", *(f"{layer.name}: {layer.verdict}" for layer in layers))
-    return f"<h2>What was measured</h2>{html.table(heads, rows)}"
+    return f"<h2>Measures</h2>{html.table(heads, rows)}"
 
 
 def _number(value: float | None) -> str:
@@ -89,8 +92,9 @@ def _memory(record: InspectionRecord) -> str:
         html.picture(
             "How many steps it needs",
             pictures.context_curve({label_of(record.kind): curve}, unit=record.unit, step=step),
-            "The error when only the last k steps are given; bars: one standard error. "
-            f"From {context.horizon} on it is within one of that with all {context.steps[-1]}.",
+            "The error when only the last k steps are given; bars: one standard error. From "
+            f"k = {context.horizon} on, it is within one standard error of that with all "
+            f"{context.steps[-1]} steps.",
         )
     ]
     profiles = {
@@ -103,8 +107,9 @@ def _memory(record: InspectionRecord) -> str:
             html.picture(
                 "How far back training reaches",
                 pictures.gradient_by_lag(profiles, lost=LOST, step=step),
-                "How much of the gradient of a state reaches the states before (upper quartile). "
-                "Below the dotted line it changes no bit of what comes from the last step.",
+                "The share of a state's gradient that reaches earlier states (upper quartile). "
+                "Below the dotted line it is lost: added to the gradient at the last step, it "
+                "changes no bit.",
             )
         )
     if record.lyapunov:
@@ -123,7 +128,7 @@ def _at_work(record: InspectionRecord) -> str:
     for name, seen in record.seen.items():
         parts.append(
             html.picture(
-                f"At work: {name}",
+                f"States and gates: {name}",
                 pictures.heat_map(
                     seen.values,
                     input=record.input,
@@ -131,7 +136,7 @@ def _at_work(record: InspectionRecord) -> str:
                     time_title="time",
                     input_title=record.target,
                 ),
-                f"The last window, a row a unit{_cut(record, seen)}.",
+                f"The last window, one row per unit{_cut(record, seen)}.",
             )
         )
         if seen.gradient:
@@ -139,7 +144,7 @@ def _at_work(record: InspectionRecord) -> str:
                 html.picture(
                     f"Gradient of the loss: {name}",
                     pictures.gradient_by_lag({name: seen.gradient[::-1]}, step="before the last"),
-                    "Length of dL/dh_t for the loss of this window, from the last step back.",
+                    "Norm of dL/dh_t for the loss of this window, from the last step back.",
                 )
             )
     if record.seen:
@@ -150,7 +155,7 @@ def _at_work(record: InspectionRecord) -> str:
                 pictures.scrub(
                     seen.values, record.input, times=record.times, input_title=record.target
                 ),
-                "Move the slider through time; a bar a unit.",
+                "Move the slider through time; one bar per unit.",
             )
         )
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""One comparison as one self-contained HTML page."""
+"""The HTML page of a comparison."""
 
 from collections.abc import Sequence
 from html import escape
@@ -13,44 +13,45 @@ _PICTURES = (
     (
         "Error against cost",
         figures.error_against_cost,
-        "Low and left is good. Bars: 95 % intervals.",
+        "Lower left is better. Bars: 95 % intervals.",
     ),
     (
         "Forecasts against truth",
         figures.forecasts_against_truth,
-        "The last step of each forecast, by the seed that validation liked best. "
+        "The last step of each forecast, from the seed with the lowest validation error. "
         "Click a name to show or hide it.",
     ),
     ("Error by step ahead", figures.error_by_step, "Mean over seeds."),
     (
         "Training",
         figures.training_curves,
-        "Validation error after each epoch, a line a seed; the mark is the epoch that was kept.",
+        "Validation error after each epoch, one line per seed; the marker is the kept epoch.",
     ),
     (
         "How many steps each needs",
         figures.context_curves,
-        "Error on the validation part when only the last k steps are given, by the seed that "
-        "validation liked best; bars: one standard error.",
+        "Error on the validation part when only the last k steps are given, for the seed with the "
+        "lowest validation error; bars: one standard error.",
     ),
     (
         "How far back training reaches",
         figures.gradients_by_lag,
-        "How much of the gradient of a recurrent state reaches the states before, in the trained "
-        "network that validation liked best. Below the dotted line it changes no bit.",
+        "The share of a recurrent state's gradient that reaches earlier states, in the trained "
+        "network with the lowest validation error. Below the dotted line it is lost: it is too "
+        "small to change a bit.",
     ),
     ("Gradients", figures.gradient_norms, "Before clipping, median over the steps of an epoch."),
     (
-        "What a network is given",
+        "Network input",
         figures.window_seen,
         "The last window of the sample, in raw values and normalized. "
-        "Dense is given its last step alone.",
+        "Dense sees only its last step.",
     ),
 )
 
 
 def write_page(record: ComparisonRecord) -> str:
-    """The page as text: verdict, table, pictures, what was decided, how to repeat it."""
+    """The page as text: verdict, table, figures, decisions, and how to repeat the comparison."""
     data, verdict = record.data, record.verdict
     title, about = _about(record)
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in verdict.reasons)
@@ -82,13 +83,13 @@ a trial, {escape(record.cpu)}; {record.seconds:.0f} s; data SHA-256
 
 
 def summary(record: ComparisonRecord) -> str:
-    """The verdict and the table alone, as notebooks show them."""
+    """The verdict and the table, for display in notebooks."""
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in record.verdict.reasons)
     return f"<p><b>{escape(record.verdict.headline)}</b></p><ul>{reasons}</ul>{_results(record)}"
 
 
 def _about(record: ComparisonRecord) -> tuple[str, str]:
-    """What was learned, and from what: a title and a line."""
+    """A title and a line about the data."""
     data, kind = record.data, PROBLEMS[record.data.kind]
     training, validation, test = data.windows
     items = kind.items

@@ -1,6 +1,6 @@
-"""Pictures of what was seen inside a network: plotly figures, for a notebook or the report.
+"""Plotly figures of the inside of a network, for notebooks and reports.
 
-They take plain numbers, so they draw what any program measured: sequences, arrays or tensors.
+They accept sequences, arrays or tensors of numbers, whatever program measured them.
 
     from throughtime.report import pictures
     pictures.gradient_by_lag({"LSTM": throughtime.gradient_by_lag(seen["l0"]).norms}).show()
@@ -16,10 +16,10 @@ from plotly.subplots import make_subplots
 
 from throughtime.report.axes import INK, PALETTE, axes, logarithmic
 
-# from -1 to 1 with a middle that is seen on white and on black; from 0 to 1
+# SIGNED: -1 to 1, with a middle colour visible on white and on black; UNSIGNED: 0 to 1
 SIGNED = ((0.0, "#0072B2"), (0.5, "#bfbfbf"), (1.0, "#D55E00"))
 UNSIGNED = "Viridis"
-_SMALLEST = 1e-20  # of a logarithmic axis: below, nothing is told apart
+_SMALLEST = 1e-20  # lower end of logarithmic axes; smaller values are drawn there
 
 
 def gradient_by_lag(
@@ -29,10 +29,10 @@ def gradient_by_lag(
     step: str = "steps",
     colors: Mapping[str, str] | None = None,
 ) -> go.Figure:
-    """Gradient norm against lag on a logarithmic axis, one line a network.
+    """Gradient norm against lag on a logarithmic axis, one line per network.
 
-    ``profiles``: name to norms ``[K]``, drawn relative to lag 0. ``lost``: a line below which the
-    gradient is lost, such as the machine epsilon. ``colors``: of some names; else a palette's.
+    ``profiles``: name to norms ``[K]``, drawn relative to lag 0. ``lost``: level below which the
+    gradient is lost, such as the machine epsilon. ``colors``: name to colour; default: a palette.
     """
     figure, shown = go.Figure(), [1.0]
     for number, (name, norms) in enumerate(profiles.items()):
@@ -71,12 +71,12 @@ def heat_map(
     time_title: str = "time step",
     input_title: str = "input",
 ) -> go.Figure:
-    """States or gates over time, a row a unit, with the input above.
+    """States or gates over time, one row per unit, with the input above.
 
-    ``values``: name to ``[T,H]``, such as ``{"forget gate": view.gates["forget"][:, 0]}``; a gate,
-    whose name ends in "gate", is drawn from 0 to 1 (the LSTM's cell gate, like a state, from -1 to
-    1). ``input [T]`` or ``[T,I]``. ``times``: labels of the steps, else they are counted. Raises
-    ValueError where nothing is named.
+    ``values``: name to ``[T,H]``, such as ``{"forget gate": view.gates["forget"][:, 0]}``. A name
+    that ends in "gate" is drawn from 0 to 1, except "cell gate" and "new gate", which are drawn
+    like a state from -1 to 1. ``input``: ``[T]`` or ``[T,I]``. ``times``: labels of the steps;
+    default: their numbers. Raises ValueError if ``values`` is empty.
     """
     grids = {name: _grid(grid) for name, grid in values.items()}
     if not grids:
@@ -114,9 +114,9 @@ def heat_map(
 
 
 def text_by_state(text: str, values: Any, *, columns: int = 60, name: str = "state") -> go.Figure:
-    """The characters of a text, each on the colour of a unit's state at it (Karpathy et al. 2016).
+    """The characters of a text, coloured by the state of a unit (Karpathy et al. 2016).
 
-    ``values [T]``, one for each character. Raises ValueError where they are not as many.
+    ``values [T]``: one for each character. Raises ValueError if the counts differ.
     """
     states = _plain(values)
     if len(states) != len(text):
@@ -142,9 +142,9 @@ def text_by_state(text: str, values: Any, *, columns: int = 60, name: str = "sta
 
 
 def lyapunov_spectrum(spectra: Mapping[str, Any], *, step: str = "step") -> go.Figure:
-    """Growth rates of small changes, largest first, one line a network; above 0 they grow.
+    """Growth rates of small changes, largest first, one line per network; above 0 they grow.
 
-    ``spectra``: name to exponents ``[S]``; those of -inf (forgotten at once) are left out.
+    ``spectra``: name to exponents ``[S]``; exponents of -inf are left out.
     """
     figure, last = go.Figure(), 1
     for number, (name, exponents) in enumerate(spectra.items()):
@@ -173,20 +173,20 @@ def context_curve(
     step: str = "steps",
     colors: Mapping[str, str] | None = None,
 ) -> go.Figure:
-    """Loss against the number of steps that are given, with its standard error.
+    """Loss against the number of input steps, with its standard error.
 
     ``curves``: name to (steps ``[N]``, loss ``[N]``, standard error ``[N]``).
     """
     figure, shown = go.Figure(), [1.0]
     for number, (name, (steps, loss, error)) in enumerate(curves.items()):
-        asked = _plain(steps)
-        shown += asked
+        counts = _plain(steps)
+        shown += counts
         figure.add_scatter(
-            x=asked, y=_plain(loss), mode="lines+markers", name=name,
+            x=counts, y=_plain(loss), mode="lines+markers", name=name,
             line=_line(number, name, colors),
             error_y={"type": "data", "array": _plain(error)},
         )  # fmt: skip
-    axes(figure, f"the last {step} that are given", unit)
+    axes(figure, f"input: the last {step}", unit)
     figure.update_xaxes(logarithmic(shown))
     figure.update_layout(showlegend=len(curves) > 1)
     return figure
@@ -196,17 +196,18 @@ def scrub(
     values: Mapping[str, Any], input: Any, *, times: Sequence[Any] | None = None,
     input_title: str = "input",
 ) -> go.Figure:  # fmt: skip
-    """One time step of the network at a time, moved through time by a slider.
+    """One time step of the network at a time, selected by a slider.
 
-    ``values``: name to ``[T,H]``, drawn as a bar a unit; ``input [T]`` above, with a mark at the
-    step that is shown. Raises ValueError where there is no step, or not as many of each.
+    ``values``: name to ``[T,H]``, drawn as one bar per unit. ``input``: ``[T]``, drawn above with a
+    marker at the current step. Raises ValueError if there is no step or the numbers of steps
+    differ.
     """
     grids = {name: _grid(grid) for name, grid in values.items()}
     series = _plain(input)
     counts = {len(series), *(len(grid) for grid in grids.values())}
     if len(counts) != 1 or not series or isinstance(series[0], list):
         raise ValueError(
-            f"every quantity needs the same steps, at least one, and input one column; "
+            "values and input need the same number of steps, at least one, and input one column; "
             f"got {sorted(counts)} steps"
         )
     labels = _labels(times, len(series))
@@ -243,7 +244,7 @@ def scrub(
         )
         for t in range(len(series))
     ]
-    how = {
+    animation = {
         "mode": "immediate",
         "frame": {"duration": 0, "redraw": True},
         "transition": {"duration": 0},
@@ -258,7 +259,7 @@ def scrub(
                 "currentvalue": {"prefix": "step "},
                 "pad": {"t": 50},
                 "steps": [
-                    {"label": str(label), "method": "animate", "args": [[str(t)], how]}
+                    {"label": str(label), "method": "animate", "args": [[str(t)], animation]}
                     for t, label in enumerate(labels)
                 ],
             }
@@ -268,7 +269,7 @@ def scrub(
 
 
 def _plain(values: Any) -> list[Any]:
-    """Plain numbers of a sequence, an array or a tensor; None for what is not finite."""
+    """Convert a sequence, an array or a tensor to lists; None for values that are not finite."""
     if hasattr(values, "detach"):
         values = values.detach()
     values = values.tolist() if hasattr(values, "tolist") else list(values)
@@ -299,7 +300,7 @@ def _columns(values: list[Any]) -> list[list[Any]]:
 
 
 def _range(name: str, grid: list[list[Any]]) -> tuple[float, float, Any]:
-    """From where to where a quantity goes, and its colours."""
+    """Lower and upper bound of a quantity, and its colour scale."""
     if name.endswith("gate") and name not in ("cell gate", "new gate"):
         return 0.0, 1.0, UNSIGNED
     largest = max((abs(v) for row in grid for v in row if v is not None), default=1.0)

@@ -362,7 +362,10 @@ def test_a_check_never_takes_a_changed_file_for_the_right_one(lynx, tmp_path, mo
 
 
 def test_two_at_once_are_one_too_many(lynx, tmp_path):
-    with alone_in(tmp_path / "home" / "lynx"), pytest.raises(InputError, match="is at work here"):
+    with (
+        alone_in(tmp_path / "home" / "lynx"),
+        pytest.raises(InputError, match="is using this folder"),
+    ):
         lynx("lynx")
 
 
