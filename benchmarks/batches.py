@@ -77,7 +77,7 @@ def timed(make):
             else:
                 task.batches = lambda made=made: iter(made)
             record = train(task, settings).record
-            into.append(record.epochs[0].seconds / record.steps)
+            into.append(record.evaluations[0].seconds / record.steps)
             if made is None:
                 inside.append(spent[0] / record.steps)
     return whole, prepared, inside

@@ -70,7 +70,7 @@ def stream(path):
     watcher, began = Watcher(), time.perf_counter()
     record, _ = train(task, TrainingSettings(epochs=1, learning_rate=1e-2))
     seconds = time.perf_counter() - began
-    loss = record.epochs[0].validation_error
+    loss = record.evaluations[0].validation_error
     variance = float(np.var(validation.documents[0]))
     print(json.dumps({"before": before, "own": watcher.most[0], "file": watcher.most[1],
                       "steps": len(series), "seconds": seconds, "loss": loss,

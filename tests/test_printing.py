@@ -16,10 +16,10 @@ from throughtime.printing import (
     problem_text,
 )
 from throughtime.problems.forecasting.networks import ModelConfig
-from throughtime.runs import EpochRecord
+from throughtime.runs import EvaluationRecord
 from throughtime.training.loop import TrainingSettings
 
-EPOCH = EpochRecord(0.123, 0.456, 7.89, 0.5, 1.0)
+EPOCH = EvaluationRecord(0.123, 0.456, 7.89, 0.5, 1.0)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from throughtime.errors import InputError
-from throughtime.runs import ComparisonRecord, EpochRecord, read_record, write_record
+from throughtime.runs import ComparisonRecord, EvaluationRecord, read_record, write_record
 
 
 def test_a_whole_comparison_comes_back_exactly(comparison, tmp_path):
@@ -28,19 +28,19 @@ def test_it_holds_what_is_needed_to_repeat_it(comparison, co2_cut):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "not a valid EpochRecord"),
-        (b"[1]", "EpochRecord is list, expected an object"),
+        (b"", "not a valid EvaluationRecord"),
+        (b"[1]", "EvaluationRecord is list, expected an object"),
         (b'{"training_loss": 1}', "missing or unknown fields"),
-        (b"\xff\xfe", "not a valid EpochRecord"),
+        (b"\xff\xfe", "not a valid EvaluationRecord"),
     ],
 )
 def test_anything_else_is_refused(tmp_path, content, text):
     path = tmp_path / "r.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=text):
-        read_record(path, EpochRecord)
+        read_record(path, EvaluationRecord)
     with pytest.raises(InputError, match="no such file"):
-        read_record(tmp_path / "nowhere.json", EpochRecord)
+        read_record(tmp_path / "nowhere.json", EvaluationRecord)
 
 
 def test_records_are_plain_json(comparison):
@@ -55,8 +55,8 @@ HARM = {
     "a recommendation of nobody": (("verdict", "candidates"), []),
     "an unknown trial": (("trials", 0, "kind"), "x"),
     "an unknown problem": (("data", "kind"), "x"),
-    "an epoch too many": (("trials", -1, "training", "best_epoch"), 10**6),
-    "an epoch too few": (("trials", -1, "training", "best_epoch"), -1),
+    "an epoch too many": (("trials", -1, "training", "best"), 10**6),
+    "an epoch too few": (("trials", -1, "training", "best"), -1),
     "an endless number": (("seconds",), 10**400),
     "half a character": (("command",), "\ud800"),
 }

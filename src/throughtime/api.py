@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from throughtime import catalogue
 from throughtime.argument_names import as_argument, named_arguments, show_options
-from throughtime.catalogue import NetworkKind
+from throughtime.catalogue import NetworkKind, label_of
 from throughtime.comparison import trials
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.fitting import fit as train_network
@@ -40,8 +40,8 @@ from throughtime.runs import (
     SettingsRecord,
 )
 from throughtime.settings_checks import check_device, check_training, check_whole
-from throughtime.training.loop import TrainingSettings
 from throughtime.training.random_state import seeded
+from throughtime.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from throughtime.printing import Reporter
@@ -137,25 +137,36 @@ def comparison_settings(
     networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
     seeds: int = 5,
     seed: int = 0,
-    epochs: int = 30,
+    steps: int | None = None,
+    epochs: int | None = None,
+    patience: int | None = None,
+    batch_size: int | None = None,
     parameters: int = 4000,
     normalize: str | None = None,
     output: str | Output = "",
 ) -> SettingsRecord:
     """Checked settings of a comparison; see `compare`."""
-    normalizations = experiment_of(_checked(data).problem).normalizations
-    check_whole(seeds=seeds, epochs=epochs, parameters=parameters)
+    experiment = experiment_of(_checked(data).problem)
+    check_whole(seeds=seeds, parameters=parameters)
     check_whole(0, seed=seed)
+    training = TrainingSettings(
+        steps=steps, epochs=epochs, patience=patience, batch_size=batch_size
+    )
+    check_training(training)
+    training = training.resolved(experiment.items)
     return SettingsRecord(
         networks=names_of_networks(networks),
         seeds=tuple(range(seed, seed + seeds)),
         learning_rates=_RATES,
         parameters=parameters,
-        normalize=one_of("--normalize", normalize or normalizations[0], normalizations),
-        epochs=epochs,
-        batch_size=64,
+        normalize=one_of(
+            "--normalize", normalize or experiment.normalizations[0], experiment.normalizations
+        ),
+        steps=training.steps,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
         clip_norm=1.0,
-        patience=6,
+        patience=training.patience,
         output=name_of_output(output),
     )
 
@@ -183,7 +194,10 @@ def compare(
     networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
     seeds: int = 5,
     seed: int = 0,
-    epochs: int = 30,
+    steps: int | None = None,
+    epochs: int | None = None,
+    patience: int | None = None,
+    batch_size: int | None = None,
     parameters: int = 4000,
     normalize: str | None = None,
     output: str | Output = "",
@@ -204,7 +218,11 @@ def compare(
         seeds: Number of trainings of each network; use at least 3 to estimate the variance between
             seeds.
         seed: The first seed.
-        epochs: Maximum number of passes over the data.
+        steps: Maximum number of optimizer steps of a training; default: 3000, or 3 passes over
+            large data.
+        epochs: Instead of ``steps``: number of passes over the data.
+        patience: Steps without improvement after which a training stops; default: 800.
+        batch_size: Sequences per step; default: from their number, 16 to 256.
         parameters: Number of parameters that every network is matched to.
         normalize: "window" (forecasts only), "global" or "none".
         output: For forecasts: your own `Output`, or its name.
@@ -226,7 +244,10 @@ def compare(
         networks=networks,
         seeds=seeds,
         seed=seed,
+        steps=steps,
         epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
         parameters=parameters,
         normalize=normalize,
         output=output,
@@ -235,10 +256,10 @@ def compare(
     temporary = TemporaryFolder() if folder is None else None
     place = temporary.path / "run" if temporary else Path(str(folder))
 
-    with _bars(progress) as reporter, reporter.bar(epochs) as watch:
+    with _bars(progress) as reporter, reporter.bar() as watch:
 
         def both(step: trials.Progress) -> None:
-            if step.epoch is None:
+            if step.evaluation is None:
                 logger.info("%s is done (%d of %d)", step.trial, step.done, step.total)
             watch(step)
 
@@ -278,7 +299,7 @@ def fit(
 ) -> Model:
     """Train one network.
 
-    >>> model = fit(data, network="lstm", epochs=50, learning_rate=1e-3)
+    >>> model = fit(data, network="lstm", steps=2000, learning_rate=1e-3)
     >>> model.test_error, model.training.stopped
 
     Args:
@@ -287,19 +308,20 @@ def fit(
         parameters: Approximate number of parameters.
         normalize: "window" (forecasts only), "global" or "none".
         output: For forecasts: your own `Output`, or its name.
-        metric: Validation measure that selects the best epoch; default: the first for this problem.
-        keep: Weights to keep: those of the best epoch, or the last.
+        metric: Validation measure that selects the best weights; default: the first of its kind.
+        keep: Weights to keep: the best ones on the validation part, or the last.
         seed: Seed of the weights and the order of the data.
         device: Training device: "cpu" or "cuda".
         progress: Whether to show a progress bar; default: only in a terminal or a notebook.
-        **training: Fields of `TrainingSettings`: epochs, patience, batch_size, learning_rate, clip,
-            optimizer, weight_decay, schedule, warmup, accumulate, budget (seconds).
+        **training: Fields of `TrainingSettings`: steps, epochs, patience, batch_size,
+            learning_rate, clip, optimizer, weight_decay, schedule, warmup, accumulate, budget
+            (seconds).
 
     Returns:
         The model, with ``training`` (its record) and ``test_error``.
 
     Raises:
-        InputError: If a setting is invalid, or the error was not finite in any epoch.
+        InputError: If a setting is invalid, or the error was never finite.
         TypeError: If an argument is unknown.
     """
     known = [f.name for f in fields(TrainingSettings)]
@@ -311,6 +333,7 @@ def fit(
     experiment = experiment_of(_checked(data).problem)
     settings = TrainingSettings(**training)
     check_training(settings)
+    settings = settings.resolved(experiment.items)
     check_whole(parameters=parameters)
     check_whole(0, seed=seed)
     check_device(device)
@@ -322,7 +345,7 @@ def fit(
         stack.enter_context(seeded(seed))
         reporter = stack.enter_context(_bars(progress))
         name = f"{kind}, seed {seed}"
-        watch = stack.enter_context(reporter.epochs(name, settings.epochs))
+        watch = stack.enter_context(reporter.training(name))
         model, trained = train_network(
             experiment, config, settings, seed, watch, decided_by=decided_by, device=device
         )
@@ -344,11 +367,11 @@ def model_config(
 
 
 def finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, where: str) -> Model:
-    """Evaluate a trained model; raise InputError if its error was not finite in any epoch."""
+    """Evaluate a trained model; raise InputError if its error was never finite."""
     history, last = trained
     for line in history.troubles():
         logger.info(line)
-    if not history.best_epoch:
+    if not history.best:
         raise InputError(
             where, f"training {history.stopped}", "lower --learning-rate or use another network"
         )
@@ -364,7 +387,16 @@ def finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, whe
         test_error=result.test_error,
         measures=result.measures,
         unit=experiment.unit,
+        simple=_best_simple(experiment),
+        not_converged=experiment.not_converged(history, experiment.diagnosis(model)),
     )
+
+
+def _best_simple(experiment: Experiment) -> tuple[str, float]:
+    """The name of the simple prediction with the lowest validation error, and its test error."""
+    found = {kind: experiment.measured(m) for kind, m in experiment.simple_models().items()}
+    best = min(found, key=lambda kind: found[kind].validation_error)
+    return label_of(best), found[best].test_error
 
 
 @named_arguments

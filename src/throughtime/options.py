@@ -39,7 +39,34 @@ Normalize = Annotated[
         help="window (by the window's last value and spread; forecasts only), global or none.",
     ),
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="Maximum number of passes over the data.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Maximum number of optimizer steps; default: 3000, on large data 3 passes."
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, rich_help_panel=TRAINING, help="Instead of --steps: number of passes over the data."
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=TRAINING,
+        help="Stop after so many steps without improvement; default: 800.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=TRAINING,
+        help="Sequences per step; default: from their number, 16 to 256.",
+    ),
+]
 Parameters = Annotated[
     int,
     typer.Option(

@@ -18,15 +18,16 @@ from throughtime.runs import (
     Choice,
     ComparisonRecord,
     DataRecord,
-    EpochRecord,
+    EvaluationRecord,
     SettingsRecord,
     TrainingRecord,
     Verdict,
+    length_choice,
 )
+from throughtime.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from throughtime.comparison.trials import Progress as Step
-    from throughtime.training.loop import TrainingSettings
 
 
 class Reporter:
@@ -62,21 +63,23 @@ class Reporter:
             )
 
     @contextmanager
-    def bar(self, epochs: int) -> Generator[Callable[["Step"], None]]:
-        """Show a progress bar over all trials of a comparison, updated after every epoch."""
+    def bar(self) -> Generator[Callable[["Step"], None]]:
+        """Show a progress bar over all trials of a comparison, updated at every evaluation."""
         with self._progress() as progress:
             task = progress.add_task("", total=None, note="starting")
 
             def watch(step: "Step") -> None:
-                total = step.total * epochs
-                now = step.done * epochs
-                if step.epoch is not None:
-                    note = f"{step.trial}, epoch {step.epoch_number}: {_note(step.epoch)}"
-                    progress.update(task, total=total, note=note)
+                now, found = step.done, step.evaluation
+                if found is not None:
+                    note = f"{step.trial}, step {found.step}: {_note(found)}"
+                    progress.update(task, total=step.total, note=note)
                     progress.update(task, advance=0)
                     return
                 progress.update(
-                    task, total=total, completed=now, description=f"{step.done}/{step.total} trials"
+                    task,
+                    total=step.total,
+                    completed=now,
+                    description=f"{step.done}/{step.total} trials",
                 )
                 if not self._aside.is_terminal:
                     self._aside.print(f"{step.done}/{step.total} {step.trial}", highlight=False)
@@ -89,10 +92,10 @@ class Reporter:
             self.show(line)
 
     @contextmanager
-    def epochs(self, name: str, epochs: int) -> Generator["EpochBar"]:
-        """Show a progress bar over the epochs of one training."""
+    def training(self, name: str) -> Generator["TrainingBar"]:
+        """Show a progress bar over the steps of one training."""
         with self._progress() as progress:
-            yield EpochBar(progress, progress.add_task(name, total=epochs, note="starting"))
+            yield TrainingBar(progress, progress.add_task(name, total=1.0, note="starting"))
 
     @contextmanager
     def waiting(self, note: str) -> Generator[None]:
@@ -125,21 +128,21 @@ class Reporter:
         )
 
 
-class EpochBar:
-    """A progress bar that also moves within epochs and shows losses and gradient norms."""
+class TrainingBar:
+    """A progress bar of one training that shows losses and gradient norms."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
-        self._validation = ""  # of the last epoch
+        self._validation = ""  # of the latest evaluation
 
-    def __call__(self, epoch: EpochRecord) -> None:
-        """Show a finished epoch."""
-        self._validation = f", validation {epoch.validation_error:.4g}"
-        self._progress.update(self._task, note=_note(epoch))
+    def __call__(self, evaluation: EvaluationRecord) -> None:
+        """Show an evaluation."""
+        self._validation = f", validation {evaluation.validation_error:.4g}"
+        self._progress.update(self._task, note=_note(evaluation))
 
     def tick(self, done: float, loss: float, norm: float) -> None:
-        """Show progress; ``done`` counts epochs, including fractions."""
+        """Show progress; ``done`` is the fraction of the steps at most."""
         note = f"loss {loss:.4g}{self._validation}, gradient norm {norm:.3g}"
         self._progress.update(self._task, completed=done, note=note)
 
@@ -169,7 +172,7 @@ def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
             "every network is matched to it",
             "--parameters",
         ),
-        _epochs(settings.epochs, settings.patience),
+        length_choice(settings.steps, settings.epochs, settings.patience),
         Choice(
             "seeds",
             f"{first} to {first + count - 1}" if count > 1 else str(first),
@@ -180,11 +183,9 @@ def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
 
 
 def fit_choices(
-    config: Any, settings: "TrainingSettings", parameters: int, seed: int
+    config: Any, settings: TrainingSettings, parameters: int, seed: int
 ) -> list[Choice]:
     """Settings of one training."""
-    from throughtime.training.loop import TrainingSettings
-
     s = settings
     usual, rate = TrainingSettings(), f"{settings.learning_rate:g}"
     shape = s.schedule + (f", {s.warmup} steps of warm-up" if s.warmup else "")
@@ -198,7 +199,7 @@ def fit_choices(
         Choice("network", label_of(config.kind), "what is trained", "--network"),
         *([] if config.normalize == "none" else [_normalization(config.normalize)]),
         Choice("parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"),
-        _epochs(s.epochs, s.patience),
+        length_choice(s.steps, s.epochs, s.patience),
         Choice("learning rate", rate, s.optimizer, "--optimizer, --learning-rate"),
         Choice("clipping", s.clip, "of the gradient", "--clip"),
         *(choice for choice in further if choice is not None),
@@ -208,11 +209,6 @@ def fit_choices(
 
 def _normalization(how: str) -> Choice:
     return Choice("normalization", how, "how a network is given its values", "--normalize")
-
-
-def _epochs(epochs: int, patience: int) -> Choice:
-    reason = f"at most; {patience} without a better validation error end it"
-    return Choice("epochs", str(epochs), reason, "--epochs")
 
 
 def choices_text(head: str, choices: Sequence[Choice]) -> str:
@@ -239,8 +235,8 @@ def comparison_table(record: ComparisonRecord) -> Table:
     return table
 
 
-def _note(epoch: EpochRecord) -> str:
+def _note(evaluation: EvaluationRecord) -> str:
     return (
-        f"loss {epoch.training_loss:.4g}, validation {epoch.validation_error:.4g}, "
-        f"gradient norm {epoch.gradient_norm:.3g}"
+        f"loss {evaluation.training_loss:.4g}, validation {evaluation.validation_error:.4g}, "
+        f"gradient norm {evaluation.gradient_norm:.3g}"
     )

@@ -56,16 +56,17 @@ def _check_kinds(kinds: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """One pass over the training data, and the validation error after it."""
+class EvaluationRecord:
+    """One evaluation on the validation part, and the training since the one before."""
 
-    training_loss: float
-    validation_error: float  # the measure that selects the best epoch
+    training_loss: float  # mean over steps since the evaluation before
+    validation_error: float  # the measure that selects the best weights
     gradient_norm: float  # median over steps, before clipping
     clipped: float  # share of steps whose gradient was clipped
     seconds: float
     learning_rate: float = 0.0  # of the last step
     measures: dict[str, float] = field(default_factory=dict[str, float])  # all measures, by name
+    step: int = added_later(0)  # optimizer steps taken; 0: not recorded
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,25 @@ class IncidentRecord:
 class TrainingRecord:
     """The course of a training."""
 
-    epochs: tuple[EpochRecord, ...]
-    best_epoch: int  # from 1; 0: no epoch had a finite error
+    formerly = {"epochs": "evaluations", "best_epoch": "best"}  # noqa: RUF012
+    evaluations: tuple[EvaluationRecord, ...]
+    best: int  # number of the best evaluation, from 1; 0: none was finite
     stopped: str  # why it ended
     skipped_steps: int  # steps skipped because something was not finite
     seconds: float
     steps: int = 0  # optimizer steps, including skipped ones
     retreats: int = 0  # returns to the last good weights, each halving the learning rate
     incidents: tuple[IncidentRecord, ...] = ()  # the first ten skipped steps
+    limit: int = added_later(0)  # optimizer steps at most; 0: not recorded
 
     def __post_init__(self) -> None:
-        if not 0 <= self.best_epoch <= len(self.epochs):
-            raise ValueError(f"best_epoch is {self.best_epoch} of {len(self.epochs)}")
+        if not 0 <= self.best <= len(self.evaluations):
+            raise ValueError(f"best is {self.best} of {len(self.evaluations)} evaluations")
+
+    @property
+    def best_step(self) -> int:
+        """The step whose weights were best; 0: none, or not recorded."""
+        return self.evaluations[self.best - 1].step if self.best else 0
 
     def troubles(self) -> tuple[str, ...]:
         """Lines about skipped steps; empty if there were none."""
@@ -189,6 +197,7 @@ class TrialRecord:
     prediction_us: float  # microseconds for one window, alone
     context: ContextRecord | None = None  # of a network, on the validation part
     diagnosis: Diagnosis | None = None  # of a recurrent network, on the training part
+    not_converged: str = added_later("")  # why it cannot be judged; "" if it had converged
     measures: dict[str, float] = field(
         default_factory=dict[str, float]
     )  # further, of the test part
@@ -205,6 +214,15 @@ class Choice:
     value: str
     reason: str
     option: str = ""
+
+
+def length_choice(steps: int | None, epochs: int | None, patience: int | None) -> Choice:
+    """How long each network is trained."""
+    waits = f"; stops after {patience} steps without improvement" if patience else ""
+    if epochs is not None:
+        reason = f"passes over the data, at most{waits}"
+        return Choice("epochs", str(epochs), reason, "--epochs, --patience")
+    return Choice("steps", str(steps), f"of the optimizer, at most{waits}", "--steps, --patience")
 
 
 @dataclass(frozen=True)
@@ -244,11 +262,12 @@ class SettingsRecord:
     learning_rates: tuple[float, ...]  # each tried with the first seed; validation decides
     parameters: int  # number of parameters that every network is matched to
     normalize: str
-    epochs: int
-    batch_size: int
+    epochs: int | None  # passes at most, instead of steps
+    batch_size: int | None  # None: from the number of items
     clip_norm: float
-    patience: int
+    patience: int | None  # steps without improvement; None: see `TrainingSettings`
     output: str = added_later("")  # for forecasts; "" for the default output
+    steps: int | None = added_later(None)  # optimizer steps of a training, at most
 
     def __post_init__(self) -> None:
         _check_kinds(self.networks)

@@ -4,9 +4,9 @@ import torch
 
 from throughtime.errors import InputError
 from throughtime.training.clipping import clipper_by_name
-from throughtime.training.loop import TrainingSettings
 from throughtime.training.optimizing import Rate, optimizer_by_name
 from throughtime.training.random_state import seeded
+from throughtime.training.settings import TrainingSettings
 
 
 def check_whole(least: int = 1, **numbers: object) -> None:
@@ -17,14 +17,22 @@ def check_whole(least: int = 1, **numbers: object) -> None:
             raise InputError(f"--{option}", repr(value), f"give a whole number, {least} or more")
 
 
+def check_steps(*, steps: int | None, epochs: int | None) -> None:
+    """Raise InputError unless at most one is given, and is a positive integer."""
+    check_whole(**_given({"steps": steps, "epochs": epochs}))
+    if steps is not None and epochs is not None:
+        raise InputError("--steps and --epochs", "both limit the training", "give one of them")
+
+
+def _given(numbers: dict[str, int | None]) -> dict[str, int]:
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
 def check_training(settings: TrainingSettings) -> None:
     """Raise InputError for an invalid name or number in the training settings."""
-    check_whole(
-        epochs=settings.epochs,
-        patience=settings.patience,
-        batch_size=settings.batch_size,
-        accumulate=settings.accumulate,
-    )
+    check_steps(steps=settings.steps, epochs=settings.epochs)
+    optional = {"patience": settings.patience, "batch_size": settings.batch_size}
+    check_whole(accumulate=settings.accumulate, **_given(optional))
     check_whole(0, warmup=settings.warmup)
     for name in ("learning_rate", "budget", "weight_decay"):
         value: object = getattr(settings, name)

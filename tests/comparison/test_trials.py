@@ -33,7 +33,7 @@ def without_times(record):
     """What must repeat: everything but what a clock measured."""
     training = record.training
     if training is not None:
-        epochs = tuple(replace(e, seconds=0.0) for e in training.epochs)
+        epochs = tuple(replace(e, seconds=0.0) for e in training.evaluations)
         training = replace(training, epochs=epochs, seconds=0.0)
     return replace(record, training=training, prediction_us=0.0)
 
@@ -49,7 +49,7 @@ def test_everyone_gets_the_same(comparison, problem, small_settings):
         assert [t.seed for t in group] == [0, 1]
         assert len({t.learning_rate for t in group}) == 1
         assert abs(group[0].parameters - 300) < 60
-        assert all(len(t.training.epochs) == 3 for t in group)
+        assert all(len(t.training.evaluations) == 3 for t in group)
     origins = {len(t.error_by_origin) for t in record.trials}
     assert origins == {len(problem.parts.test)}
     assert {len(t.forecast) for t in record.trials} == {len(record.sample.truth)}

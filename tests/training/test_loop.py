@@ -50,11 +50,11 @@ def test_it_learns_a_wave(kind):
     record = run(model, watch=seen.append, epochs=15, batch_size=16)
     after = errors(model, windows(wave(), 200, 300), ONE).mean()
     assert after < before / 4
-    assert record.epochs[record.best_epoch - 1].validation_error == pytest.approx(float(after))
-    assert record.best_epoch == min(
+    assert record.evaluations[record.best - 1].validation_error == pytest.approx(float(after))
+    assert record.best == min(
         range(1, len(seen) + 1), key=lambda e: seen[e - 1].validation_error
     )
-    assert tuple(seen) == record.epochs
+    assert tuple(seen) == record.evaluations
     assert record.skipped_steps == 0
     assert not model.training
 
@@ -74,8 +74,8 @@ def test_it_stops_early_and_keeps_the_best_weights():
     model = model_of()
     record = run(model, epochs=50, learning_rate=0.3, patience=3)
     assert record.stopped == "no improvement for 3 epochs"
-    assert len(record.epochs) == record.best_epoch + 3
-    best = min(e.validation_error for e in record.epochs)
+    assert len(record.evaluations) == record.best + 3
+    best = min(e.validation_error for e in record.evaluations)
     found = float(errors(model, windows(wave(), 200, 300), ONE).mean())
     assert found == pytest.approx(best)
     assert run(model_of(), epochs=2).stopped == "all 2 epochs done"
@@ -94,7 +94,7 @@ def test_a_bad_window_is_skipped_and_never_reaches_the_weights():
     record = run(model, values, batch_size=8)
     assert 0 < record.skipped_steps < 5 * len(range(0, 190, 8))
     assert all(p.isfinite().all() for p in model.parameters())
-    assert record.best_epoch > 0
+    assert record.best > 0
 
 
 def test_a_training_without_hope_ends_with_the_weights_it_began_with():
@@ -103,7 +103,7 @@ def test_a_training_without_hope_ends_with_the_weights_it_began_with():
     record = run(model, torch.full((300, 1), torch.nan, dtype=torch.float64), batch_size=8)
     assert record.stopped.startswith("diverged in epoch 1: input not finite since step 1: nan in ")
     assert (record.steps, record.skipped_steps, record.retreats) == (24, 24, 0)
-    assert (record.best_epoch, record.epochs) == (0, ())
+    assert (record.best, record.evaluations) == (0, ())
     assert_same(model.state_dict(), before)
 
 
@@ -133,10 +133,10 @@ def test_batches_whose_gradients_are_summed_are_as_one_batch():
 def test_the_last_weights_are_there_beside_the_best():
     task = task_of(model_of())
     record, last = train(task, TrainingSettings(epochs=12, learning_rate=0.3, patience=3))
-    assert record.best_epoch < len(record.epochs)
+    assert record.best < len(record.evaluations)
     best = float(errors(task.model, task.validation, ONE).mean())
     task.model.load_state_dict(last)
-    measured = [epoch.validation_error for epoch in record.epochs]
+    measured = [epoch.validation_error for epoch in record.evaluations]
     assert best == pytest.approx(min(measured))
     assert float(errors(task.model, task.validation, ONE).mean()) == pytest.approx(measured[-1])
 
@@ -144,7 +144,7 @@ def test_the_last_weights_are_there_beside_the_best():
 def test_several_measures_and_one_that_decides():
     task = task_of(model_of(), decided_by="rmse")
     record, _ = train(task, TrainingSettings(epochs=2))
-    for epoch in record.epochs:
+    for epoch in record.evaluations:
         assert list(epoch.measures) == ["rmse", "mae"]
         assert epoch.validation_error == epoch.measures["rmse"] >= epoch.measures["mae"]
     assert list(task_of(task.model).measure()) == ["mae", "rmse"]
@@ -154,7 +154,7 @@ def test_the_rate_follows_its_schedule():
     how = TrainingSettings(epochs=4, learning_rate=0.02, schedule="linear", warmup=2)
     record, _ = train(task_of(model_of()), how)
     # three steps an epoch: the last of each is step 2, 5, 8, 11 of 12
-    assert [e.learning_rate for e in record.epochs] == pytest.approx(
+    assert [e.learning_rate for e in record.evaluations] == pytest.approx(
         [0.02 * (1 - s / 12) for s in (2, 5, 8, 11)]
     )
 
@@ -163,13 +163,13 @@ def test_a_plateau_halves_the_rate():
     how = TrainingSettings(epochs=30, learning_rate=0.3, schedule="plateau", patience=6)
     record, _ = train(task_of(model_of()), how)
     best, waited, rate, expected = float("inf"), 0, 0.3, []
-    for epoch in record.epochs:  # three epochs without a better one halve it
+    for epoch in record.evaluations:  # three epochs without a better one halve it
         expected.append(rate)
         waited = 0 if epoch.validation_error < best else waited + 1
         best = min(best, epoch.validation_error)
         if waited == 3:
             rate, waited = rate / 2, 0
-    assert [e.learning_rate for e in record.epochs] == expected
+    assert [e.learning_rate for e in record.evaluations] == expected
     assert rate < 0.3
 
 
@@ -180,14 +180,14 @@ def test_a_budget_ends_it_and_what_was_learned_is_measured():
     )
     assert 1 <= time.perf_counter() - began < 20
     assert record.stopped == "the budget of 1 s is used up"
-    assert record.epochs and record.best_epoch
+    assert record.evaluations and record.best
 
 
 def test_within_a_budget_the_rate_comes_to_its_end():
     how = TrainingSettings(epochs=10_000, patience=9999, budget=0.5, schedule="linear")
     record, _ = train(task_of(model_of()), how)
-    assert record.epochs[-1].learning_rate < 0.2 * how.learning_rate
-    assert record.epochs[0].learning_rate > record.epochs[-1].learning_rate
+    assert record.evaluations[-1].learning_rate < 0.2 * how.learning_rate
+    assert record.evaluations[0].learning_rate > record.evaluations[-1].learning_rate
 
 
 class Noisy(Forecasting):
@@ -227,8 +227,8 @@ def test_interrupted_and_resumed_it_is_as_if_nothing_had_been(tmp_path):
         found, last = train(second, how, kept=kept)
     assert_same(second.model.state_dict(), whole.model.state_dict())
     assert_same(last, expected_last)
-    same = [(e.training_loss, e.validation_error, e.gradient_norm) for e in expected.epochs]
-    assert [(e.training_loss, e.validation_error, e.gradient_norm) for e in found.epochs] == same
+    same = [(e.training_loss, e.validation_error, e.gradient_norm) for e in expected.evaluations]
+    assert [(e.training_loss, e.validation_error, e.gradient_norm) for e in found.evaluations] == same
     assert found.steps == expected.steps and found.seconds > 0
 
 
@@ -260,7 +260,7 @@ def test_bars_and_logs_are_told(monkeypatch):
     task = Forecasting(model_of(), *parts, error_scale=ONE, batch_size=10, seed=0)
     listener = Listener()
     record, _ = train(task, TrainingSettings(epochs=2), watch=listener, writer=listener)
-    assert tuple(listener.epochs) == record.epochs
+    assert tuple(listener.evaluations) == record.evaluations
     assert len(listener.ticks) == record.steps == 40
     assert listener.ticks == pytest.approx([step / 20 for step in range(40)])
     logged = {tag: step for tag, _, step in listener.scalars}

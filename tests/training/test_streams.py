@@ -111,7 +111,7 @@ def test_it_learns_and_an_echo_is_remembered_across_the_cuts():
         ]
         task = TruncatedBPTT(Echo(), *parts, nn.functional.mse_loss, k1=2, k2=k2)
         record, _ = train(task, TrainingSettings(epochs=12, learning_rate=0.01))
-        losses.append(min(e.validation_error for e in record.epochs))
+        losses.append(min(e.validation_error for e in record.evaluations))
     # the state of three steps back is there either way; only a gradient that reaches it teaches it
     assert losses[1] < 0.1 < losses[0]
 

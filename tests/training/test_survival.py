@@ -140,7 +140,7 @@ def test_two_processes_train_as_one(table, tmp_path, whole):
     assert not done.returncode, done.stderr
     found = json.loads(done.stdout)  # one process alone writes and speaks
     for ours, alone in zip(
-        found["training"]["epochs"], whole[1]["training"]["epochs"], strict=True
+        found["training"]["evaluations"], whole[1]["training"]["evaluations"], strict=True
     ):
         for name in ("training_loss", "validation_error", "gradient_norm"):
             assert ours[name] == pytest.approx(alone[name], rel=2e-3)

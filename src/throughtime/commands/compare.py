@@ -17,13 +17,16 @@ from throughtime.options import (
     KINDS,
     TRAINING,
     AsJson,
+    BatchSize,
     Data,
     Epochs,
     Normalize,
     NoSeed,
     Parameters,
+    Patience,
     Quiet,
     Seed,
+    Steps,
     names,
     with_data_options,
 )
@@ -41,7 +44,10 @@ def compare(
     normalize: Normalize = None,
     networks: Annotated[str, typer.Option(help="Networks to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
-    epochs: Epochs = 30,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    batch_size: BatchSize = None,
     seeds: Annotated[
         int,
         typer.Option(
@@ -86,7 +92,8 @@ def compare(
         _check_run(out, reads)
     kinds = _networks(networks)
     problem = opened(data, replace(data_options, folds=folds), reporter)
-    options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed, "epochs": epochs}
+    options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed, "steps": steps}
+    options |= {"epochs": epochs, "patience": patience, "batch_size": batch_size}
     options |= {"parameters": parameters, "normalize": normalize}
     settings = api.comparison_settings(problem, **options)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))

@@ -15,12 +15,15 @@ from throughtime.options import (
     KINDS,
     TRAINING,
     AsJson,
+    BatchSize,
     Data,
     Epochs,
     Normalize,
     Parameters,
+    Patience,
     Quiet,
     Seed,
+    Steps,
     seconds,
     with_data_options,
 )
@@ -28,7 +31,7 @@ from throughtime.options import (
 if TYPE_CHECKING:
     from throughtime.data_options import DataOptions
     from throughtime.deploy.model import Model
-    from throughtime.training.loop import TrainingSettings
+    from throughtime.training.settings import TrainingSettings
 
 
 @with_data_options
@@ -42,32 +45,24 @@ def fit(
     network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = DEFAULT_NETWORK,
     normalize: Normalize = None,
     parameters: Parameters = 4000,
-    epochs: Epochs = 30,
+    steps: Steps = None,
+    epochs: Epochs = None,
     budget: Annotated[
         str | None, typer.Option(help="Maximum training time: 90s, 10m, 1h30m.")
     ] = None,
-    patience: Annotated[
-        int,
-        typer.Option(
-            rich_help_panel=TRAINING,
-            min=1,
-            help="Stop after so many epochs without a better --metric.",
-        ),
-    ] = 6,
+    patience: Patience = None,
     metric: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=TRAINING,
-            help="Validation measure that selects the best epoch: mae or rmse for numbers, "
+            help="Validation measure that selects the best weights: mae or rmse for numbers, "
             "cross-entropy or error for classes, bits or perplexity for text.",
         ),
     ] = None,
     keep: Annotated[
         str, typer.Option(rich_help_panel=TRAINING, help="Which weights to save: best or last.")
     ] = "best",
-    batch_size: Annotated[
-        int, typer.Option(rich_help_panel=TRAINING, min=1, help="Windows per batch.")
-    ] = 64,
+    batch_size: BatchSize = None,
     accumulate: Annotated[
         int, typer.Option(rich_help_panel=TRAINING, min=1, help="Batches per optimizer step.")
     ] = 1,
@@ -134,14 +129,15 @@ def fit(
     from throughtime.problems.registry import experiment_of
     from throughtime.serialization import to_json
     from throughtime.training.checkpoints import Checkpoints
-    from throughtime.training.loop import TrainingSettings
     from throughtime.training.processes import joined
+    from throughtime.training.settings import TrainingSettings
 
     out, training = _output_folders(out, log, files_of(data, data_options), force=force)
     kind = one_of("--network", network, KINDS)
     kept_weights = one_of("--keep", keep, ("best", "last"))
     settings = TrainingSettings(
         learning_rate=learning_rate,
+        steps=steps,
         epochs=epochs,
         batch_size=batch_size,
         clip=clip,
@@ -159,6 +155,7 @@ def fit(
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
         problem = opened(data, data_options, reporter).problem
         experiment = experiment_of(problem)
+        settings = settings.resolved(experiment.items)
         decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
         config = api.model_config(experiment, kind, normalize, parameters)
         choices = fit_choices(config, settings, experiment.parameters(config), seed)
@@ -172,7 +169,7 @@ def fit(
         kept = stack.enter_context(checkpoints) if team.leads else None
         check_free(out, replace=force)  # another process may have finished one meanwhile
         torch.manual_seed(seed)
-        with reporter.epochs(f"{kind}, seed {seed}", epochs) as watch:
+        with reporter.training(f"{kind}, seed {seed}") as watch:
             model, trained = run(
                 experiment,
                 config,
@@ -195,11 +192,27 @@ def fit(
     if as_json:
         summary = {"model": str(out), "test_error": result.test_error, "unit": result.unit}
         summary |= {"measures": result.measures, "stopped": history.stopped}
+        summary |= {"simple": result.simple, "not_converged": result.not_converged}
         print(to_json({**summary, "training": history}))
         return
-    epoch = history.best_epoch if kept_weights == "best" else len(history.epochs)
-    error = f"Test error {result.test_error:.4g} ({result.unit})."
-    print(f"{error} Kept epoch {epoch}; {history.stopped}.\nmodel: {shown_path(out)}")
+    for line in _result_lines(result, kept_weights):
+        print(line)
+    print(f"model: {shown_path(out)}")
+
+
+def _result_lines(result: "Model", keep: str) -> list[str]:
+    """The test error beside a simple prediction's, which weights were kept, and a warning."""
+    history = result.training
+    assert history is not None and result.test_error is not None and result.simple is not None
+    step = history.best_step if keep == "best" else history.steps
+    label, error = result.simple
+    lines = [
+        f"Test error {result.test_error:.4g} ({result.unit}); {label} {error:.4g}.",
+        f"Kept the weights of step {step} of {history.steps}; {history.stopped}.",
+    ]
+    if result.not_converged:
+        lines.append(f"Not trained enough: {result.not_converged}. Raise --steps and --patience.")
+    return lines
 
 
 def _output_folders(

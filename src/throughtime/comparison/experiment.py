@@ -13,7 +13,15 @@ import numpy as np
 from throughtime.comparison.sizes import size_note
 from throughtime.deploy import storage
 from throughtime.errors import InputError
-from throughtime.runs import ContextRecord, DataRecord, Diagnosis, Sample, SettingsRecord
+from throughtime.runs import (
+    ContextRecord,
+    DataRecord,
+    Diagnosis,
+    Sample,
+    SettingsRecord,
+    TrainingRecord,
+)
+from throughtime.training.convergence import not_converged
 from throughtime.training.processes import Team
 from throughtime.training.task import Task
 
@@ -35,7 +43,7 @@ class Experiment(ABC):
 
     record: DataRecord
     unit: str  # of errors, as text
-    measures: tuple[str, ...]  # of a training; the first selects the best epoch by default
+    measures: tuple[str, ...]  # of a training; the first selects the best weights by default
     reference: str  # trivial method that errors are relative to
     normalizations: tuple[str, ...]  # of network inputs; the first is the default
 
@@ -121,6 +129,39 @@ class Experiment(ABC):
             predict()
             durations.append(time.perf_counter() - began)
         return median(durations[10:])
+
+    def simple_models(self) -> dict[str, Any]:
+        """The trivial predictions that this problem supports, by their kind."""
+        usual = self.normalizations[0]
+        return {kind: self.build(self.config(kind, usual, 1)) for kind in self.trivial_kinds()}
+
+    def not_converged(self, training: TrainingRecord, found: Diagnosis | None) -> str:
+        """Why a training cannot be judged, in words; "" if it had converged.
+
+        Args:
+            training: The record of its training.
+            found: The diagnosis of the model, if it has one.
+        """
+        if not training.best:
+            return ""
+        decided_by = next(iter(training.evaluations[0].measures))
+        chance = min(
+            self.task(simple, 1, 0, decided_by).measure()[decided_by]
+            for simple in self.simple_models().values()
+        )
+        vanishing = found is not None and any(one.verdict == "vanishing" for one in found.layers)
+        return not_converged(
+            training, chance=chance, vanishing=vanishing, resolution=self.resolution(decided_by)
+        )
+
+    def resolution(self, measure: str) -> float:
+        """Differences of a validation measure up to this are noise."""
+        return 0.0
+
+    @property
+    def items(self) -> int:
+        """Number of training items, as batches count them."""
+        return self.record.windows[0]
 
     @property
     def block(self) -> int | None:

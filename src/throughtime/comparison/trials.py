@@ -33,7 +33,7 @@ from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
     ComparisonRecord,
     DataRecord,
-    EpochRecord,
+    EvaluationRecord,
     SettingsRecord,
     TrainingRecord,
     TrialRecord,
@@ -42,8 +42,9 @@ from throughtime.runs import (
     write_record,
 )
 from throughtime.serialization import to_json
-from throughtime.training.loop import TrainingSettings, train
+from throughtime.training.loop import train
 from throughtime.training.random_state import seeded
+from throughtime.training.settings import TrainingSettings
 
 T = TypeVar("T")
 
@@ -70,11 +71,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a comparison, reported after every epoch and every trial."""
+    """Progress of a comparison, reported at every evaluation and after every trial."""
 
     trial: str
-    epoch: EpochRecord | None  # None: the trial is finished
-    epoch_number: int
+    evaluation: EvaluationRecord | None  # None: the trial is finished
     done: int  # finished trials
     total: int  # trials
 
@@ -93,8 +93,8 @@ def compare(
     >>> record = compare(experiment_of(problem), settings, Path("throughtime-runs/co2"))
     >>> record.verdict.headline
 
-    ``jobs`` processes run in parallel. ``watch`` is called after every epoch and every trial.
-    Raises InputError if the folder holds another comparison or another process uses it.
+    ``jobs`` processes run in parallel. ``watch`` is called at every evaluation and after every
+    trial. Raises InputError if the folder holds another comparison or another process uses it.
     """
     began = time.perf_counter()
     identity = comparison_identity(experiment.record, settings)
@@ -132,15 +132,15 @@ def _run(
         # slowest first, so that no process is left with a long trial at the end
         todo = sorted((s for s in batch if s not in known), key=lambda s: -kind_of(s.kind).cost)
 
-        def report(trial: Trial, epoch: EpochRecord | None, number: int) -> None:
+        def report(trial: Trial, evaluation: EvaluationRecord | None) -> None:
             if watch is not None:
-                watch(Progress(trial.name, epoch, number, len(known), total))
+                watch(Progress(trial.name, evaluation, len(known), total))
 
         for trial, record in run_side_by_side(
             run_trial, experiment, settings, folder, todo, jobs, report
         ):
             known[trial] = record
-            report(trial, None, 0)
+            report(trial, None)
 
     run(trivial)
     run(tuning)
@@ -206,7 +206,7 @@ def run_trial(
     settings: SettingsRecord,
     folder: Path,
     trial: Trial,
-    watch: Callable[[EpochRecord], None],
+    watch: Callable[[EvaluationRecord], None],
 ) -> TrialRecord:
     """Run one trial: build, train and measure the model; write it and its record."""
     folds = experiment.folds()
@@ -235,7 +235,7 @@ def _trained(
     experiment: Experiment,
     settings: SettingsRecord,
     trial: Trial,
-    watch: Callable[[EpochRecord], None],
+    watch: Callable[[EvaluationRecord], None],
 ) -> tuple[Any, TrainingRecord | None]:
     config = experiment.config(trial.kind, settings.normalize, settings.parameters, settings.output)
     model = experiment.build(config)
@@ -243,12 +243,14 @@ def _trained(
         return model, None
     options = TrainingSettings(
         learning_rate=trial.learning_rate,
+        steps=settings.steps,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         clip=f"norm:{settings.clip_norm}",
         patience=settings.patience,
     )
-    task = experiment.task(model, options.batch_size, trial.seed)
+    options = options.resolved(experiment.items)
+    task = experiment.task(model, options.batch_size or 1, trial.seed)
     return model, train(task, options, watch=watch).record
 
 
@@ -262,8 +264,9 @@ def _recorded(
     """The record of a trial; it is diverged if any fold diverged."""
     training = trainings[-1]
     numbers = (found.validation_error, *found.error_by_origin.tolist(), *found.forecast)
-    diverged = any(t is not None and t.best_epoch == 0 for t in trainings)
+    diverged = any(t is not None and t.best == 0 for t in trainings)
     diverged = diverged or not all(math.isfinite(number) for number in numbers)
+    diagnosis = experiment.diagnosis(model)
     return TrialRecord(
         kind=trial.kind,
         seed=trial.seed,
@@ -279,7 +282,8 @@ def _recorded(
         forecast=() if diverged else found.forecast,
         prediction_us=1e6 * experiment.seconds_of_one(model),
         context=None if diverged else experiment.context(model),
-        diagnosis=experiment.diagnosis(model),
+        diagnosis=diagnosis,
+        not_converged="" if training is None else experiment.not_converged(training, diagnosis),
         measures={} if diverged else found.measures or {},
     )
 

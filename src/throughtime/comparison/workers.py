@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,23 +31,17 @@ def run_side_by_side(
     folder: Path,
     trials: list[Any],
     jobs: int,
-    report: Callable[[Any, Any, int], None],
+    report: Callable[[Any, Any], None],
 ) -> Iterator[tuple[Any, Any]]:
     """Run trials in parallel, and yield (trial, result) as each finishes.
 
-    A result is that of ``run(experiment, settings, folder, trial, watch)``. After every epoch,
-    ``report(trial, epoch, number)`` is called in this process.
+    A result is that of ``run(experiment, settings, folder, trial, watch)``. At every evaluation,
+    ``report(trial, evaluation)`` is called in this process.
     """
     jobs = min(jobs, len(trials))
     if jobs < 2:
         for trial in trials:
-            count = 0
-
-            def watch(epoch: Any, trial: Any = trial) -> None:
-                nonlocal count
-                count += 1
-                report(trial, epoch, count)
-
+            watch = partial(report, trial)
             yield trial, run(experiment, settings, folder, trial, watch)
         return
 
@@ -164,16 +159,12 @@ def _end_with_parent() -> None:
 
 
 def _work(trial: Any) -> Any:
-    count = 0
-
-    def watch(epoch: Any) -> None:
-        nonlocal count
-        count += 1
-        _shared["messages"].put((trial, epoch, count))
+    def watch(evaluation: Any) -> None:
+        _shared["messages"].put((trial, evaluation))
 
     return _shared["run"](*_shared["arguments"], trial, watch)
 
 
-def _listen(messages: Any, report: Callable[[Any, Any, int], None]) -> None:
+def _listen(messages: Any, report: Callable[[Any, Any], None]) -> None:
     while (message := messages.get()) is not None:
         report(*message)

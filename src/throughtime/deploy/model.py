@@ -33,6 +33,8 @@ class Model:
         test_error: float | None = None,
         measures: dict[str, float] | None = None,
         unit: str = "",
+        simple: tuple[str, float] | None = None,
+        not_converged: str = "",
     ) -> None:
         self.network = network  # an nn.Module
         self.spec = spec
@@ -41,6 +43,8 @@ class Model:
         self.test_error = test_error  # on the test part, in `unit`; None for a loaded model
         self.measures = measures or {}
         self.unit = unit
+        self.simple = simple  # the best simple prediction, and its test error
+        self.not_converged = not_converged  # why its training ended too early; "" if it did not
 
     @property
     def kind(self) -> str:

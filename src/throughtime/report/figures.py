@@ -8,7 +8,7 @@ from throughtime.catalogue import kind_of, label_of
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.report import pictures
 from throughtime.report.axes import INK, LOST, axes, logarithmic
-from throughtime.runs import Candidate, ComparisonRecord, TrialRecord
+from throughtime.runs import Candidate, ComparisonRecord, TrainingRecord, TrialRecord
 
 
 def error_against_cost(record: ComparisonRecord) -> go.Figure:
@@ -91,15 +91,16 @@ def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
 
 
 def training_curves(record: ComparisonRecord) -> go.Figure:
-    """Validation error after each epoch, one line per seed; a marker at the kept epoch."""
+    """Validation error at each evaluation, one line per seed; a marker at the kept step."""
     figure = go.Figure()
     for kind in record.settings.networks:
         for number, trial in enumerate(_trials(record, kind)):
-            if trial.training is None or not trial.training.epochs:
+            if trial.training is None or not trial.training.evaluations:
                 continue
-            curve = [epoch.validation_error for epoch in trial.training.epochs]
+            curve = [e.validation_error for e in trial.training.evaluations]
+            steps = _steps(trial.training)
             figure.add_scatter(
-                x=list(range(1, len(curve) + 1)),
+                x=steps,
                 y=curve,
                 mode="lines",
                 line={"color": kind_of(kind).color, "width": 1.2},
@@ -107,26 +108,31 @@ def training_curves(record: ComparisonRecord) -> go.Figure:
                 legendgroup=kind,
                 showlegend=number == 0,
             )
-            best = trial.training.best_epoch
+            best = trial.training.best
             figure.add_scatter(
-                x=[best],
+                x=[steps[best - 1]],
                 y=[curve[best - 1]],
                 mode="markers",
                 marker={"color": kind_of(kind).color, "size": 7},
                 legendgroup=kind,
                 showlegend=False,
-                hovertemplate=f"{label_of(kind)}, seed {trial.seed}: kept epoch %{{x}}"
+                hovertemplate=f"{label_of(kind)}, seed {trial.seed}: kept step %{{x}}"
                 "<extra></extra>",
             )
-    axes(figure, "epoch", f"validation {_decides(record)}")
+    axes(figure, "optimizer steps", f"validation {_decides(record)}")
     return figure
 
 
+def _steps(training: TrainingRecord) -> list[int]:
+    """The step of each evaluation; its number in a record that has no steps."""
+    return [e.step or number for number, e in enumerate(training.evaluations, start=1)]
+
+
 def _decides(record: ComparisonRecord) -> str:
-    """Name of the measure that selected the best epoch."""
+    """Name of the measure that selected the best weights."""
     if PROBLEMS[record.data.kind].by_step:
         return f"error ({record.unit})"
-    first = next((e for t in record.trials if t.training for e in t.training.epochs), None)
+    first = next((e for t in record.trials if t.training for e in t.training.evaluations), None)
     return next(iter(first.measures), "error") if first is not None else "error"
 
 
@@ -167,17 +173,17 @@ def _each(record: ComparisonRecord) -> str:
 
 
 def gradient_norms(record: ComparisonRecord) -> go.Figure:
-    """Median gradient norm of each epoch before clipping, and the clipping bound."""
+    """Median gradient norm between evaluations, before clipping, and the clipping bound."""
     figure = go.Figure()
     shown = [record.settings.clip_norm]
     for kind in record.settings.networks:
         for number, trial in enumerate(_trials(record, kind)):
             if trial.training is None:
                 continue
-            norms = [epoch.gradient_norm for epoch in trial.training.epochs]
+            norms = [e.gradient_norm for e in trial.training.evaluations]
             shown += norms
             figure.add_scatter(
-                x=list(range(1, len(norms) + 1)),
+                x=_steps(trial.training),
                 y=norms,
                 mode="lines",
                 line={"color": kind_of(kind).color, "width": 1.2},
@@ -185,7 +191,8 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
                 legendgroup=kind,
                 showlegend=number == 0,
             )
-    last = max((len(t.training.epochs) for t in record.trials if t.training), default=1)
+    trainings = [t.training for t in record.trials if t.training]
+    last = max((step for t in trainings for step in _steps(t)), default=1)
     figure.add_scatter(
         x=[1, last],
         y=[record.settings.clip_norm] * 2,
@@ -194,7 +201,7 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
         name="clipped above",
         meta=INK,
     )
-    axes(figure, "epoch", "gradient norm, median over steps")
+    axes(figure, "optimizer steps", "gradient norm, median over steps")
     figure.update_yaxes(logarithmic(shown))
     return figure
 

@@ -7,7 +7,7 @@ from throughtime.catalogue import label_of
 from throughtime.comparison_columns import comparison_rows
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.report import figures, html
-from throughtime.runs import ENOUGH_SEEDS, ComparisonRecord
+from throughtime.runs import ENOUGH_SEEDS, ComparisonRecord, length_choice
 
 _PICTURES = (
     (
@@ -25,7 +25,7 @@ _PICTURES = (
     (
         "Training",
         figures.training_curves,
-        "Validation error after each epoch, one line per seed; the marker is the kept epoch.",
+        "Validation error at each evaluation, one line per seed; the marker is the kept step.",
     ),
     (
         "How many steps each needs",
@@ -40,7 +40,11 @@ _PICTURES = (
         "network with the lowest validation error. Below the dotted line it is lost: it is too "
         "small to change a bit.",
     ),
-    ("Gradients", figures.gradient_norms, "Before clipping, median over the steps of an epoch."),
+    (
+        "Gradients",
+        figures.gradient_norms,
+        "Before clipping, median over the steps between evaluations.",
+    ),
     (
         "Network input",
         figures.window_seen,
@@ -111,6 +115,7 @@ def _line(recommended: bool, cells: Sequence[str]) -> str:
 
 def _choices(record: ComparisonRecord) -> str:
     s = record.settings
+    length = length_choice(s.steps, s.epochs, s.patience)
     settings = (
         ("networks", ", ".join(label_of(k) for k in s.networks), "", "--networks"),
         ("normalization", s.normalize, "", "--normalize"),
@@ -122,12 +127,7 @@ def _choices(record: ComparisonRecord) -> str:
             "",
         ),
         ("seeds", ", ".join(map(str, s.seeds)), "", "--seeds, --seed"),
-        (
-            "epochs",
-            str(s.epochs),
-            f"at most; stops after {s.patience} without a better one",
-            "--epochs",
-        ),
+        (length.name, length.value, length.reason, length.option),
         ("clipping", f"global norm {s.clip_norm:g}", "", ""),
     )
     data = [(c.name, c.value, c.reason, c.option) for c in record.data.choices]

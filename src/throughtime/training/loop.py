@@ -1,11 +1,11 @@
 """The training loop.
 
     task = Forecasting(model, parts.training, parts.validation, ...)
-    record, last = train(task, TrainingSettings(epochs=30))
+    record, last = train(task, TrainingSettings(steps=3000))
 
 A task (see `Task`) defines resumable batches, a loss and validation measures. The loop takes
-optimizer steps, measures after every epoch and keeps the best weights. With `Checkpoints`, training
-can be killed at any time and resumes bit for bit.
+optimizer steps, evaluates at regular intervals and keeps the best weights. With `Checkpoints`, a
+training can be killed at any time and resumes bit for bit.
 """
 
 import json
@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from signal import SIGTERM
 from statistics import median
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from throughtime.errors import InputError, PausedError
 from throughtime.insight.callbacks import Writer
 from throughtime.insight.finiteness import locate
-from throughtime.runs import EpochRecord, Finding, TrainingRecord
+from throughtime.runs import EvaluationRecord, Finding, TrainingRecord
 from throughtime.serialization import from_plain, to_json
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.clipping import Clipped, clipper_by_name
@@ -34,28 +33,13 @@ from throughtime.training.guard import Guard
 from throughtime.training.interrupts import held_back
 from throughtime.training.optimizing import Rate, optimizer_by_name, restore_exactly
 from throughtime.training.processes import Team
+from throughtime.training.settings import TrainingSettings
 from throughtime.training.task import Batch, Task, Watch
 
-_NORMS = 10_000  # latest gradient norms of an epoch, for their median
+_NORMS = 10_000  # latest gradient norms since an evaluation, for their median
 _TICK = 0.1  # seconds between two progress bar updates
+_IMPROVEMENT = 1e-3  # relative; less does not count for the patience
 _LOG_EVERY = 10  # steps between two log entries
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Training settings. For names see `optimizer_by_name`, `Rate` and `clipper_by_name`."""
-
-    learning_rate: float = 3e-3
-    epochs: int = 30  # at most
-    batch_size: int = 64  # sequences
-    clip: str = "norm:1"
-    patience: int = 6  # epochs without improvement before training stops
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup: int = 0  # steps
-    accumulate: int = 1  # batches per optimizer step
-    budget: float | None = None  # seconds, at most
 
 
 class Trained(NamedTuple):
@@ -71,13 +55,13 @@ def train(
     *,
     team: Team | None = None,
     kept: Checkpoints | None = None,
-    watch: Watch | Callable[[EpochRecord], None] | None = None,
+    watch: Watch | Callable[[EvaluationRecord], None] | None = None,
     writer: Writer | None = None,
 ) -> Trained:
     """Train a task's model in place and leave the best weights in it.
 
-    The best epoch has the lowest first measure. Non-finite values never reach the weights (see
-    `guard`).
+    The best evaluation has the lowest first measure; the others decide between equal ones.
+    Non-finite values never reach the weights (see `guard`).
 
     Args:
         task: The task, with its model.
@@ -85,10 +69,10 @@ def train(
         team: The processes that train together; default: this process alone.
         kept: Checkpoints to resume from and to write to. With them, Ctrl-C or SIGTERM finishes the
             step, saves a checkpoint and raises PausedError.
-        watch: Called with an `EpochRecord` after every epoch. Its method ``tick``, if it has one,
-            is called ten times a second.
-        writer: Receives loss, gradient norm and learning rate every ten steps, all measures after
-            every epoch, and every incident as text.
+        watch: Called with every `EvaluationRecord`. Its method ``tick``, if it has one, is called
+            ten times a second.
+        writer: Receives loss, gradient norm and learning rate every ten steps, all measures at
+            every evaluation, and every incident as text.
     """
     return _Training(task, settings, team or Team(), kept, watch, writer).run()
 
@@ -116,13 +100,15 @@ class _Training:
             weight_decay=settings.weight_decay,
         )
         self.clip = clipper_by_name(settings.clip)
-        self.rate = Rate(settings.schedule, settings.warmup, max(1, settings.patience // 2))
+        self.counts = settings.counts(math.ceil(task.steps / settings.accumulate))
+        waits = max(1, self.counts.patience // self.counts.every // 2)
+        self.rate = Rate(settings.schedule, settings.warmup, waits)
         self.guard = Guard(self.model, self.optimizer, self.clip, self.rate, team)
-        self.total = settings.epochs * math.ceil(task.steps / settings.accumulate)
+        self.batches: Iterator[Batch] | None = None  # of the current epoch
         self.best = _weights(self.model)
-        self.best_value, self.best_epoch = math.inf, 0
-        self.history: list[EpochRecord] = []
-        self.epoch, self.step = 1, 0
+        self.best_measures, self.best_at = [math.inf], 0
+        self.history: list[EvaluationRecord] = []
+        self.step = self.improved = 0  # steps taken; at the last improvement
         self.running = _Running()
         self.earlier = 0.0  # seconds spent in earlier runs, before resuming
         self.began = self.ticked = time.perf_counter()
@@ -137,8 +123,8 @@ class _Training:
         deferral = held_back(within=2.0 if self.team.size > 1 else 0.0)
         with deferral if keeps else nullcontext(lambda: 0) as received:
             while stopped is None:
-                stopped = self._epoch(received) or self._stop_reason()
-        if self.best_epoch:
+                stopped = self._until_evaluation(received) or self._stop_reason()
+        if self.best_at:
             last = _weights(self.model)
             self.model.load_state_dict(self.best)
         else:
@@ -147,62 +133,67 @@ class _Training:
         self.model.eval()
         guard = self.guard
         record = TrainingRecord(
-            epochs=tuple(self.history),
-            best_epoch=self.best_epoch,
+            evaluations=tuple(self.history),
+            best=self.best_at,
             stopped=stopped,
             skipped_steps=guard.skipped,
             seconds=self._seconds(),
             steps=self.step,
             retreats=guard.retreats,
             incidents=tuple(guard.incidents),
+            limit=self.counts.limit,
         )
         return Trained(record, last)
 
-    def _epoch(self, received: Callable[[], int]) -> str | None:
-        """Train and measure the rest of an epoch; return why training ended, or None."""
+    def _until_evaluation(self, received: Callable[[], int]) -> str | None:
+        """Train until the next evaluation, and evaluate; return why training ended, or None."""
         self.model.train()
-        batches = self.task.batches()
         late = False
-        while (flags := self._update(batches, received)) is not None:
-            signal, due, late = flags
+        end = min(self.counts.limit, (self.step // self.counts.every + 1) * self.counts.every)
+        while self.step < end and not late and not self.guard.hopeless:
+            signal, due, late = self._update(received)
             if due and not signal:
                 self._save()
             if signal:
                 self._pause(signal)
-            if late or self.guard.hopeless:
-                break
         if self.guard.hopeless or not self.running.steps:
-            return f"diverged in epoch {self.epoch}: {self._cause_of_divergence()}"
+            return f"diverged before step {self.step + 1}: {self._cause_of_divergence()}"
         measures = self.task.measure()
-        value = next(iter(measures.values()))
-        if not math.isfinite(value):
-            return f"diverged in epoch {self.epoch}: predictions not finite"
-        self._report_epoch(measures)
-        better = value < self.best_value
+        values = list(measures.values())
+        if not math.isfinite(values[0]):
+            return f"diverged before step {self.step + 1}: predictions not finite"
+        self._report_evaluation(measures)
+        better = values < self.best_measures
         if better:
-            self.best_value, self.best_epoch = value, self.epoch
+            if _matters(values, self.best_measures):
+                self.improved = self.step
+            self.best_measures, self.best_at = values, len(self.history)
             self.best = _weights(self.model)
         self.rate.validated(better)
         self.running = _Running()
-        self.epoch += 1
         return f"the budget of {self.settings.budget:g} s is used up" if late else None
 
     def _stop_reason(self) -> str | None:
-        """Why training ends after the current epoch, or None."""
-        done = len(self.history)
-        if done >= self.settings.epochs:
-            return f"all {self.settings.epochs} epochs done"
-        if done and done - self.best_epoch >= self.settings.patience:
-            return f"no improvement for {self.settings.patience} epochs"
+        """Why training ends after the latest evaluation, or None."""
+        if self.step >= self.counts.limit:
+            return f"all {self.counts.limit} steps taken"
+        if self.step - self.improved >= self.counts.patience:
+            return f"no improvement for {self.counts.patience} steps"
         return None
 
-    def _update(
-        self, batches: Iterator[Batch], received: Callable[[], int]
-    ) -> tuple[int, bool, bool] | None:
+    def _next_batches(self) -> Iterator[Batch]:
+        """The batches of the next step; a new epoch begins after the last batch of one."""
+        first = None if self.batches is None else next(self.batches, None)
+        while first is None:  # a task resumed at the end of an epoch has no batch left in it
+            self.batches = self.task.batches()
+            first = next(self.batches, None)
+        yield first
+        yield from islice(self.batches or (), self.settings.accumulate - 1)
+
+    def _update(self, received: Callable[[], int]) -> tuple[int, bool, bool]:
         """Take one optimizer step. Returns (signal, checkpoint due, budget used up).
 
-        Several batches or processes are weighted by their samples, as one combined batch. Returns
-        None if no batch is left.
+        Several batches or processes are weighted by their samples, as one combined batch.
         """
         team, settings = self.team, self.settings
         self.optimizer.zero_grad()
@@ -210,7 +201,7 @@ class _Training:
         value = count = 0.0
         group: list[Batch] = []
         # in sequence: a batch may carry the state of the previous one
-        for source in islice(batches, settings.accumulate):
+        for source in self._next_batches():
             batch = source
             if self.device.type != "cpu":
                 batch = Batch(tuple(t.to(self.device) for t in source.tensors), source.weight)
@@ -219,8 +210,6 @@ class _Training:
             (loss if alone else loss * batch.weight).backward()
             value += loss.item() * batch.weight
             count += batch.weight
-        if not group:
-            return None
         seconds, signal = self._seconds(), received()
         due = self.kept is not None and self.kept.due()
         if team.size > 1:
@@ -236,7 +225,7 @@ class _Training:
                     parameter.grad.mul_(team.size / count)
         value /= count
 
-        done = self.step / self.total
+        done = self.step / self.counts.limit
         if settings.budget is not None:
             done = max(done, seconds / settings.budget)
         factor = self.rate.factor(self.step, done)
@@ -254,7 +243,6 @@ class _Training:
                 text = f"{incident.cause}, {incident.where}: {incident.evidence}; {incident.action}"
                 self.writer.add_text("training/incident", text, self.step)
         self._report_step(value, clipped, factor)
-        self.running.batches += len(group)
         late = settings.budget is not None and seconds >= settings.budget
         return signal, bool(due), late
 
@@ -274,9 +262,9 @@ class _Training:
         again = f", after {self.guard.retreats - 1} rollbacks" if self.guard.hopeless else ""
         return f"{first.cause} not finite since step {first.step}: {first.evidence}{again}"
 
-    def _report_epoch(self, measures: dict[str, float]) -> None:
-        """Record a finished epoch and report it to the callbacks."""
-        record = EpochRecord(
+    def _report_evaluation(self, measures: dict[str, float]) -> None:
+        """Record an evaluation and report it to the callbacks."""
+        record = EvaluationRecord(
             training_loss=self.running.loss / self.running.steps,
             validation_error=next(iter(measures.values())),
             gradient_norm=median(self.running.norms),
@@ -284,6 +272,7 @@ class _Training:
             seconds=self._seconds() - sum(e.seconds for e in self.history),
             learning_rate=self.optimizer.param_groups[0]["lr"],
             measures=measures,
+            step=self.step,
         )
         self.history.append(record)
         if self.watch is not None:
@@ -303,7 +292,7 @@ class _Training:
         tick = getattr(self.watch, "tick", None)
         if tick is not None and (now := time.perf_counter()) - self.ticked > _TICK:
             self.ticked = now
-            tick(self.epoch - 1 + self.running.batches / self.task.steps, loss, clipped.norm)
+            tick(self.step / self.counts.limit, loss, clipped.norm)
 
     def _seconds(self) -> float:
         return self.earlier + time.perf_counter() - self.began
@@ -312,7 +301,7 @@ class _Training:
         saved = self._save()
         folder = self.kept.folder if self.kept else None
         raise PausedError(
-            f"interrupted after step {self.step}, epoch {self.epoch}; "
+            f"interrupted after step {self.step} of {self.counts.limit}; "
             + (
                 f"saved in {folder}: run the same command again to continue"
                 if saved
@@ -336,10 +325,10 @@ class _Training:
             "rate": self.rate.state_dict(),
             "guard": self.guard.state_dict(),
             "best": self.best,
-            "best value": self.best_value,
-            "best epoch": self.best_epoch,
+            "best measures": self.best_measures,
+            "best at": self.best_at,
+            "improved": self.improved,
             "history": [to_json(record) for record in self.history],
-            "epoch": self.epoch,
             "step": self.step,
             "running": self.running.state_dict(),
             "seconds": self._seconds(),
@@ -363,10 +352,10 @@ class _Training:
         self.clip.load_state_dict(state["clip"])
         self.rate.load_state_dict(state["rate"])
         self.guard.load_state_dict(state["guard"])
-        self.best, self.best_value = state["best"], state["best value"]
-        self.best_epoch = state["best epoch"]
-        self.history = [from_plain(EpochRecord, json.loads(text)) for text in state["history"]]
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.best, self.best_measures = state["best"], state["best measures"]
+        self.best_at, self.improved = state["best at"], state["improved"]
+        self.history = [from_plain(EvaluationRecord, json.loads(text)) for text in state["history"]]
+        self.step = state["step"]
         self.running.load_state_dict(state["running"])
         self.earlier = state["seconds"]
         own = state["ranks"][self.team.rank % len(state["ranks"])]
@@ -387,10 +376,10 @@ class _Loss(nn.Module):
 
 
 class _Running:
-    """Statistics of the steps taken in an epoch, in constant memory."""
+    """Statistics of the steps taken since the latest evaluation, in constant memory."""
 
     def __init__(self) -> None:
-        self.steps = self.clipped = self.batches = 0
+        self.steps = self.clipped = 0
         self.loss = 0.0
         self.norms: deque[float] = deque(maxlen=_NORMS)
 
@@ -402,14 +391,20 @@ class _Running:
 
     def state_dict(self) -> dict[str, Any]:
         norms = torch.tensor(list(self.norms), dtype=torch.float64)
-        counts = {"steps": self.steps, "clipped": self.clipped, "batches": self.batches}
+        counts = {"steps": self.steps, "clipped": self.clipped}
         return {**counts, "loss": self.loss, "norms": norms}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.steps, self.clipped = state["steps"], state["clipped"]
-        self.loss, self.batches = state["loss"], state["batches"]
+        self.loss = state["loss"]
         self.norms.extend(state["norms"].tolist())
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def _matters(measures: list[float], best: list[float]) -> bool:
+    """Whether an improvement is large enough to continue for: a thousandth of the measure."""
+    decisive = next((m, b) for m, b in zip(measures, best, strict=False) if m != b)
+    return decisive[0] < decisive[1] * (1 - _IMPROVEMENT)

@@ -122,7 +122,7 @@ class Rate:
     0.51
 
     The warm-up is linear over the first ``warmup`` steps. "plateau" halves the rate when validation
-    has not improved for ``patience`` epochs. `lower` halves it permanently, after a rollback.
+    has not improved for ``patience`` evaluations. `lower` halves it permanently, after a rollback.
     Raises ValueError for an unknown name.
     """
 
@@ -147,7 +147,7 @@ class Rate:
         self.lowered /= 2
 
     def validated(self, better: bool) -> None:
-        """Report whether the last epoch improved validation."""
+        """Report whether the last evaluation was better."""
         self._waiting = 0 if better else self._waiting + 1
         if self.name == "plateau" and self._waiting >= self.patience:
             self.lower()

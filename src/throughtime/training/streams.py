@@ -101,7 +101,7 @@ class TruncatedBPTT(Task):
     def measure(self) -> dict[str, float]:
         self.model.eval()
         state, total, count = None, 0.0, 0
-        device = next(self.model.parameters()).device
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         for begin in range(0, self.validation.length, self.k1):
             end = min(begin + self.k1, self.validation.length)
             piece = Piece(*(t.to(device) for t in self.validation.piece(begin, end)))

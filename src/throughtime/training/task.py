@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from throughtime.runs import EpochRecord
+from throughtime.runs import EvaluationRecord
 
 
 class Batch(NamedTuple):
@@ -32,7 +32,7 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self) -> dict[str, float]:
-        """Validation measures, lower is better; the first one selects the best epoch."""
+        """Validation measures, lower is better; the first one selects the best weights."""
 
     def mend(self) -> None:  # noqa: B027 - most tasks carry no state
         """Clear non-finite carried state after a skipped step."""
@@ -49,15 +49,15 @@ class Task(ABC):
 class Watch(Protocol):
     """Progress callback."""
 
-    def __call__(self, epoch: EpochRecord) -> None:
-        """Called after every epoch."""
+    def __call__(self, evaluation: EvaluationRecord) -> None:
+        """Called at every evaluation."""
         ...
 
     def tick(self, done: float, loss: float, norm: float) -> None:
-        """Called during an epoch.
+        """Called between evaluations.
 
         Args:
-            done: Epochs done, with a fraction.
+            done: Fraction of the steps that training takes at most.
             loss: Loss of the latest step.
             norm: Gradient norm of the latest step.
         """

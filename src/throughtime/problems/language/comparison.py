@@ -102,6 +102,10 @@ class TokenExperiment(Experiment):
     ) -> NextToken:
         return NextToken(model, self.problem, lanes=batch_size, decided_by=decided_by, team=team)
 
+    @property
+    def items(self) -> int:
+        return self.record.windows[0] // self.problem.context
+
     def measured(self, model: SequenceNetwork) -> Evaluation:
         validation = token_nats(model, self.problem.validation)
         test = token_nats(model, self.problem.test)
