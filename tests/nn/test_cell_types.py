@@ -134,13 +134,16 @@ def test_its_memory_is_measured_and_it_is_diagnosed():
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"keeps": "forget"}, "keeps of X is 'forget', which is none of its gates"),
-        ({"admits": "a"}, "a gate that admits and none that keeps"),
-        ({"states": ("cell",)}, "states of X are 'hidden' and others"),
-        ({"hidden_activation": "softmax"}, "an activation is one of sigmoid, tanh, relu, linear"),
+        ({"keeps": "forget"}, "keeps of X must be one of its gates, a; got 'forget'"),
+        ({"admits": "a"}, "X has `admits` but no `keeps`"),
+        ({"states": ("cell",)}, "states of X must start with 'hidden'"),
+        (
+            {"hidden_activation": "softmax"},
+            "activations of X must be one of sigmoid, tanh, relu, linear",
+        ),
         ({"gates": ()}, "X has neither gates nor blocks"),
-        ({"gates": (Gate("a"), Gate("a"))}, "two gates of X have one name: a, a"),
-        ({"gates": ("a",)}, r"gates of X are Gate\(...\); got"),
+        ({"gates": (Gate("a"), Gate("a"))}, "gates of X must have different names; got a, a"),
+        ({"gates": ("a",)}, "gates of X must be Gate objects; got"),
     ],
 )
 def test_an_entry_that_does_not_fit_together_is_refused(wrong, text):
@@ -153,7 +156,7 @@ def test_an_entry_that_does_not_fit_together_is_refused(wrong, text):
     [
         (
             {"states": ("hidden", "cell")},
-            r"returns 1 states and 2 values; it declares 2 .hidden, c",
+            r"returns 1 states and 2 values; expected 2 .hidden, c",
         ),
         ({"gates": (Gate("update"),), "blocks": 2}, "returns 1 states and 2 values; .* and 1"),
     ],

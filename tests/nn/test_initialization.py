@@ -73,7 +73,7 @@ def test_identity_passes_the_state_on(home):
     state = torch.rand(2, 5, 40)
     torch.testing.assert_close(layer(torch.zeros(50, 5, 3), state)[1][0], state[0])
     for kind in ("LSTM", "GRU"):
-        with pytest.raises(ValueError, match=f"identity is for an RNN .* got {kind}"):
+        with pytest.raises(ValueError, match=f"identity is only for an RNN .* got {kind}"):
             initialize(getattr(home, kind)(3, 4), "identity")
 
 
@@ -132,11 +132,11 @@ def test_a_whole_model_is_drawn_and_what_was_is_told():
     "how, told",
     [
         ("xavier", "one of torch, orthogonal, identity, forget-bias, chrono; got 'xavier'"),
-        ("chrono", "chrono takes the longest time to keep, e.g. chrono:784"),
-        ("chrono:", "chrono takes a number: the longest time to keep"),
+        ("chrono", "chrono needs a number: the longest time scale, e.g. chrono:784"),
+        ("chrono:", "chrono takes a number: the longest time scale"),
         ("chrono:nan", "chrono takes a number"),
         ("chrono:1", "2 steps or more; got 1.0"),
-        ("orthogonal:2", "orthogonal takes nothing behind it; got 'orthogonal:2'"),
+        ("orthogonal:2", "orthogonal takes no number; got 'orthogonal:2'"),
     ],
 )
 def test_what_cannot_be_is_told(how, told):

@@ -152,10 +152,10 @@ def test_numbers_on_numbers():
 
 def test_unknown_names_are_refused():
     with pytest.raises(
-        ValueError, match=r"output is one of point; got 'median' .for an output of your own"
+        ValueError, match=r"output must be one of point; got 'median' .for an output of your own"
     ):
         ModelConfig("gru", 4, 1, 1, output="median")
-    with pytest.raises(ValueError, match="'point' is throughtime's own output"):
+    with pytest.raises(ValueError, match="'point' is the name of a built-in output"):
         outputs.register_output(Point())
     x = np.random.default_rng(0).normal(size=(60, 8, 1))
     with pytest.raises(InputError, match=r"^output: 'absolute'; leave it out; it is for forecasts"):
