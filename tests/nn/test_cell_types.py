@@ -46,7 +46,7 @@ def test_it_is_a_layer_with_all_of_a_layers_options():
     assert repr(MinGRU(3, 4)) == "MinGRU(3, 4)"
     path = throughtime.explain_path(layer, x)
     assert path.name == "equations"
-    assert path.reason == "the plain equations; the project's kernels have no MinGRU cell"
+    assert path.reason == "the plain equations; the native kernels do not support the MinGRU cell"
     again = copy.deepcopy(layer)
     assert_same(again(x)[0], layer(x)[0])
 

@@ -126,7 +126,7 @@ def test_functions_keep_their_bound_over_the_whole_range(function, dtype):
 def test_an_unknown_function_or_instruction_set_is_refused():
     with pytest.raises(ValueError, match="exp, tanh or sigmoid"):
         kernels.kernels.elementwise("cos", torch.ones(1), torch.ones(1))
-    text = r"instruction set is one of .*; got 'mmx'"
+    text = r"instruction set must be one of .*; got 'mmx'"
     with pytest.raises(ValueError, match=text), kernels.instruction_set("mmx"):
         pass
 

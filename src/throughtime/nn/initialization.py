@@ -153,7 +153,8 @@ def initialize(model: nn.Module, how: str) -> list[str]:
     Args:
         model: Any model with recurrent layers.
         how: "torch", "orthogonal", "identity", "forget-bias" (or "forget-bias:2"), or
-            "chrono:LONGEST", with the longest time scale in steps; see the functions of this module.
+            "chrono:LONGEST", with the longest time scale in steps. See the functions of this module
+            for details.
 
     Returns:
         The paths of the layers in the model.
@@ -166,7 +167,8 @@ def initialize(model: nn.Module, how: str) -> list[str]:
     layers = {path: m for path, m in model.named_modules() if _is_stack(m)}
     if not layers:
         raise ValueError(
-            f"no recurrent layer in {type(model).__name__} to initialize: expected an RNN, LSTM or GRU"
+            f"no recurrent layer in {type(model).__name__} to initialize; "
+            "expected a model with an RNN, LSTM or GRU"
         )
     before = [(p, p.detach().clone()) for layer in layers.values() for p in layer.parameters()]
     try:

@@ -34,7 +34,7 @@ class Output(ABC):
 
     @abstractmethod
     def loss(self, output: Tensor, wanted: Tensor) -> Tensor:
-        """Return the loss of outputs [B, horizon, width] and targets [B, horizon, K], both scaled."""
+        """Return the loss of scaled outputs [B, horizon, width], given targets [B, horizon, K]."""
 
     def prediction(self, output: Tensor) -> Tensor:
         """Return point forecasts [B, horizon, K] from outputs [B, horizon, width]."""
@@ -89,8 +89,8 @@ def output_of(name: str) -> Output:
     """Return an output by name. Raises ValueError for an unknown name."""
     if name not in _outputs:
         raise ValueError(
-            f"output must be one of {', '.join(_outputs)}; got {name!r} (for an output of your own: in "
-            "Python, import what registers it first)"
+            f"output must be one of {', '.join(_outputs)}; got {name!r} (for an output of your "
+            "own: in Python, import what registers it first)"
         )
     return _outputs[name]
 
@@ -101,7 +101,7 @@ def output_of(name: str) -> Output:
 class AnswerOutput(ABC):
     """Output of a sequence model for an answer, and its two error measures.
 
-    Answers may be unknown. ``center`` and ``spread`` [O] are the statistics of the training answers.
+    Answers may be unknown. ``center`` and ``spread`` [O] are computed from the training answers.
     """
 
     measures: ClassVar[tuple[str, str]]  # option names; the first is the default
@@ -127,7 +127,7 @@ class AnswerOutput(ABC):
 
     @abstractmethod
     def error_of_prediction(self, found: Tensor, wanted: Tensor, *, by_loss: bool) -> Tensor:
-        """Return the error of each prediction: the training loss if ``by_loss``, else the metric."""
+        """Return each prediction's error: the training loss if ``by_loss``, else the metric."""
 
     def measured(self, first: float, second: float) -> dict[str, float]:
         """Return the reported mean errors by option name, as in `measures`."""
