@@ -58,14 +58,14 @@ def test_a_finding_has_numbers_threshold_place_and_advice():
     assert found.verdict == "vanishing" == found.layers[0].verdict
     (finding,) = found.layers[0].findings
     assert finding.evidence == (
-        "of the gradient at h_t 9.1e-13 arrives 20 steps back, 0.25 times a step; "
-        "from lag 12 on less than 1.2e-07"
+        "only 9.1e-13 of the gradient of h_t reaches 20 steps back (0.25 per step); "
+        "it is below 1.2e-07 from lag 12 on"
     )
     assert finding.value == pytest.approx(0.25**20)
     assert finding.threshold == torch.finfo(torch.float32).eps
     assert finding.where == "l0, lag 12" and "machine epsilon of float32" in finding.source
     assert finding.advice[0] == "use a GRU or an LSTM, whose gates can keep the state"
-    assert finding.advice[-1].startswith("if the task needs no more than 11 steps, say so (lag=11)")
+    assert finding.advice[-1].startswith("if the task needs at most 11 steps, set lag=11: then")
     by_lag = found.layers[0].gradient_by_lag
     assert by_lag == pytest.approx([0.25**k for k in range(21)])
     assert found.layers[0].measures["gradient at lag 1"] == pytest.approx(0.25)
@@ -82,8 +82,8 @@ def test_growth_is_told_with_its_rate_and_where_it_passes_the_threshold():
     (finding,) = diagnose(layer, torch.rand(15, 4, 1)).layers[0].findings
     assert finding.issue == "exploding" and finding.where == "l0, lag 14"
     assert finding.evidence == (
-        "the gradient at h_t is 1.6e+04 times as large 14 steps back, 2 times a step; "
-        "more than 1000 from lag 10 on"
+        "the gradient of h_t grows by a factor of 1.6e+04 over 14 steps back in time "
+        "(2 per step); it exceeds 1000 from lag 10 on"
     )
     assert finding.advice[0].startswith(
         "clip the gradient by its global norm (Pascanu et al. 2013)"
@@ -191,8 +191,8 @@ def test_nothing_to_examine_is_neither_health_nor_illness():
         found = diagnose(layer, torch.randn(shape))
         assert found == Diagnosis("unknown", (), (), ("no recurrent layer computed a step",))
     found = diagnose(layer, torch.randn(1, 4, 2))
-    assert found.notes == ("l0: one step, so its memory was not measured",)
-    with pytest.raises(ValueError, match="lag is a number of steps back, 0 or more; got -1"):
+    assert found.notes == ("l0: only one step, so its memory was not measured",)
+    with pytest.raises(ValueError, match="lag must be 0 or more steps; got -1"):
         diagnose(layer, torch.randn(4, 4, 2), lag=-1)
 
 
@@ -212,7 +212,7 @@ class Stepping(nn.Module):
 
 def test_a_layer_that_is_called_again_and_again_is_searched_in_every_call():
     model, x = Stepping(), torch.randn(8, 2, 2)
-    assert "body.l0: called 8 times; the last call was examined" in diagnose(model, x).notes
+    assert "body.l0: called 8 times; only the last call was measured" in diagnose(model, x).notes
     x[3, 1, 0] = float("nan")
     (finding,) = diagnose(model, x).others
     assert "from there: nan first in input of step 0, sample 1" in finding.evidence
@@ -320,5 +320,5 @@ def test_every_threshold_is_an_illness_and_has_a_source():
 def test_a_loss_that_is_no_number_is_told():
     layer = throughtime.GRU(2, 3)
     for loss in (lambda m, x: m(x)[0], lambda m, x: 1.0):
-        with pytest.raises(ValueError, match="loss must give one number"):
+        with pytest.raises(ValueError, match="loss must return one number"):
             diagnose(layer, torch.randn(4, 2, 2), loss=loss)

@@ -54,7 +54,7 @@ def test_the_data_are_found_before_what_they_do():
     finding = only(diagnose(Two(), x, loss=squares))
     assert finding.evidence == (
         "nan in the batch, input 0[3, 1, 0]; from there: nan first in input of step 3, sample 1, "
-        "unit 0, before it all is finite"
+        "unit 0; all values before it are finite"
     )
     state = torch.zeros(1, 2, 3)
     state[0, 1, 2] = INF
@@ -77,7 +77,7 @@ def test_the_first_step_that_overflows_is_found():
     finding = only(diagnose(linear(1e10), x))
     assert finding.where == "l0, step 4, hidden"
     assert finding.evidence == (
-        "inf first in hidden of step 4, sample 2, unit 0, before it all is finite"
+        "inf first in hidden of step 4, sample 2, unit 0; all values before it are finite"
     )
     x = x.flip(0)
     finding = only(diagnose(linear(1e10, bidirectional=True), x))
@@ -161,7 +161,7 @@ def test_a_state_that_was_carried_over_is_found():
 
     finding = only(diagnose(Carries(), torch.randn(6, 2, 2)))
     assert finding.where == "first.l0, h_0"
-    assert finding.evidence == "nan in the first state, sample 1, unit 2"
+    assert finding.evidence == "nan in the initial state, sample 1, unit 2"
 
 
 def test_a_loss_is_found_where_everything_before_it_is_finite():

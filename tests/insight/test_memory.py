@@ -130,7 +130,7 @@ def test_lags_end_where_a_sample_or_a_sequence_begins():
         profile = gradient_by_lag(look(layer, x, name, reset=reset), ends=1)
         torch.testing.assert_close(profile.norms[:reached], powers(0.5, reached))
         assert profile.norms[reached:].isnan().all()
-    with pytest.raises(ValueError, match="the layer saw no step"):
+    with pytest.raises(ValueError, match="the observed layer computed no step"):
         gradient_by_lag(look(layer, x, lengths=torch.zeros(3, dtype=torch.long)))
 
 
@@ -246,7 +246,7 @@ def test_exponents_of_a_short_product_are_those_of_autograds_jacobian(kind):
 
 def test_what_has_no_step_has_no_exponents():
     layer = throughtime.GRU(2, 3)
-    with pytest.raises(ValueError, match="no step but those after a reset"):
+    with pytest.raises(ValueError, match="only steps after a reset"):
         reset = torch.ones(4, 2, dtype=torch.bool)
         lyapunov_spectrum(look(layer, torch.randn(4, 2, 2), reset=reset))
 
@@ -353,9 +353,9 @@ def test_the_horizon_is_one_standard_error_from_the_whole_context():
 def test_a_curve_that_cannot_be_is_told():
     x = torch.randn(3, 8, 1)
     for options, told in (
-        ({"steps": [9]}, r"steps must lie in 1..8"),
-        ({"steps": [0]}, r"steps must lie in 1..8"),
-        ({"earlier": "zero"}, "earlier is cut or hold; got 'zero'"),
+        ({"steps": [9]}, "steps must be between 1 and 8"),
+        ({"steps": [0]}, "steps must be between 1 and 8"),
+        ({"earlier": "zero"}, "earlier must be 'cut' or 'hold'; got 'zero'"),
     ):
         with pytest.raises(ValueError, match=told):
             context_curve(Delay(1), x, lambda y: y.mean(dim=-1), **options)
