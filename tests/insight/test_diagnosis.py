@@ -180,7 +180,7 @@ def test_torchs_layers_are_examined_and_cells_are_named():
     found = diagnose(model, torch.randn(4, 60, 3))
     assert [one.verdict for one in found.layers] == ["vanishing", "vanishing"]
     assert found.notes == (
-        "cell: a LSTMCell computes one step, and the loop over time is the model's own",
+        "cell: a LSTMCell computes single steps, and the loop over time is in the model",
     )
     assert "note: cell: a LSTMCell" in str(found)
 

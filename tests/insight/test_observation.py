@@ -160,16 +160,16 @@ def test_names_are_paths_and_every_pass_is_there():
     assert torch.equal(passes[0].input, x) and torch.equal(passes[2].input, 2 * x)
     assert all(p.has_gradients for p in passes)
     assert seen.unseen == {
-        "cell": "a GRUCell computes one step, and the loop over time is the model's own"
+        "cell": "a GRUCell computes single steps, and the loop over time is in the model"
     }
-    with pytest.raises(KeyError, match=r"'cell\.l0' cannot be seen: a GRUCell"):
+    with pytest.raises(KeyError, match=r"'cell\.l0' cannot be observed: a GRUCell"):
         _ = seen["cell.l0"]
-    with pytest.raises(KeyError, match=r"'l0' was not seen; seen: encoder\.l0, layers"):
+    with pytest.raises(KeyError, match=r"'l0' was not observed; observed: encoder\.l0, layers"):
         _ = seen["l0"]
     assert "encoder.l0: View(GRU, T=4, B=2, H=3, with gradients)" in repr(seen)
-    assert "cell: unseen, a GRUCell" in repr(seen)
+    assert "cell: not observed, a GRUCell" in repr(seen)
     seen.clear()
-    assert repr(seen).startswith("cell: unseen") and not list(seen)
+    assert repr(seen).startswith("cell: not observed") and not list(seen)
 
 
 def test_of_every_few_calls_one_is_looked_at():
@@ -192,7 +192,7 @@ def test_eval_mode_has_gradients_and_no_grad_says_that_there_are_none():
         layer(torch.randn(5, 2, 3))
     assert seen["l0"].hidden.isfinite().all()
     assert not seen["l0"].has_gradients
-    with pytest.raises(RuntimeError, match="no hidden_grad yet: no backward pass has come by"):
+    with pytest.raises(RuntimeError, match="no hidden_grad yet: no backward pass has reached"):
         _ = seen["l0"].hidden_grad
     with pytest.raises(AttributeError, match="a GRU has no cell state"):
         _ = seen["l0"].cell
@@ -262,15 +262,19 @@ def test_what_cannot_be_observed_is_told():
     normed = nn.utils.parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0")
     layer = throughtime.GRU(2, 3)
     for model, options, told in (
-        (nn.Linear(2, 2), {}, "no recurrent layer to look into in Linear: expected"),
-        (nn.ModuleDict({"rnn": nn.LSTMCell(2, 2)}), {}, "rnn: a LSTMCell computes one step"),
+        (nn.Linear(2, 2), {}, "no recurrent layer to observe in Linear: expected"),
+        (nn.ModuleDict({"rnn": nn.LSTMCell(2, 2)}), {}, "rnn: a LSTMCell computes single steps"),
         (normed, {}, "a subclass of LSTM"),
-        (layer, {"keep": "some"}, "keep is one of all, norms; got 'some'"),
+        (layer, {"keep": "some"}, "keep must be one of all, norms; got 'some'"),
         (layer, {"every": 0}, "every must be 1 or more; got 0"),
     ):
         with pytest.raises(ValueError, match=told), observe(model, **options):
             pass
-    with observe(layer), pytest.raises(RuntimeError, match="observed already"), observe(layer):
+    with (
+        observe(layer),
+        pytest.raises(RuntimeError, match="already being observed"),
+        observe(layer),
+    ):
         pass
     assert "observer" not in vars(layer)
 

@@ -120,7 +120,7 @@ def test_norms_are_the_lengths_of_what_is_shown():
                     assert torch.equal(norm.isnan(), ~view.inside)
         lean = views["norms"]["l0"]
         assert lean._call.trace.saved is None  # nothing but lengths is held
-        with pytest.raises(RuntimeError, match="norms alone were kept"):
+        with pytest.raises(RuntimeError, match="only the norms of hidden were kept"):
             _ = lean.hidden
 
 
@@ -144,7 +144,7 @@ def test_measures_refuse_weights_and_states_that_have_changed():
         layer(x, h)
     throughtime.gradient_by_lag(seen["l0"])
     h.zero_()
-    with pytest.raises(RuntimeError, match="the first state were changed since the pass"):
+    with pytest.raises(RuntimeError, match="the initial state were changed since the pass"):
         throughtime.gradient_by_lag(seen["l0"])
     with observe(layer) as seen:
         layer(x)[0].sum().backward()

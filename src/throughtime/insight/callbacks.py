@@ -67,7 +67,7 @@ class Monitor:
         self._last_verdicts: dict[str, str] = {}  # the last verdict of each layer
 
     def __call__(self, step: int, *batch: Any) -> Diagnosis | None:
-        """Diagnose the model on a batch if the step is a multiple of ``every``, else return None."""
+        """Diagnose the model on a batch if ``every`` divides the step, else return None."""
         if step % self.every:
             return None
         found = diagnose(self.model, *batch, loss=self.loss, lag=self.lag)

@@ -106,7 +106,7 @@ def gradient_by_lag(
 
 
 def _lags(view: View, end: Tensor, there: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the step [K, B] of each lag before `end`, and whether no end or reset precedes it."""
+    """Return the step of each lag [K, B], and whether it lies in the sample and after its reset."""
     steps = view.inside.shape[0]
     lag = torch.arange(count).unsqueeze(1)
     times = end + lag if view.backwards else end - lag
@@ -325,7 +325,8 @@ def context_curve(
             value = loss(model(last))
             if value.shape != (items,):
                 raise ValueError(
-                    f"loss must return one number for each of {items} items; got {list(value.shape)}"
+                    f"loss must return one number for each of {items} items; "
+                    f"got {list(value.shape)}"
                 )
             found.append(value.double())
     each = torch.stack(found)
