@@ -47,7 +47,7 @@ def test_a_call_is_the_same_after_it_was_flattened_for_the_kernels(bias, options
         ({"lengths": torch.tensor([1])}, r"integers of shape \[2\]"),
         ({"lengths": torch.tensor([6, 1])}, "between 0 and 5, .* got values from 1 to 6"),
         ({"reset": torch.zeros(5, 2)}, "reset must be bool"),
-        ({"reset": torch.zeros(2, 5, dtype=torch.bool)}, r"\[5, 2\] when time is first"),
+        ({"reset": torch.zeros(2, 5, dtype=torch.bool)}, r"\[5, 2\] \(time first\)"),
     ],
 )
 def test_lengths_and_resets_that_do_not_fit_are_named(options, text):
