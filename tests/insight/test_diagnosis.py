@@ -304,7 +304,7 @@ def test_gates_that_keep_are_memory_and_no_illness(kind, how):
 def test_advice_can_be_followed():
     layer = nn.LSTM(2, 8, bias=False)
     (finding,) = diagnose(layer, torch.randn(60, 4, 2)).layers[0].findings
-    assert finding.advice[0].startswith("give it biases")
+    assert finding.advice[0].startswith("use biases (bias=True)")
     rnn = throughtime.RNN(2, 8)
     with torch.no_grad():
         rnn.weight_hh_l0.mul_(1e-9)

@@ -78,7 +78,7 @@ def test_revert_undoes_it_with_the_weights_of_now(model):
     trained = outcome(copy.deepcopy(model))
     model.last.zoneout = 0.5
     conversion = throughtime.revert(model)
-    assert dict(conversion.left) == {"last": "it uses zoneout, which torch.nn lacks"}
+    assert dict(conversion.left) == {"last": "it uses zoneout, which torch.nn does not have"}
     model.last.zoneout = 0.0
     assert dict(throughtime.revert(model).swapped) == {"last": "LSTM"}
     assert type(model.own) is throughtime.GRU
