@@ -19,7 +19,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(scope="module")
 def diagnoses():
-    """The benchmark that builds networks whose state is known."""
+    """The benchmark that builds networks with known issues."""
     path = Path(__file__).parents[2] / "benchmarks" / "diagnoses.py"
     spec = importlib.util.spec_from_file_location("diagnoses", path)
     module = importlib.util.module_from_spec(spec)
@@ -34,7 +34,7 @@ def test_networks_built_to_be_ill_or_healthy_are_taken_for_what_they_are(diagnos
     seen = set()
     for label, builder, _ in diagnoses.BUILDERS:
         if builder is diagnoses.trained:
-            continue  # takes long; the benchmark has them
+            continue  # slow; covered by the benchmark
         for patient in diagnoses.patients(label, builder, kind, 3, seed=5):
             assert diagnose(patient.network, patient.x).verdict == label, patient.story
             seen.add(label)
@@ -70,7 +70,7 @@ def test_a_finding_has_numbers_threshold_place_and_advice():
     assert by_lag == pytest.approx([0.25**k for k in range(21)])
     assert found.layers[0].measures["gradient at lag 1"] == pytest.approx(0.25)
     assert str(found).splitlines()[:2] == ["l0: vanishing", f"  {finding.evidence}"]
-    # as its own advice says, told that the task needs less, and with numbers that hold more
+    # its own advice helps: a shorter lag, and a dtype with more precision
     assert diagnose(layer, torch.rand(21, 4, 1) + 0.1, lag=11).verdict == "healthy"
     assert diagnose(layer.double(), torch.rand(21, 4, 1).double() + 0.1).verdict == "healthy"
 
@@ -197,7 +197,7 @@ def test_nothing_to_examine_is_neither_health_nor_illness():
 
 
 class Stepping(nn.Module):
-    """A stream, one call a step."""
+    """A stream with one call per step."""
 
     def __init__(self):
         super().__init__()
@@ -277,8 +277,8 @@ def test_what_is_told_of_a_stuck_gate_leaves_padding_out():
     with torch.no_grad():
         layer.bias_ih_l0[0:4] = 30.0
     found = diagnose(_Ragged(layer), torch.randn(9, 3, 2), torch.tensor([9, 2, 5]))
-    told = found.layers[0].findings[0].evidence
-    assert told.startswith("100% of the units of the reset gate are stuck (mean 1): in 99%")
+    evidence = found.layers[0].findings[0].evidence
+    assert evidence.startswith("100% of the units of the reset gate are stuck (mean 1): in 99%")
 
 
 def test_gradients_that_overflow_at_once_are_an_explosion():

@@ -13,7 +13,7 @@ NAN, INF = math.nan, math.inf
 
 
 def only(found):
-    """The one finding of a diagnosis that is not finite."""
+    """The only finding of a diagnosis with the issue "not finite"."""
     assert found.verdict == "not finite"
     findings = [*found.others, *(f for layer in found.layers for f in layer.findings)]
     (finding,) = findings
@@ -96,7 +96,7 @@ def test_what_lies_beyond_a_sample_is_not_looked_at():
             return self.layer(x, lengths=lengths)
 
     x = torch.rand(6, 2, 1)
-    x[2:, 1] = NAN  # padding, of which nothing comes
+    x[2:, 1] = NAN  # padding, which has no effect
     found = diagnose(Ragged(), x, torch.tensor([6, 2]))
     assert found.verdict == "healthy"
 
@@ -117,7 +117,7 @@ def test_what_comes_between_layers_is_an_input():
 
 
 def test_of_the_first_bad_step_the_first_quantity_is_named():
-    """Quantities come in the order in which a step computes them; padding does not count."""
+    """Quantities are searched in the order of computation; padding is ignored."""
     inside = torch.ones(5, 2, dtype=torch.bool)
     inside[1, 0] = False
     gate, hidden = torch.zeros(5, 2, 3), torch.zeros(5, 2, 3)

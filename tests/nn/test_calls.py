@@ -1,4 +1,4 @@
-"""A call brought to its one form, and held against the layer."""
+"""Tests of the checks and the conversion of layer calls."""
 
 import pytest
 import torch

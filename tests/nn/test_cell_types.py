@@ -1,4 +1,4 @@
-"""A cell from outside: a layer, observed, measured and diagnosed like the three of the project."""
+"""Tests of a user-defined cell: layer, observation, memory measures and diagnosis."""
 
 import copy
 import math
@@ -66,7 +66,7 @@ def test_it_is_the_recurrence_of_its_paper_step_by_step():
     for t in range(6):
         h = (1 - z[t]) * h + z[t] * parts[t, :, 4:]
         assert_same(output[t], h)
-    # dL/dh_t of a sum over outputs: 1, and what later steps hand back
+    # dL/dh_t of a sum over outputs: 1, plus the gradient from later steps
     dh = torch.zeros(2, 4, dtype=torch.float64)
     for t in reversed(range(6)):
         dh = torch.ones_like(dh) if t == 5 else 1 + dh * (1 - z[t + 1])
@@ -89,7 +89,7 @@ def test_chrono_opens_the_gate_that_keeps_whatever_its_place_and_sign():
     throughtime.initialize(layer, "forget-bias:3")
     assert_same(layer.bias_ih_l0[:512], torch.full((512,), -3.0))
 
-    class Reordered(throughtime.LSTM):  # whose gates lie in another order
+    class Reordered(throughtime.LSTM):  # with another order of the gates
         cell_type = CellType(
             "Reordered",
             lambda x, h, state, norms=None: CELL_TYPES["LSTM"].step(
@@ -117,7 +117,7 @@ def test_its_memory_is_measured_and_it_is_diagnosed():
     f = 1 - seen["l0"].gates["update"]
     assert scales.gate == "update"
     assert_same(scales.units, -1 / f.log().mean(dim=(0, 1)))
-    # a diagonal recurrence: the growth rates of its units are the logarithms of their gates
+    # diagonal recurrence: the growth rates are the logarithms of the gates
     exponents = throughtime.lyapunov_spectrum(seen["l0"]).exponents
     assert_same(exponents.sum(), f.log().mean(dim=(0, 1)).sum())
     assert throughtime.diagnose(layer, x).verdict == "healthy"
@@ -127,7 +127,7 @@ def test_its_memory_is_measured_and_it_is_diagnosed():
     assert found.verdict == "saturated"
     assert "update gate" in found.layers[0].findings[0].where
     with torch.no_grad():
-        layer.bias_ih_l0[:16] = -40.0  # keeps the state for ever: memory, and not an issue
+        layer.bias_ih_l0[:16] = -40.0  # keeps the state forever: memory, not an issue
     assert "saturated" not in {f.issue for f in throughtime.diagnose(layer, x).layers[0].findings}
 
 
@@ -162,17 +162,17 @@ def test_an_entry_that_does_not_fit_together_is_refused(wrong, text):
     ],
 )
 def test_a_step_that_returns_other_things_than_declared_is_refused(wrong, text):
-    told = {"gates": (Gate("update"), Gate("candidate", "linear")), "recurrent_weights": False}
+    declared = {"gates": (Gate("update"), Gate("candidate", "linear")), "recurrent_weights": False}
 
     class Wrong(throughtime.RecurrentLayer):
-        cell_type = CellType("Wrong", min_gru_step, **{**told, **wrong})
+        cell_type = CellType("Wrong", min_gru_step, **{**declared, **wrong})
 
     with pytest.raises(ValueError, match=text):
         Wrong(3, 4)
 
 
 def test_three_states_are_carried_seen_and_measured():
-    """A cell that no kernel could have: a second and a third accumulator beside h."""
+    """A cell that the kernels do not support: two accumulators in addition to h."""
 
     def step(x_part, h_part, state, norms=None):
         a = torch.tanh(x_part + h_part)

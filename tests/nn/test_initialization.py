@@ -16,7 +16,7 @@ every_home = pytest.mark.parametrize("home", [throughtime, nn], ids=["ours", "to
 
 
 def summed_biases(layer, gate):
-    """What a gate's sum begins with, a row for each layer and direction."""
+    """The total bias of a gate, one row per layer and direction."""
     size = layer.hidden_size
     own = slice(gate * size, (gate + 1) * size)
     pairs = [
@@ -93,7 +93,7 @@ def test_forget_bias_is_one_of_the_two_in_every_layer_and_direction(home, kind):
 @every_home
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_chrono_spreads_time_scales_up_to_the_longest(home, kind):
-    """A gate of sigmoid(ln u) = u / (1 + u) keeps for about u + 1/2 steps."""
+    """A gate of sigmoid(ln u) = u / (1 + u) keeps the state for about u + 1/2 steps."""
     torch.manual_seed(0)
     layer = getattr(home, kind)(3, 500, 2)
     initialize(layer, "chrono:100")
@@ -129,7 +129,7 @@ def test_a_whole_model_is_drawn_and_what_was_is_told():
 
 
 @pytest.mark.parametrize(
-    "how, told",
+    "how, message",
     [
         ("xavier", "one of torch, orthogonal, identity, forget-bias, chrono; got 'xavier'"),
         ("chrono", "chrono needs a number: the longest time scale, e.g. chrono:784"),
@@ -139,8 +139,8 @@ def test_a_whole_model_is_drawn_and_what_was_is_told():
         ("orthogonal:2", "orthogonal takes no number; got 'orthogonal:2'"),
     ],
 )
-def test_what_cannot_be_is_told(how, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_is_told(how, message):
+    with pytest.raises(ValueError, match=message):
         throughtime.LSTM(3, 4, init=how)
 
 

@@ -1,4 +1,4 @@
-"""The layers against torch.nn's, over generated configurations, on every path."""
+"""Tests of the layers against those of torch.nn: generated configurations, all paths."""
 
 import copy
 import io
@@ -25,14 +25,14 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @contextmanager
 def taking(path):
-    """Take one path, and for the kernels one instruction set: 'native avx2'."""
+    """Force a path, and for the kernels also an instruction set: 'native avx2'."""
     name, *isa = path.split()
     with forced_path(name), instruction_set(isa[0]) if isa else nullcontext():
         yield
 
 
 def pair(kind, *args, seed=0, **options):
-    """torch.nn's layer and ours with the same weights."""
+    """A layer of torch.nn and one of throughtime with the same weights."""
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dropout with one layer
@@ -62,7 +62,7 @@ def configurations(draw):
 
 
 def inputs_for(layer, form, steps, batch, with_state, generator):
-    """The leaves to differentiate, and a call's arguments in one of torch's forms."""
+    """The leaves to differentiate, and call arguments in one of the forms of torch."""
 
     def leaf(*shape):
         values = torch.randn(*shape, generator=generator, dtype=layer.weight_ih_l0.dtype)
@@ -92,7 +92,7 @@ def inputs_for(layer, form, steps, batch, with_state, generator):
     else:
         shape = (batch, steps) if layer.batch_first else (steps, batch)
         shape = (*shape, layer.input_size)
-    if form == "strided":  # every other feature of a wider tensor
+    if form == "strided":  # every second feature of a wider tensor
         wide = leaf(*shape[:-1], 2 * layer.input_size)
         leaves["x"] = wide
         return leaves, (wide[..., ::2], hx)
@@ -116,7 +116,7 @@ def test_values_and_all_gradients_are_torchs(
 ):
     kind, input_size, hidden, options = configuration
     if path == "equations" and form.startswith("packed") and options["dropout"] == 0.5:
-        options |= {"dropout": 1.0}  # the equations pad, so they draw their masks in another order
+        options |= {"dropout": 1.0}  # the equations pad, so they draw masks in another order
     theirs, ours = pair(kind, input_size, hidden, seed=seed, **options)
     theirs.train(training), ours.train(training)
     generator = torch.Generator().manual_seed(seed)
@@ -205,7 +205,7 @@ def test_repr_shows_what_differs_from_the_default(build, text):
 
 
 def refusal(call):
-    """The type of what a call raises; None if it goes through."""
+    """The type of the exception of a call, or None."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
