@@ -1,8 +1,7 @@
 """RNN, LSTM and GRU layers: drop-in replacements for those of torch.nn.
 
-Arguments, parameter names, gate order, inputs, outputs and error types are the same, so a
-``state_dict`` can be loaded in both directions. The layers do not subclass torch.nn's, because
-torch.compile rejects those by class.
+Arguments, parameter names, gate order, inputs, outputs and error types are the same, so each loads
+the other's ``state_dict``. They do not subclass torch.nn's, which torch.compile rejects by class.
 """
 
 import warnings
@@ -193,9 +192,7 @@ class RecurrentLayer(nn.Module):
         """
         if self.bidirectional:
             name = self.cell_type.name
-            raise ValueError(
-                f"a bidirectional {name} cannot compute single steps: it needs the whole sequence"
-            )
+            raise ValueError(f"a bidirectional {name} needs the whole sequence: no single steps")
         if x_t.dim() not in (1, 2):
             name = self.cell_type.name
             raise ValueError(f"{name}.step: expected x_t to be 1D or 2D, got {x_t.dim()}D")
@@ -380,13 +377,12 @@ _OPTIONS = """
         hidden_size: Number of units, H.
         num_layers: Number of stacked layers, L.
         bias: Whether to use the biases b_ih and b_hh.
-        batch_first: Whether input and output are [B,T,...] instead of [T,B,...]. Does not apply to
-            states.
+        batch_first: Whether input and output are [B,T,...] instead of [T,B,...]; not for states.
         dropout: Dropout probability of the outputs between layers, in training.
         bidirectional: Whether to add a second direction that runs backwards in time.
-        recurrent_dropout: Dropout probability of h_{t-1} in the recurrent product (Gal and
-            Ghahramani 2016). Drops the same units at every step of a sequence; draws new ones for
-            each call. Active in training; has no effect in eval mode.
+        recurrent_dropout: Dropout probability of h_{t-1} in the recurrent product, with the same
+            units dropped at every step and new ones drawn for each call (Gal and Ghahramani 2016).
+            Active in training; has no effect in eval mode.
         zoneout: Probability that a unit of the state (h, and c of an LSTM) keeps its previous
             value, drawn for each step (Krueger et al. 2017). In eval mode the new state is the
             mean: zoneout * previous + (1 - zoneout) * new.
