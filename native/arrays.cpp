@@ -3,8 +3,8 @@
 namespace throughtime {
 namespace {
 
-// DLPack's exchange interface (its version 1.3): a table of functions that a type of arrays
-// carries, so that looking at an array costs no call of Python. The layout is DLPack's.
+// The exchange interface of DLPack 1.3: a table of functions of an array type, which gives access
+// to an array without a Python call. The layout is that of DLPack.
 struct ExchangeTable {
   struct {
     std::uint32_t major, minor;
@@ -15,10 +15,10 @@ struct ExchangeTable {
   void* stream;
 };
 
-// The table of an object's type, or null. The last type is remembered: nearly all are torch's
-// tensors.
+// The table of an object's type, or null. The last type is cached, because nearly all objects are
+// torch tensors.
 const ExchangeTable* table_of(PyTypeObject* type) {
-  static PyTypeObject* last = nullptr;  // under the GIL
+  static PyTypeObject* last = nullptr;  // protected by the GIL
   static const ExchangeTable* table = nullptr;
   if (type == last) return table;
   nb::object capsule =
@@ -72,7 +72,7 @@ View view(const char* name, nb::handle object, bool written) {
   if (const ExchangeTable* table = table_of(Py_TYPE(object.ptr()))) {
     nb::dlpack::dltensor tensor;
     const bool failed = table->look(object.ptr(), &tensor);
-    if (failed) PyErr_Clear();  // a meta tensor, say
+    if (failed) PyErr_Clear();  // for example a meta tensor
     if (failed || tensor.device.device_type != nb::device::cpu::value) {
       throw nb::type_error((std::string(name) + " is no array on the CPU").c_str());
     }

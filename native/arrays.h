@@ -1,4 +1,4 @@
-// Python's arrays as the kernels see them: found by the fastest door there is, and checked.
+// Access to Python arrays through the fastest available interface, with checks.
 #pragma once
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -13,8 +13,8 @@ namespace throughtime {
 
 namespace nb = nanobind;
 
-// An array of numpy, torch or anything that speaks DLPack, looked at and not held: valid as long as
-// the object is. Never a copy, or what is written would be lost.
+// A view of an array of numpy, torch or any library that supports DLPack. It does not own the
+// array: it is valid as long as the object lives. Never a copy, because outputs are written to it.
 struct View {
   char* data = nullptr;
   int dims = 0;
@@ -28,15 +28,15 @@ struct View {
   }
 };
 
-// Throws TypeError for what is no array of the CPU, or cannot be written to where it will be.
+// Throws TypeError if the object is not a CPU array, or is read-only but must be written.
 View view(const char* name, nb::handle object, bool written = false);
 
-// Throws ValueError or TypeError that names the array, what it is and what it must be.
+// Throws ValueError or TypeError with the name of the array, its properties and the expected ones.
 void require_type(const char* name, const View& array, nb::dlpack::dtype type);
 void require_shape(const char* name, const View& array, std::initializer_list<std::size_t> shape);
 void require_no_gaps(const char* name, const View& array);
 
-// The pointer of an array of one type and shape without gaps. `Value` const: it is only read.
+// The pointer of a contiguous array of the given type and shape. `Value` is const if it is read.
 template <class Value>
 Value* pointer(const char* name, nb::handle object, std::initializer_list<std::size_t> shape) {
   const View array = view(name, object, !std::is_const_v<Value>);
@@ -46,7 +46,7 @@ Value* pointer(const char* name, nb::handle object, std::initializer_list<std::s
   return reinterpret_cast<Value*>(array.data);
 }
 
-// The same where the caller may give None, if `may` it; and null where this cell has no such array.
+// The same, but null for None if `may` allows it, and null if the cell has no such array.
 template <class Value>
 Value* optional_pointer(const char* name, nb::handle object, bool may,
                         std::initializer_list<std::size_t> shape) {
@@ -56,7 +56,7 @@ Value* optional_pointer(const char* name, nb::handle object, bool may,
   return pointer<Value>(name, object, shape);
 }
 
-// The same where a cell either has an array or has none.
+// The same for an array that depends on the cell: required, or not present.
 template <class Value>
 Value* pointer_if(bool has, const char* name, nb::handle object,
                   std::initializer_list<std::size_t> shape) {
@@ -64,7 +64,7 @@ Value* pointer_if(bool has, const char* name, nb::handle object,
   return optional_pointer<Value>(name, object, has, shape);
 }
 
-// A [T,B,N] array whose rows have no gaps, wherever they lie.
+// A [T,B,N] array with contiguous rows and any strides between rows.
 template <class Value>
 Rows<Value> rows(const char* name, nb::handle object, std::initializer_list<std::size_t> shape) {
   const View array = view(name, object, !std::is_const_v<Value>);

@@ -1,27 +1,27 @@
-// Whole sequences, backward.
+// Backward pass over whole sequences.
 #pragma once
 #include "forward.h"
 
 namespace throughtime::THROUGHTIME_ISA {
 
-// Rows (samples x steps) whose gates' gradients are collected before they are multiplied into the
-// weights' gradients and into dx: few enough to stay in the cache, many enough to pay for touching
-// the sums; and short chains round less than one long one.
+// Rows (samples x steps) of gate gradients that are collected before they are multiplied into the
+// weight gradients and dx. Few enough to stay in the cache, many enough to amortize the access to
+// the sums. Several short sums also round less than one long sum.
 constexpr std::size_t kSumRows = 128;
-// Shares of the batch, at most: each has sums as large as the weights.
+// Maximum number of shares of the batch: each share has sums as large as the weights.
 constexpr std::size_t kMostShares = 8;
 
-// Shares depend on sizes alone, so that the order of all sums, and with it every bit, is the same
-// for any number of threads. The larger the weights, the more rows a share needs to pay for its
-// sums.
+// Shares depend only on sizes, so the order of all sums, and therefore every bit of the result, is
+// the same for any number of threads. The larger the weights, the more rows a share needs to
+// amortize its sums.
 template <class Real>
 std::size_t shares_of(const Layer<Real>& p) {
   const std::size_t rows = larger(8, smaller(32, (p.I + p.P) / 8));
   return smaller(larger(2, smaller(p.B / rows, kMostShares)), p.B);
 }
 
-// Weights as the backward pass multiplies by them. The columns of the recurrent product are dr of a
-// split gate, then da of the gates that share; those of the input's product are da of all.
+// Weights in the layout of the backward products. The columns of the recurrent product are dr of
+// the split gate, then da of the other gates. The columns of the input product are da of all gates.
 template <class Real, class Math>
 struct BackwardWeights {
   static constexpr std::size_t G = Math::gates, W = kPanel<Real>;
@@ -55,8 +55,8 @@ struct BackwardWeights {
   }
 };
 
-// What a share adds up for the weights: for every panel of gates a row for each input of its
-// product, that is h, 1 (the bias) and x. A split gate's recurrent and input part have a row for 1
+// The weight gradients of a share: for every panel of gates, one row per input of its product,
+// which are h, 1 (the bias) and x. The recurrent and input part of a split gate have a row for 1
 // each.
 template <class Real, class Math>
 struct Sums {
@@ -70,14 +70,14 @@ struct Sums {
         gates(scratch.take<Real>(count)),
         hr(p.w_hr ? scratch.take<Real>(whole_panels<Real>(p.P) * p.H) : nullptr) {}
 
-  // By the share itself: what its thread writes first lies near it.
+  // Called by the share itself, so that its thread first touches (and thereby places) the memory.
   void clear(const Layer<Real>& p) const {
     fill_zero(count, gates);
     if (hr) fill_zero(whole_panels<Real>(p.P) * p.H, hr);
   }
 };
 
-// A share of the batch on its way back through time.
+// The backward pass of one share of the batch.
 template <class Real, class Math>
 class Backward {
   static constexpr std::size_t G = Math::gates, S = Math::states, L = kLanes<Real>;
@@ -146,7 +146,7 @@ class Backward {
   }
 
  private:
-  // Steps i1 to i0, with what was kept of them alone ([i1-i0, rows, ...]) or in p.kept.
+  // Steps i1 to i0, with their saved values in a buffer [i1-i0, rows, ...] or in p.kept.
   void run(std::size_t i0, std::size_t i1, const Real* kept) {
     for (std::size_t i = i1; i-- > i0;) {
       const std::size_t t = where.step(i), rows = rows_at(where, share, t);
@@ -164,7 +164,7 @@ class Backward {
     }
   }
 
-  // dL/dh_t is whole when what comes from outside has joined what came through time.
+  // dL/dh_t is the sum of the direct gradient dy_t and the gradient from later steps.
   void add_outside(std::size_t t, std::size_t rows) {
     for (std::size_t m = 0; m < rows; ++m) {
       const std::size_t b = share.sample[m];
@@ -189,7 +189,7 @@ class Backward {
     for (std::size_t k = 0; k < p.P; ++k) dh[k] *= factor;
   }
 
-  // h = W_hr m: dh becomes dm in inner_, and joins the sums of W_hr.
+  // h = W_hr m: computes dm from dh in inner_, and adds to the gradient of W_hr.
   void through_projection(std::size_t rows) {
     multiply(rows, p.H, Product<Real>{p.P, dh_, ldh_, weights.hr, inner_, ldc_, Start::kZero});
     for (std::size_t m = 0; m < rows; ++m) {
@@ -200,7 +200,7 @@ class Backward {
     }
   }
 
-  // The cell's mathematics for one sample, and the rows of all products.
+  // The pointwise part for one sample, and the rows of all products.
   void point(std::size_t i, std::size_t t, std::size_t m, const Real* kept) {
     const std::size_t b = share.sample[m], H = p.H, at = offset_[taken_] + m;
     std::size_t t_before = 0;
@@ -224,7 +224,7 @@ class Backward {
       V stays[S] = {}, later = {};
       if (p.zone_h.at) zone(p.zone_h, t, b, u, dnew[0], stays[0]);
       if constexpr (S == 2) {
-        state[0] = V{};  // the Lstm's h reaches h' through the recurrent part alone
+        state[0] = V{};  // h of the Lstm affects h' only through the recurrent part
         state[1] = read(c + u, n);
         later = dnew[1] = load(dc + u);
         if (p.zone_c.at) zone(p.zone_c, t, b, u, dnew[1], stays[1]);
@@ -272,14 +272,14 @@ class Backward {
                           const Real* kept) const {
     if (!p.mark_every) return p.kept + (where.index(t_before, b) * width_ + G) * p.H;
     if (i % p.mark_every == 0) return p.marks + (i / p.mark_every * p.B + b) * p.H;
-    return kept - share.rows * width_ * p.H + G * p.H;  // the same row, one step before
+    return kept - share.rows * width_ * p.H + G * p.H;  // the same row at the previous step
   }
 
-  // To dL/dh_{t-1}, through the gates.
+  // Computes dL/dh_{t-1} through the gates.
   void through_recurrence(std::size_t i, std::size_t rows) {
     const Real* d_rows = d_rows_ + offset_[taken_] * (std::size_t)ldd_;
     Product<Real> product{G * p.H, d_rows, ldd_, weights.hh, dh_, ldh_, Start::kContinue};
-    if (p.w_hr) product.start = Start::kZero;  // nothing goes past the projection
+    if (p.w_hr) product.start = Start::kZero;  // with a projection, h has no direct path
     if (p.h_mask) {
       product.c = extra_;
       product.start = Start::kZero;
@@ -300,7 +300,7 @@ class Backward {
     }
   }
 
-  // The collected rows into the sums of the weights' gradients, and into dx.
+  // Multiplies the collected rows into the weight gradients and dx.
   void flush() {
     const std::size_t rows = offset_[taken_];
     for (std::size_t q = 0; q < panels_of<Real>(p.H) * G; ++q) {
@@ -365,16 +365,16 @@ class Backward {
   const Sums<Real, Math>& sums;
   Share share;
   Scratch& scratch;
-  const std::size_t steps_, cap_;  // steps taken together, and their rows
+  const std::size_t steps_, cap_;  // steps processed together, and their rows
   const std::ptrdiff_t ldh_, ldc_, ldd_, lda_;
   const std::size_t width_ = kept_width(p.cell, p.zone_h.at != nullptr);
-  std::size_t *const offset_, *const t_;  // of the steps taken
+  std::size_t *const offset_, *const t_;  // of the steps processed together
   std::size_t active_ = 0, taken_ = 0;
   Real *dh_, *dc_, *extra_, *inner_, *d_rows_, *d_panels_, *a_rows_, *dx_, *m_rows_, *m_panels_;
   const Real* nothing_;
 };
 
-// The weights' gradients from the sums of all shares, added in their order.
+// The weight gradients: the sums of all shares, added in the order of the shares.
 template <class Real, class Math>
 void gather(const Layer<Real>& p, const LayerGradient<Real>& d, const Sums<Real, Math>* const* sums,
             std::size_t shares, std::size_t q) {

@@ -1,4 +1,4 @@
-// Python's door to the kernels: check every array, release the GIL, call.
+// Python bindings of the kernels: check all arrays, release the GIL, call the kernel.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -17,7 +17,7 @@ using tt::optional_pointer, tt::pointer, tt::pointer_if, tt::rows, tt::view;
 
 namespace {
 
-// Calls `use` with a value of the type that an array has.
+// Calls `use` with a value of the array's element type.
 template <class Use>
 auto with_type_of(const char* name, nb::handle object, Use use) {
   const tt::View array = view(name, object);
@@ -26,7 +26,7 @@ auto with_type_of(const char* name, nb::handle object, Use use) {
   return use(float{});
 }
 
-// A layer, checked, with the arrays it points to.
+// A checked layer, with the arrays it points to.
 struct BoundLayer {
   virtual ~BoundLayer() = default;
   std::size_t steps = 0, samples = 0;  // leading axes of its arrays: [T,B], or [1, all rows] packed
@@ -199,7 +199,7 @@ std::unique_ptr<BoundGradient> gradient(const BoundLayer& bound, nb::handle dy, 
   return call(dynamic_cast<const BoundLayerOf<double>&>(bound));
 }
 
-// Layers of one call are computed side by side, so they have to be alike.
+// Layers of one call are computed in parallel and must have the same cell and sizes.
 template <class Real>
 std::vector<tt::Layer<Real>> alike(const std::vector<const BoundLayer*>& layers) {
   std::vector<tt::Layer<Real>> plain;
@@ -251,7 +251,7 @@ void backward(const std::vector<const BoundGradient*>& gradients, std::size_t th
   of_float ? backward_of<float>(gradients, threads) : backward_of<double>(gradients, threads);
 }
 
-// A stream of one sample: weights packed once, the state in place.
+// A stream of one sample: weights are packed once, the state is updated in place.
 struct BoundStream {
   virtual ~BoundStream() = default;
   virtual void step(nb::handle x, nb::handle h, nb::handle c) = 0;
@@ -269,7 +269,7 @@ class BoundStreamOf : public BoundStream {
                                      pointer<const Real>("w_hh", w_hh, {units, stream_.H}),
                                      pointer_if<const Real>(bias, "b_ih", b_ih, {units}),
                                      pointer_if<const Real>(bias, "b_hh", b_hh, {units}));
-    step_ = tt::kernels<Real>().stream_step;  // what packed is what reads
+    step_ = tt::kernels<Real>().stream_step;  // the kernels that packed the weights must read them
   }
 
   void step(nb::handle x, nb::handle h, nb::handle c) override {
@@ -290,7 +290,8 @@ std::unique_ptr<BoundStream> stream(tt::Cell cell, nb::handle w_ih, nb::handle w
   });
 }
 
-// -------------------------------------------------------------------- parts, for tests
+// -------------------------------------------------------------------- parts of the kernels, for
+// tests
 
 void product(nb::handle a, nb::handle b, nb::handle c, std::size_t threads) {
   with_type_of("a", a, [&]<class Real>(Real) {

@@ -1,14 +1,14 @@
-// The mathematics of one unit at one time step: forward beside backward, same order of terms.
+// Pointwise equations of the cells for one time step, forward and backward.
 //
 // Every cell is a pointwise function of its pre-activations and the previous state. The gradient of
-// `a` is `da`. Gate order is torch's. V is a vector of units. A cell says how many values it has
-// per unit:
-//   gates    pre-activations read, and gate values kept for the backward pass
+// `a` is `da`. The gate order is that of torch. V is a vector of units. A cell defines its number
+// of values per unit:
+//   gates    pre-activations, and gate values saved for the backward pass
 //   states   1 (h) or 2 (h and c)
 // whether its only gate is h itself (`gate_is_state`),
-// and whether its last gate takes the recurrent part (W_hh h + b_hh) apart from the input part
-// (`splits_last`): then a of that gate is the input part alone, and r the recurrent part. For every
-// other gate a is the sum of both, so that their gradients are the same.
+// and whether its last gate uses the recurrent part (W_hh h + b_hh) separately from the input part
+// (`splits_last`): then a of that gate is only the input part, and r is the recurrent part. For all
+// other gates, a is the sum of both, so both parts have the same gradient.
 #pragma once
 #include <cstddef>
 
@@ -23,7 +23,7 @@ struct Elman {
   static constexpr bool splits_last = false, gate_is_state = true;
 
   static void forward(const V* a, V /*r*/, const V* /*state*/, V* gate, V* new_state) {
-    // `a < 0` and not `a > 0`: NaN must pass
+    // `a < 0` instead of `a > 0`: NaN must propagate
     gate[0] = kRelu ? (a[0] < 0 ? V{} : a[0]) : tanh(a[0]);
     new_state[0] = gate[0];
   }
@@ -33,7 +33,7 @@ struct Elman {
     const V h = gate[0];
     const V slope = kRelu ? (h > 0 ? V{} + 1 : V{}) : 1 - h * h;
     da[0] = dnew_state[0] * slope;
-    dstate[0] = V{};  // h reaches h' through the recurrent part alone
+    dstate[0] = V{};  // h affects h' only through the recurrent part
   }
 };
 
@@ -64,7 +64,7 @@ struct Lstm {
     new_state[kH] = gate[kOutput] * tanh(new_state[kC]);
   }
 
-  // dnew_state[kC] comes in as what later steps say and goes out as the whole dL/dc'.
+  // dnew_state[kC] is the gradient from later steps; it is replaced by the total dL/dc'.
   static void backward(V /*r*/, const V* gate, const V* state, V* dnew_state, V* da, V* /*dr*/,
                        V* dstate) {
     const V i = gate[kInput], f = gate[kForget], g = gate[kCell], o = gate[kOutput];
@@ -76,7 +76,7 @@ struct Lstm {
     da[kCell] = dc * i * (1 - g * g);
     da[kOutput] = dh * tanh_c * o * (1 - o);
     dstate[kC] = dc * f;
-    dstate[kH] = V{};  // h reaches h' through the recurrent part alone
+    dstate[kH] = V{};  // h affects h' only through the recurrent part
   }
 };
 

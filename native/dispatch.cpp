@@ -1,11 +1,11 @@
-// Which instruction set's kernels run: asked of the processor once, at load.
+// Selection of the instruction set, from the processor features, once at load.
 #include <atomic>
 
 #include "kernels.h"
 
 namespace throughtime {
 
-// each instruction set that is built in defines these two tables, in sequence.cpp
+// each built-in instruction set defines these two tables, in sequence.cpp
 #define THROUGHTIME_DECLARE(isa)               \
   namespace isa {                              \
   extern const Kernels<float> float_kernels;   \
@@ -53,7 +53,7 @@ const Variant* best() {
   for (const Variant& variant : variants) {
     if (variant.runs_here()) return &variant;
   }
-  return nullptr;  // never: the last runs everywhere
+  return nullptr;  // unreachable: the last set runs everywhere
 }
 
 std::atomic<const Variant*> in_use{best()};
@@ -63,7 +63,7 @@ std::atomic<const Variant*> in_use{best()};
 std::vector<std::string> cpu_features() {
   std::vector<std::string> features;
 #if defined(__x86_64__)
-  // the compiler's builtin takes a literal alone
+  // the compiler builtin accepts only a literal
 #define THROUGHTIME_ASK(name) \
   if (__builtin_cpu_supports(name)) features.emplace_back(name)
   THROUGHTIME_ASK("sse2");

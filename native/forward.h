@@ -1,20 +1,20 @@
-// Whole sequences, forward.
+// Forward pass over whole sequences.
 #pragma once
 #include "cells.h"
 #include "layout.h"
 
 namespace throughtime::THROUGHTIME_ISA {
 
-// Rows that are projected together, at least, where the batch has fewer: a few steps ahead.
+// Minimum number of rows of an input product: a smaller batch combines several steps.
 constexpr std::size_t kProjectRows = 48;
 
-// A layer's weights as panels. A block is a panel's width of units; its G gates lie side by side,
-// so that a block's sums for all gates are ready together and never leave the first cache.
+// Weights of a layer, packed into panels. A block has as many units as a panel is wide. The G gates
+// of a block are adjacent, so their sums are computed together and stay in the L1 cache.
 template <class Real, class Math>
 struct ForwardWeights {
   static constexpr std::size_t G = Math::gates, W = kPanel<Real>;
   Real *ih, *hh;    // [blocks,G][I or P][W]
-  Real *b_x, *b_h;  // [blocks,G][W], [blocks][W]: what a sum begins with
+  Real *b_x, *b_h;  // [blocks,G][W], [blocks][W]: initial values of the sums
   Real* hr;         // [panels of P][H][W]
 
   ForwardWeights(const Layer<Real>& p, Scratch& scratch, std::size_t threads) {
@@ -45,8 +45,8 @@ struct ForwardWeights {
   }
 };
 
-// A share of the batch on its way through time. The state lives in rows of its own; a sample's rows
-// are entered when its first step comes and left after its last.
+// The forward pass of one share of the batch. The state is stored in separate rows, which are
+// initialized at the first step of a sample and read out after its last step.
 template <class Real, class Math>
 class Forward {
   static constexpr std::size_t G = Math::gates, S = Math::states;
@@ -76,7 +76,7 @@ class Forward {
     r_ = Math::splits_last ? scratch.take<Real>(share.rows * W) : nullptr;
   }
 
-  // Everything, from the first step to the last.
+  // Computes all steps in order.
   void run() {
     if (p.lengths && !p.first) {
       for (std::size_t m = 0; m < share.rows; ++m) {
@@ -94,7 +94,7 @@ class Forward {
     }
   }
 
-  // Steps i0 to i1 once more, keeping what `run` did not, as [i1-i0, rows of the share, ...].
+  // Recomputes steps i0 to i1 and saves the values that `run` did not, [i1-i0, rows, ...].
   void again(std::size_t i0, std::size_t i1, Real* kept) {
     active_ = 0;
     run(i0, i1, kept, true);
@@ -130,7 +130,7 @@ class Forward {
     }
   }
 
-  // The input's part of every gate, for the steps from..to: sums_ [blocks][rows][G][W].
+  // The input part of all gates for steps from..to: sums_ [blocks][rows][G][W].
   void project(std::size_t from, std::size_t to) {
     std::size_t rows = 0;
     for (std::size_t i = from; i < to; ++i) {
@@ -154,7 +154,7 @@ class Forward {
     }
   }
 
-  // Adds the recurrent part for a block of units, but for a split gate's, which goes to r_.
+  // Adds the recurrent part of a block of units; that of a split gate is written to r_.
   void recur(std::size_t rows, std::size_t u, const Real* h, Real* sums) {
     for (std::size_t g = 0; g < G; ++g) {
       const Real* panel = weights.hh + (u * G + g * W) * p.P;
@@ -170,8 +170,8 @@ class Forward {
     }
   }
 
-  // The cell's mathematics for a block of units. What is kept goes to the rows from `at` on, or
-  // where y's rows are; y is written the first time alone.
+  // The pointwise part for a block of units. Saved values are written to the rows from `at` on, or
+  // to the rows of y; y is written only the first time.
   static constexpr std::size_t kAsY = ~std::size_t(0);
   void point(std::size_t t, std::size_t rows, std::size_t u, const Real* sums, Real* kept,
              std::size_t at) {
@@ -207,7 +207,7 @@ class Forward {
     });
   }
 
-  // Zoneout (Krueger et al. 2017): a share of the state stays as it was.
+  // Zoneout (Krueger et al. 2017): a share of the state is kept.
   void zone(const Rows<const Real>& stays, std::size_t t, std::size_t b, std::size_t u,
             std::size_t n, V before, V& next) {
     const V z = read(where.row(stays, t, b) + u, n);
@@ -229,7 +229,7 @@ class Forward {
     }
   }
 
-  // The state before step i, where a sample begins or `again` sets in.
+  // Loads the state before step i, if a sample or a recomputation (`again`) begins there.
   void enter(std::size_t i, std::size_t m) {
     const std::size_t b = share.sample[m], row = m * (std::size_t)ldh_;
     std::size_t t = 0;
@@ -269,11 +269,11 @@ class Forward {
   Geometry<Real> where;
   const ForwardWeights<Real, Math>& weights;
   Share share;
-  const std::size_t steps_, cap_;  // steps projected together, and their rows
+  const std::size_t steps_, cap_;  // steps of an input product, and their rows
   const std::ptrdiff_t ldh_, ldx_;
   const std::size_t width_ = kept_width(p.cell, p.zone_h.at != nullptr);
-  std::size_t* const offset_;  // of each such step's rows
-  std::size_t active_ = 0;     // rows that have entered
+  std::size_t* const offset_;  // row offset of each of these steps
+  std::size_t active_ = 0;     // rows whose sample has begun
   Real *h_, *next_h_, *c_, *masked_, *inner_, *x_, *sums_, *r_;
 };
 

@@ -1,8 +1,8 @@
-// Matrix products: one micro-kernel for all of them, and the naive product it is tested against.
+// Matrix products: one micro-kernel for all of them, and the naive product that tests it.
 //
-// The kernel keeps a tile of R rows and one or two vectors of columns in registers and walks once
-// through K. Every element of the result is one chain of multiply-adds in the order of k, whatever
-// tile it falls into, so how rows are split over tiles and threads cannot change a bit.
+// The kernel keeps a tile of R rows and one or two vectors of columns in registers and loops once
+// over K. Every element of the result is one chain of multiply-adds in the order of k, independent
+// of its tile, so the split of rows into tiles and threads does not change the result.
 #pragma once
 #include <cstddef>
 
@@ -10,7 +10,7 @@
 
 namespace throughtime::THROUGHTIME_ISA {
 
-// c [M,N] = a [M,K] b [N,K]^T, all row-major: b lies as torch stores a weight, one row an output.
+// c [M,N] = a [M,K] b [N,K]^T, all row-major: b has the layout of a torch weight, [outputs,inputs].
 template <class Real>
 void product_naive(const Real* a, const Real* b, Real* c, std::size_t M, std::size_t N,
                    std::size_t K) {
@@ -23,8 +23,8 @@ void product_naive(const Real* a, const Real* b, Real* c, std::size_t M, std::si
   }
 }
 
-// not std::min: a template of the library, compiled here for one processor, could be the copy that
-// the linker keeps for all
+// Not std::min: the linker keeps one copy of a library template, and it could choose this one,
+// which is compiled for one instruction set.
 inline std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
 inline std::size_t larger(std::size_t a, std::size_t b) { return a > b ? a : b; }
 
@@ -40,8 +40,8 @@ constexpr std::size_t whole_panels(std::size_t N) {
   return panels_of<Real>(N) * kPanel<Real>;
 }
 
-// Distance of rows of N values: whole panels, so that vectors may write beyond N, and an odd number
-// of cache lines, so that a column does not fall on a few sets of the cache.
+// Row stride for N values: whole panels, so that vectors may write beyond N, and an odd number of
+// cache lines, so that a column does not map to only a few cache sets.
 template <class Real>
 constexpr std::size_t row_distance(std::size_t N) {
   constexpr std::size_t line = 64 / sizeof(Real);
@@ -49,11 +49,11 @@ constexpr std::size_t row_distance(std::size_t N) {
   return wide / line % 2 ? wide : wide + line;
 }
 
-// What a tile's sums begin with: 0, one row for all (the bias), or what c holds; or 0, and what c
-// holds is added to the finished sum, so that a long sum made of many calls rounds less.
+// Initial value of the sums of a tile: 0, one row for all (the bias), or c. Or 0, with c added to
+// the finished sum, so that a long sum over many calls rounds less.
 enum class Start { kZero, kRow, kContinue, kAddAfter };
 
-// b is a panel [K][kPanel], c has rows of whole panels; both are read and written beyond N.
+// b is a panel [K][kPanel], and rows of c are whole panels; both are accessed beyond N.
 template <class Real>
 struct Product {
   std::size_t K;
@@ -108,7 +108,7 @@ void tile_of(int rows, const Product<Real>& p) {
   }
 }
 
-// M rows of one panel, in tiles of equal height. Of at most kLanes columns one vector is enough.
+// M rows of one panel, in tiles of equal height. One vector is enough for up to kLanes columns.
 template <class Real, bool kAcross = false>
 void multiply_panel(std::size_t M, std::size_t columns, Product<Real> p) {
   const std::size_t tiles = (M + kTileRows - 1) / kTileRows;
@@ -135,8 +135,8 @@ void multiply(std::size_t M, std::size_t N, Product<Real> p) {
   }
 }
 
-// One panel [K][kPanel] of a weight: `there` columns, `n_stride` apart, and 0 in the others.
-// `k_stride` says how far apart its rows lie.
+// One panel [K][kPanel] of a weight: `there` columns with stride `n_stride`, the others 0.
+// `k_stride` is the stride of the rows.
 template <class Real>
 void pack_panel(const Real* from, std::ptrdiff_t n_stride, std::ptrdiff_t k_stride,
                 std::size_t there, std::size_t K, Real* to) {
@@ -144,7 +144,7 @@ void pack_panel(const Real* from, std::ptrdiff_t n_stride, std::ptrdiff_t k_stri
   if (there < W) {
     for (std::size_t i = 0; i < K * W; ++i) to[i] = 0;
   }
-  // a few k at a time, so that both sides stay in the cache whichever of them is contiguous
+  // a few k at a time, so that source and target stay in the cache for either stride order
   for (std::size_t k0 = 0; k0 < K; k0 += block) {
     const std::size_t k1 = smaller(k0 + block, K);
     for (std::size_t n = 0; n < there; ++n) {

@@ -1,5 +1,5 @@
-// How a call's arrays are walked: which samples a thread has, which of them a step holds, where a
-// row lies; and memory that a thread keeps between calls.
+// Layout of the arrays of a call: the samples of each thread, the samples of each step, and the
+// position of each row. Also scratch memory that a thread reuses between calls.
 #pragma once
 #include <cmath>
 #include <cstdlib>
@@ -12,15 +12,15 @@
 
 namespace throughtime::THROUGHTIME_ISA {
 
-// Memory of one thread, taken in the order of calls and given back when they return; kept for the
-// next call, since fresh pages cost more than the work of a small layer.
+// Stack of scratch memory of one thread. The memory is kept for the next call, because new pages
+// cost more than the computation of a small layer.
 class Scratch {
  public:
   Scratch() : mark_(stack().used) { ++stack().depth; }
   ~Scratch() {
     Stack& s = stack();
     s.used = mark_;
-    if (--s.depth == 0 && s.blocks.size() > 1) {  // one block as large as all, the next time
+    if (--s.depth == 0 && s.blocks.size() > 1) {  // use one block of the total size next time
       std::size_t sum = 0;
       for (const Block& block : s.blocks) sum += block.size;
       s.clear();
@@ -32,7 +32,7 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  // Aligned, of no defined content, and with a vector to spare behind it.
+  // Aligned, uninitialized, and padded by one vector at the end.
   template <class Real>
   Real* take(std::size_t count) {
     return static_cast<Real*>(stack().take((count * sizeof(Real) + 127) / 64 * 64));
@@ -45,9 +45,10 @@ class Scratch {
   }
 
  private:
-  static constexpr std::size_t kKeep = std::size_t(64) << 20;  // bytes a thread keeps, at most
-  // No container of the library but of types of this namespace: the linker keeps one copy of each
-  // that it meets, and it may be one that was compiled for another processor.
+  static constexpr std::size_t kKeep = std::size_t(64)
+                                       << 20;  // maximum number of bytes kept by a thread
+  // Library containers may only hold types of this namespace: the linker keeps one copy of each
+  // instantiation, and it could be one that was compiled for another instruction set.
   struct Block {
     char* at;
     std::size_t size;
@@ -97,7 +98,7 @@ void in_parallel(std::size_t count, std::size_t threads, Work work) {
       &work);
 }
 
-// Units are taken a vector at a time; the last may be a part.
+// Units are processed one vector at a time; the last vector may be partial.
 template <class Real>
 VecOf<Real> read(const Real* from, std::size_t count) {
   return count >= kLanes<Real> ? load(from) : load_part(from, count);
@@ -106,8 +107,8 @@ template <class Real>
 void write(Real* to, VecOf<Real> v, std::size_t count) {
   count >= kLanes<Real> ? store(to, v) : store_part(to, v, count);
 }
-// Calls `use(u, lanes)` for every vector of `count` units; `lanes` tells `read` and `write` at
-// compile time that a vector is whole.
+// Calls `use(u, lanes)` for every vector of `count` units. The type of `lanes` tells `read` and
+// `write` at compile time whether a vector is whole.
 template <class Real>
 struct Whole {
   constexpr operator std::size_t() const { return kLanes<Real>; }
@@ -140,13 +141,13 @@ void fill_zero(std::size_t count, Real* to) {
   for (std::size_t i = 0; i < count; ++i) to[i] = 0;
 }
 
-// Where a layer's rows are.
+// Positions of the rows of a layer.
 template <class Real>
 struct Geometry {
   const Layer<Real>& p;
 
   std::size_t length(std::size_t b) const { return p.lengths ? (std::size_t)p.lengths[b] : p.T; }
-  // the step of time that comes i-th, and i for a step
+  // the time step computed as the i-th, and the inverse
   std::size_t step(std::size_t i) const { return p.backwards ? p.T - 1 - i : i; }
 
   template <class Value>
@@ -155,18 +156,18 @@ struct Geometry {
                                      : (std::ptrdiff_t)t * rows.t + (std::ptrdiff_t)b * rows.b;
     return rows.at + n;
   }
-  // of an array without gaps that is packed as y is
+  // row index in a contiguous array that is packed like y
   std::size_t index(std::size_t t, std::size_t b) const {
     return (p.first ? (std::size_t)p.first[t] : t * p.B) + b;
   }
-  // Whether sample b has a step before the i-th, in the order of computing, and which.
+  // Whether sample b has a step before the i-th in computation order; if so, sets t to it.
   bool before(std::size_t i, std::size_t b, std::size_t& t) const {
     if (i == 0) return false;
     t = step(i - 1);
     return t < length(b);
   }
-  // Whether the state of sample b is cleared before the i-th step. Read backwards, the border that
-  // `reset` marks at t+1 lies between t+1 and t; marks beyond the sample's length say nothing.
+  // Whether the state of sample b is cleared before the i-th step. Backwards, the step to t comes
+  // from t+1, so reset[t+1] applies. Resets beyond the sample's length are ignored.
   bool cleared(std::size_t i, std::size_t b) const {
     if (!p.reset) return false;
     const std::size_t border = p.backwards ? step(i) + 1 : step(i);
@@ -174,14 +175,15 @@ struct Geometry {
   }
 };
 
-// Some samples of the batch, the longest first, so that those a step holds come first.
+// A part of the batch, longest samples first, so that the samples of any step are a prefix.
 struct Share {
   const std::size_t* sample;
   std::size_t rows;
 };
 
-// Deals the batch to `count` shares. Without lengths each has neighbours; with lengths they are
-// dealt in turns, so that each has as many long ones.
+// Splits the batch into `count` shares. Without lengths, a share has adjacent samples; with
+// lengths, sorted samples are distributed round-robin, so that every share has samples of similar
+// lengths.
 template <class Real>
 class Shares {
  public:
@@ -212,7 +214,7 @@ class Shares {
   std::size_t *order_, *from_;
 };
 
-// Rows of a share that hold step t.
+// Number of rows of a share that have step t.
 template <class Real>
 std::size_t rows_at(const Geometry<Real>& where, const Share& share, std::size_t t) {
   std::size_t rows = share.rows;

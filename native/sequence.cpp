@@ -1,10 +1,10 @@
-// The kernels of one instruction set: layers forward and backward, streams, and the parts that
-// tests look at. Compiled once for each instruction set.
+// The kernels of one instruction set: layers forward and backward, streams, and parts for tests.
+// Compiled once for each instruction set.
 //
-// Forward: the batch is split over threads once; each takes its rows through all of time, so no
-// thread waits for another at a step. Backward does the same with shares of a size that the sizes
-// of the call alone set; each share adds up its own weight gradients, and these are added at the
-// end in order.
+// Forward: the batch is split over threads once, and each thread computes all steps of its rows, so
+// threads never synchronize at a step. Backward does the same with shares whose size depends only
+// on the sizes of the call. Each share sums its own weight gradients; these are added at the end in
+// a fixed order.
 #include "backward.h"
 #include "stream.h"
 
@@ -14,10 +14,10 @@
 namespace throughtime::THROUGHTIME_ISA {
 namespace {
 
-// Multiply-adds under which work stays on one thread: waking another costs some microseconds.
+// Work with fewer multiply-adds stays on one thread: waking another costs some microseconds.
 constexpr std::size_t kWorthAThread = 2'000'000;
 
-// Calls `use` with the mathematics of a cell.
+// Calls `use` with the class of a cell.
 template <class Real, class Use>
 void with_cell(Cell cell, Use use) {
   switch (cell) {
@@ -33,8 +33,8 @@ template <class Real>
 CellFacts facts(Cell cell) {
   CellFacts found{};
   with_cell<Real>(cell, [&]<class Math>() {
-    // the gates, the recurrent part of a gate that is split, and further states; where the only
-    // gate is h itself, y has it unless zoneout makes them differ
+    // the gates, the recurrent part of a split gate, and the other states; if the only gate is h
+    // itself, y contains it unless zoneout makes them differ
     const std::size_t saved = Math::gates + Math::splits_last + Math::states - 1;
     found = {Math::gates, Math::states, Math::gate_is_state ? 0 : saved, saved};
   });
@@ -91,7 +91,7 @@ void backward(const Layer<Real>* layers, const LayerGradient<Real>* gradients, s
       if (p.mark_every) again.emplace_back(layers[k], scratch, threads);
       for (std::size_t s = 0; s < of; ++s) {
         of_layer.push_back(&sums.emplace_back(p, scratch));
-        if (!parts) sums.back().clear(p);  // no samples, no share
+        if (!parts) sums.back().clear(p);  // no samples, so no share clears them
       }
     }
     in_parallel(count * parts, threads, [&](std::size_t i) {
@@ -111,7 +111,8 @@ void backward(const Layer<Real>* layers, const LayerGradient<Real>* gradients, s
   });
 }
 
-// -------------------------------------------------------------------- parts, for tests
+// -------------------------------------------------------------------- parts of the kernels, for
+// tests
 
 template <class Real>
 void step_forward(Cell cell, std::size_t B, std::size_t H, const Real* a, const Real* r,

@@ -1,8 +1,8 @@
 // One vector type for every instruction set, and exp, tanh and sigmoid on it.
 //
-// Compiled once per instruction set, each in a namespace of its own (THROUGHTIME_ISA), so that the
-// linker never mixes them. Arithmetic is the compiler's vector extension; what it lacks, a fused
-// multiply-add and partial loads, stands here. No -ffast-math: NaN and infinity must survive.
+// Compiled once per instruction set, each in its own namespace (THROUGHTIME_ISA), so that the
+// linker never mixes them. Arithmetic uses the compiler's vector extension; this file adds fused
+// multiply-add and partial loads. No -ffast-math: NaN and infinity must be preserved.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,10 +18,10 @@ namespace throughtime::THROUGHTIME_ISA {
 
 #if defined(__AVX512F__)
 inline constexpr std::size_t kVectorBytes = 64;
-inline constexpr int kTileRows = 12;  // times two vectors: 24 of 32 registers hold sums
+inline constexpr int kTileRows = 12;  // times two vectors: the sums use 24 of 32 registers
 #elif defined(__AVX2__)
 inline constexpr std::size_t kVectorBytes = 32;
-inline constexpr int kTileRows = 6;  // 12 of 16
+inline constexpr int kTileRows = 6;  // the sums use 12 of 16 registers
 #elif defined(__ARM_NEON)
 inline constexpr std::size_t kVectorBytes = 16;
 inline constexpr int kTileRows = 12;
@@ -67,7 +67,7 @@ inline void store(Real* to, VecOf<Real> v) {
   std::memcpy(to, &v, sizeof v);
 }
 
-// The first `count` lanes; the others are 0 and their memory is not touched.
+// Loads the first `count` lanes; the others are 0 and their memory is not accessed.
 template <class Real>
 inline VecOf<Real> load_part(const Real* from, std::size_t count) {
   VecOf<Real> v{};
@@ -99,7 +99,7 @@ inline void store_part<double>(double* to, DoubleVec v, std::size_t count) {
 }
 #endif
 
-// a b + c, rounded once where the processor can
+// a b + c, rounded once if the processor supports it
 #if defined(__AVX512F__)
 inline FloatVec fma(FloatVec a, FloatVec b, FloatVec c) {
   return (FloatVec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
@@ -126,7 +126,7 @@ inline FloatVec fma(FloatVec a, FloatVec b, FloatVec c) { return a * b + c; }
 inline DoubleVec fma(DoubleVec a, DoubleVec b, DoubleVec c) { return a * b + c; }
 #endif
 
-// The smaller or the larger of a bound and x; NaN passes.
+// Minimum or maximum of a bound and x; NaN is preserved.
 template <class V, class Real>
 inline V at_most(Real bound, V x) {
   return x > bound ? V{} + bound : x;
@@ -139,7 +139,7 @@ inline V at_least(Real bound, V x) {
 template <>
 inline FloatVec at_most(float bound, FloatVec x) {
   return (FloatVec)_mm512_maskz_min_ps((__mmask16)-1, _mm512_set1_ps(bound),
-                                       (__m512)x);  // the second where one is NaN
+                                       (__m512)x);  // the second operand if one is NaN
 }
 template <>
 inline FloatVec at_least(float bound, FloatVec x) {
@@ -156,15 +156,15 @@ inline FloatVec at_least(float bound, FloatVec x) {
 }
 #endif
 
-// What exp needs to know of a type. Above `most` exp is infinite, below `least` it is 0.
+// Constants of exp for a type. Above `most` exp is infinite, below `least` it is 0.
 template <class Real>
 struct ExpFacts;
 template <>
 struct ExpFacts<float> {
   static constexpr float most = 88.73f, least = -104.0f;
   static constexpr float ln2_high = 0.693359375f, ln2_rest = -2.12194440e-4f;
-  static constexpr float round = 0x1.8p23f;   // adding it rounds to a whole number
-  static constexpr float one_in_tanh = 9.1f;  // from here on tanh rounds to 1
+  static constexpr float round = 0x1.8p23f;   // adding it rounds to an integer
+  static constexpr float one_in_tanh = 9.1f;  // tanh rounds to 1 from here on
   static constexpr std::int32_t sign = INT32_MIN;
   static constexpr int mantissa = 23, bias = 127, terms = 7;
 };
@@ -182,7 +182,7 @@ struct ExpFacts<double> {
 template <class Real>
 struct Reduced {
   VecOf<Real> rest;     // e^r - 1
-  VecOf<Real> shifted;  // n + ExpFacts::round: n as a whole number in its last bits
+  VecOf<Real> shifted;  // n + ExpFacts::round: the last bits are the integer n
 };
 template <class Real>
 inline Reduced<Real> reduce(VecOf<Real> x) {
@@ -201,19 +201,19 @@ inline Reduced<Real> reduce(VecOf<Real> x) {
   return {fma(sum * r, r, r), shifted};
 }
 
-// 2^n for an n that a normal number has
+// 2^n for an exponent n of a normal number
 template <class Real>
 inline VecOf<Real> power_of_2(VecOf<Real> shifted) {
   using Bits = typename Traits<Real>::Bits;
   using F = ExpFacts<Real>;
-  // what is above the last bits leaves with the shift
+  // the shift removes the bits above
   return (VecOf<Real>)(((Bits)shifted + F::bias) << F::mantissa);
 }
 
-// v 2^n for any n that exp has
+// v 2^n for any n that occurs in exp
 template <class Real>
 inline VecOf<Real> scaled(VecOf<Real> v, VecOf<Real> shifted) {
-  // in two halves: n itself may lie beyond the exponents that a normal number has
+  // in two halves, because n may exceed the exponent range of normal numbers
   using Bits = typename Traits<Real>::Bits;
   using F = ExpFacts<Real>;
   const Bits n = (Bits)shifted - (Bits)broadcast(F::round), half = n >> 1;
@@ -246,8 +246,8 @@ inline VecOf<Real> sigmoid_of(VecOf<Real> x) {
   return Real(1) / (Real(1) + exp_of<Real>(-x));
 }
 
-// With q = e^2|x| - 1: tanh |x| = q / (q + 2). Nothing cancels near 0, where q is 2^n (e^r - 1) +
-// 2^n - 1 with n = 0.
+// With q = e^2|x| - 1: tanh |x| = q / (q + 2). There is no cancellation near 0, where q is
+// 2^n (e^r - 1) + 2^n - 1 with n = 0.
 template <class Real>
 inline VecOf<Real> tanh_of(VecOf<Real> x) {
   using V = VecOf<Real>;

@@ -1,12 +1,12 @@
-// One step at a time, one sample: what a stream needs. The sums run in the order of forward.h, so a
-// stream's states are those of the whole sequence to the last bit.
+// Single steps of one sample, for streams. The sums have the order of forward.h, so the states of a
+// stream are bitwise equal to those of the whole sequence.
 #pragma once
 #include "cells.h"
 #include "layout.h"
 
 namespace throughtime::THROUGHTIME_ISA {
 
-// Weights [blocks][I+H][G][W], what the sums begin with [blocks][G+1][W], the next h.
+// Weights [blocks][I+H][G][W], initial values of the sums [blocks][G+1][W], and the new h.
 template <class Real, class Math>
 void stream_begin(Stream<Real>& s, const Real* w_ih, const Real* w_hh, const Real* b_ih,
                   const Real* b_hh) {
@@ -33,7 +33,7 @@ void stream_begin(Stream<Real>& s, const Real* w_ih, const Real* w_hh, const Rea
   }
 }
 
-// C vectors of units from u on.
+// C vectors of units, beginning at u.
 template <class Real, class Math, int C>
 void stream_block(const Stream<Real>& s, std::size_t u, const Real* x, const Real* h, Real* c,
                   const Real* weights, const Real* bias, Real* next_h) {

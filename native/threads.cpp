@@ -15,7 +15,7 @@
 namespace throughtime {
 namespace {
 
-// Work that threads take piece by piece, so that a thread which comes late finds less to do.
+// Work that threads take item by item, so that a thread that starts late takes less of it.
 class Work {
  public:
   Work(std::size_t count, void (*work)(void*, std::size_t), void* context)
@@ -24,7 +24,7 @@ class Work {
   void take() {
     try {
       for (std::size_t i; (i = next_.fetch_add(1)) < count_;) work_(context_, i);
-    } catch (...) {  // no memory: told to the caller when all have stopped
+    } catch (...) {  // out of memory: reported to the caller when all have stopped
       next_ = count_;
       std::unique_lock lock(mutex_);
       error_ = std::current_exception();
@@ -43,7 +43,7 @@ class Work {
   std::exception_ptr error_;
 };
 
-// Threads of our own, which sleep between calls.
+// Own thread pool, whose threads sleep between calls.
 class Pool {
  public:
   void run(Work& work, std::size_t threads) {
@@ -56,7 +56,7 @@ class Pool {
     }
     wake_.notify_all();
     work.take();
-    // Workers that did not wake in time have nothing left to take: only those inside are awaited.
+    // Workers that have not started find no work left: wait only for those that are running.
     std::unique_lock lock(mutex_);
     wanted_ = 0;
     idle_.wait(lock, [&] { return inside_ == 0; });
@@ -86,16 +86,16 @@ class Pool {
   std::size_t wanted_ = 0, inside_ = 0, round_ = 0;
 };
 
-// OpenMP's entry as torch has loaded it, or null. Its threads are awake between torch's operators
-// and would keep a second pool from the processors.
+// The OpenMP entry point loaded by torch, or null. Its threads stay awake between torch operators
+// and would compete with a second pool for the processors.
 using OpenMp = void (*)(void (*)(void*), void*, unsigned, unsigned);
 OpenMp open_mp() {
   static const auto entry = reinterpret_cast<OpenMp>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
   return entry;
 }
 
-// A forked child has none of its parent's threads, and OpenMP would wait for them for ever. Asked
-// at load, not at the first call: that may be the child's.
+// A forked child has none of its parent's threads, and OpenMP would wait for them forever. Set at
+// load, not at the first call, which may be in the child.
 const pid_t first_process = getpid();
 
 }  // namespace
@@ -112,12 +112,12 @@ void parallel(std::size_t count, std::size_t threads, void (*work)(void*, std::s
     open_mp()([](void* all) { static_cast<Work*>(all)->take(); }, &pieces, (unsigned)threads, 0);
     return pieces.rethrow();
   }
-  // One pool a process, never destroyed: its threads end with the process.
+  // One pool per process, never destroyed: its threads end with the process.
   static std::mutex owner;
   static Pool* pool = nullptr;
   static pid_t pool_process = 0;
   std::unique_lock lock(owner, std::try_to_lock);
-  if (!lock.owns_lock()) {  // busy with another caller's work: do it here
+  if (!lock.owns_lock()) {  // busy with the work of another caller: compute here
     pieces.take();
     return pieces.rethrow();
   }
@@ -134,7 +134,7 @@ void ask_for_large_pages(void* at, std::size_t bytes) {
   constexpr std::uintptr_t page = std::uintptr_t(1) << 21;
   const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(at);
   const std::uintptr_t from = (begin + page - 1) / page * page, to = (begin + bytes) / page * page;
-  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // a wish alone
+  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // only a hint
 #else
   (void)at, (void)bytes;
 #endif

@@ -1,6 +1,6 @@
-"""The one way tests compare numbers, and the one way they run the command line.
+"""Helpers of the tests: comparison of numbers, gradients, and the command line.
 
-test_helpers.py shows that both fail on wrong answers.
+test_helpers.py shows that the comparisons fail on wrong results.
 """
 
 import atexit
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from warm import Done, Warm
 
-# Largest error allowed, relative to the largest expected value: the one table of tolerances.
+# Maximum error relative to the largest expected value, for all tests.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
 def assert_same(actual: Any, expected: Any, where: str = "result") -> None:
-    """Compare tensors, however nested, in structure, shape, dtype and value; types by identity."""
+    """Compare nested tensors by structure, shape, dtype and value; types by identity."""
     if isinstance(expected, type):
         assert actual is expected, f"{where}: expected {expected.__name__}, got {actual!r}"
     elif isinstance(expected, Tensor):
@@ -51,7 +51,7 @@ def _assert_same_tensor(actual: Any, expected: Tensor, where: str) -> None:
     assert expected.isfinite().all(), f"{where}: the expected value itself is not finite"
     scale = expected.abs().max().item()
     error = (actual - expected).abs().max().item()
-    # an expected value of exact zeros (the gradient of what is not used) must be met exactly
+    # with only zeros expected (the gradient of an unused input), the result must be exact
     allowed = TOLERANCE[expected.dtype] * scale
     assert error <= allowed, f"{where}: error {error:.3g}, allowed {allowed:.3g}"
 
@@ -59,7 +59,7 @@ def _assert_same_tensor(actual: Any, expected: Tensor, where: str) -> None:
 def gradients(
     outputs: Any, inputs: Mapping[str, Tensor], generator: torch.Generator
 ) -> dict[str, Tensor | None]:
-    """Gradients of `inputs` under a random cotangent for every tensor of `outputs`."""
+    """Return the gradients of `inputs` for a random cotangent of every tensor in `outputs`."""
     total: Tensor | None = None
     for output in flat(outputs):
         cotangent = torch.randn(output.shape, generator=generator, dtype=output.dtype)
@@ -67,13 +67,13 @@ def gradients(
         total = term if total is None else total + term
     assert total is not None, "nothing to differentiate"
     wanted = list(inputs.values())
-    # kept, because both layers of a comparison may share the graph of a packed input
+    # retained, because two compared layers may share the graph of a packed input
     found = torch.autograd.grad(total, wanted, allow_unused=True, retain_graph=True)
     return dict(zip(inputs, found, strict=True))
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call returns, or the type of what it raises."""
+    """Return the result of a call, or the type of its exception."""
     try:
         return call()
     except Exception as error:
@@ -81,7 +81,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def flat(tree: Any) -> list[Tensor]:
-    """Every tensor of a nested result, in order; a PackedSequence gives its data."""
+    """List all tensors of a nested result in order, with the data of a PackedSequence."""
     if isinstance(tree, Tensor):
         return [tree]
     if isinstance(tree, torch.nn.utils.rnn.PackedSequence):
@@ -90,7 +90,7 @@ def flat(tree: Any) -> list[Tensor]:
 
 
 def throughtime(*arguments: Any, code: int = 0, cwd: Any = None) -> Done:
-    """Run the command line as a process; it must end with this exit code and no traceback."""
+    """Run the command line in a process; check its exit code and that it prints no traceback."""
     done = shared().run(*arguments, cwd=cwd or Path.cwd())
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -99,7 +99,7 @@ def throughtime(*arguments: Any, code: int = 0, cwd: Any = None) -> Done:
 
 @cache
 def shared() -> Warm:
-    """The process that the whole test run shares."""
+    """Return the process that is shared by the whole test run."""
     running = Warm()
     atexit.register(running.close)
     return running

@@ -1,10 +1,10 @@
-"""How many processor cores this process may use."""
+"""Number of processor cores available to this process."""
 
 import os
 
 
 def usable_cores() -> int:
-    """Cores that the system lets this process run on; all of them where it does not say."""
-    if hasattr(os, "sched_getaffinity"):  # macOS has none
+    """Return the number of cores this process may run on; all cores if the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):  # not available on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Model folders: read back to the bit; anything else is refused with a clear word."""
+"""Tests of model folders: bitwise equal after loading; invalid folders raise clear errors."""
 
 import json
 import pickle
@@ -196,7 +196,7 @@ def test_saving_over_a_model_replaces_it_whole(folder):
 @pytest.mark.parametrize("name", ["horizon", "context", "season"])
 @pytest.mark.parametrize("size", [10**9, 2**63, 10**30])
 def test_models_without_tensors_take_no_memory_either(tmp_path, kind, name, size):
-    """They are a few bytes, and what they ask for is not in them."""
+    """Such files have a few bytes but declare huge sizes."""
     save(model_of(kind), tmp_path / "model", SPEC, "")
     edit(tmp_path / "model", **{f"model__{name}": size})
     with pytest.raises(InputError, match=f"{name} is {size}, more than 1,000,000"):

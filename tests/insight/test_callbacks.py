@@ -1,4 +1,4 @@
-"""Monitors of training, with the real TensorBoard and the real Lightning."""
+"""Tests of training monitors, with TensorBoard and Lightning themselves."""
 
 import sys
 from types import SimpleNamespace
@@ -10,11 +10,11 @@ from torch import nn
 import throughtime
 from throughtime import Monitor, lightning_callback
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, on import and on use
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of the two libraries
 
 
 class Sums(nn.Module):
-    """A network that adds up its inputs."""
+    """A network that sums its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -33,7 +33,7 @@ def batches(count=40):
 
 
 def read(folder):
-    """What TensorBoard has: scalars and texts by tag, each (step, value)."""
+    """Logged scalars and texts by tag, as (step, value)."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder)).Reload()
@@ -48,7 +48,7 @@ def read(folder):
 
 
 def trained(monitor_of, folder):
-    """Weights after a training, watched or not."""
+    """Weights after a training with or without a monitor."""
     torch.manual_seed(0)
     model = Sums()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -69,7 +69,9 @@ def test_any_loop_logs_gradient_by_lag_and_verdicts(tmp_path):
     plain, _ = trained(lambda model, folder: None, tmp_path)
     with SummaryWriter(str(tmp_path)) as writer:
         watched, found = trained(lambda m, _: Monitor(m, writer, every=10), tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))  # nobody looked
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain, watched, strict=True)
+    )  # same weights as without a monitor
     seen = [(step, one) for step, one in enumerate(found) if one]
     assert [step for step, _ in seen] == [0, 10, 20, 30]
     scalars, texts = read(tmp_path)
@@ -81,7 +83,9 @@ def test_any_loop_logs_gradient_by_lag_and_verdicts(tmp_path):
     assert "throughtime/body.l0/gradient by lag/16" not in scalars
     scale = scalars["throughtime/body.l0/time scale (steps), update gate"]
     assert scale[0][1] == pytest.approx(1.44, abs=0.5)
-    assert texts["throughtime/body.l0/verdict"] == [(0, "healthy")]  # it did not change
+    assert texts["throughtime/body.l0/verdict"] == [
+        (0, "healthy")
+    ]  # logged once, because it did not change
 
 
 def test_a_verdict_is_told_when_it_changes_with_evidence_and_advice(tmp_path):
@@ -107,11 +111,11 @@ def test_a_verdict_is_told_when_it_changes_with_evidence_and_advice(tmp_path):
     assert (first, healthy, second, third) == (0, "healthy", 1, 3)
     assert ill.startswith("saturated\n\n100% of the units of the reset gate are stuck")
     assert "\n- scale the inputs to about 1" in ill
-    ((step, told),) = texts["gru/weight head.weight"]
-    assert step == 3 and "nan in the weights, at head.weight[0, 3]" in told
-    told = []
+    ((step, text),) = texts["gru/weight head.weight"]
+    assert step == 3 and "nan in the weights, at head.weight[0, 3]" in text
+    logged = []
     monitor.writer = SimpleNamespace(
-        add_scalar=lambda *_: None, add_text=lambda tag, text, step: told.append((tag, step))
+        add_scalar=lambda *_: None, add_text=lambda tag, text, step: logged.append((tag, step))
     )
     with torch.no_grad():
         model.head.weight[0, 3] = 1.0
@@ -119,7 +123,10 @@ def test_a_verdict_is_told_when_it_changes_with_evidence_and_advice(tmp_path):
     monitor(5, x * float("nan"))
     monitor(6, x)
     monitor(7, x * float("nan"))
-    assert [step for tag, step in told if tag == "gru/input 0"] == [5, 7]  # each time anew
+    assert [step for tag, step in logged if tag == "gru/input 0"] == [
+        5,
+        7,
+    ]  # logged each time it returns
     assert len(scalars["gru/body.l0/stuck units (share), reset gate"]) == 3
 
 
@@ -186,7 +193,7 @@ def test_batches_of_other_forms_are_taken_apart(tmp_path):
         return batch[0] * 2
 
     fit(tmp_path, [lightning_callback(every=10, inputs=inputs)])
-    assert len(taken) == 2  # not of the others
+    assert len(taken) == 2  # only for supported batches
 
 
 def test_what_cannot_be_is_told(tmp_path, monkeypatch):

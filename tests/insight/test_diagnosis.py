@@ -19,7 +19,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(scope="module")
 def diagnoses():
-    """The benchmark that builds networks whose state is known."""
+    """The benchmark that builds networks with known issues."""
     path = Path(__file__).parents[2] / "benchmarks" / "diagnoses.py"
     spec = importlib.util.spec_from_file_location("diagnoses", path)
     module = importlib.util.module_from_spec(spec)
@@ -34,7 +34,7 @@ def test_networks_built_to_be_ill_or_healthy_are_taken_for_what_they_are(diagnos
     seen = set()
     for label, builder, _ in diagnoses.BUILDERS:
         if builder is diagnoses.trained:
-            continue  # takes long; the benchmark has them
+            continue  # slow; covered by the benchmark
         for patient in diagnoses.patients(label, builder, kind, 3, seed=5):
             assert diagnose(patient.network, patient.x).verdict == label, patient.story
             seen.add(label)
@@ -58,19 +58,19 @@ def test_a_finding_has_numbers_threshold_place_and_advice():
     assert found.verdict == "vanishing" == found.layers[0].verdict
     (finding,) = found.layers[0].findings
     assert finding.evidence == (
-        "of the gradient at h_t 9.1e-13 arrives 20 steps back, 0.25 times a step; "
-        "from lag 12 on less than 1.2e-07"
+        "only 9.1e-13 of the gradient of h_t reaches 20 steps back (0.25 per step); "
+        "it is below 1.2e-07 from lag 12 on"
     )
     assert finding.value == pytest.approx(0.25**20)
     assert finding.threshold == torch.finfo(torch.float32).eps
     assert finding.where == "l0, lag 12" and "machine epsilon of float32" in finding.source
     assert finding.advice[0] == "use a GRU or an LSTM, whose gates can keep the state"
-    assert finding.advice[-1].startswith("if the task needs no more than 11 steps, say so (lag=11)")
+    assert finding.advice[-1].startswith("if the task needs at most 11 steps, set lag=11: then")
     by_lag = found.layers[0].gradient_by_lag
     assert by_lag == pytest.approx([0.25**k for k in range(21)])
     assert found.layers[0].measures["gradient at lag 1"] == pytest.approx(0.25)
     assert str(found).splitlines()[:2] == ["l0: vanishing", f"  {finding.evidence}"]
-    # as its own advice says, told that the task needs less, and with numbers that hold more
+    # its own advice helps: a shorter lag, and a dtype with more precision
     assert diagnose(layer, torch.rand(21, 4, 1) + 0.1, lag=11).verdict == "healthy"
     assert diagnose(layer.double(), torch.rand(21, 4, 1).double() + 0.1).verdict == "healthy"
 
@@ -82,8 +82,8 @@ def test_growth_is_told_with_its_rate_and_where_it_passes_the_threshold():
     (finding,) = diagnose(layer, torch.rand(15, 4, 1)).layers[0].findings
     assert finding.issue == "exploding" and finding.where == "l0, lag 14"
     assert finding.evidence == (
-        "the gradient at h_t is 1.6e+04 times as large 14 steps back, 2 times a step; "
-        "more than 1000 from lag 10 on"
+        "the gradient of h_t grows by a factor of 1.6e+04 over 14 steps back in time "
+        "(2 per step); it exceeds 1000 from lag 10 on"
     )
     assert finding.advice[0].startswith(
         "clip the gradient by its global norm (Pascanu et al. 2013)"
@@ -180,7 +180,7 @@ def test_torchs_layers_are_examined_and_cells_are_named():
     found = diagnose(model, torch.randn(4, 60, 3))
     assert [one.verdict for one in found.layers] == ["vanishing", "vanishing"]
     assert found.notes == (
-        "cell: a LSTMCell computes one step, and the loop over time is the model's own",
+        "cell: a LSTMCell computes single steps, and the loop over time is in the model",
     )
     assert "note: cell: a LSTMCell" in str(found)
 
@@ -191,13 +191,13 @@ def test_nothing_to_examine_is_neither_health_nor_illness():
         found = diagnose(layer, torch.randn(shape))
         assert found == Diagnosis("unknown", (), (), ("no recurrent layer computed a step",))
     found = diagnose(layer, torch.randn(1, 4, 2))
-    assert found.notes == ("l0: one step, so its memory was not measured",)
-    with pytest.raises(ValueError, match="lag is a number of steps back, 0 or more; got -1"):
+    assert found.notes == ("l0: only one step, so its memory was not measured",)
+    with pytest.raises(ValueError, match="lag must be 0 or more steps; got -1"):
         diagnose(layer, torch.randn(4, 4, 2), lag=-1)
 
 
 class Stepping(nn.Module):
-    """A stream, one call a step."""
+    """A stream with one call per step."""
 
     def __init__(self):
         super().__init__()
@@ -212,7 +212,7 @@ class Stepping(nn.Module):
 
 def test_a_layer_that_is_called_again_and_again_is_searched_in_every_call():
     model, x = Stepping(), torch.randn(8, 2, 2)
-    assert "body.l0: called 8 times; the last call was examined" in diagnose(model, x).notes
+    assert "body.l0: called 8 times; only the last call was measured" in diagnose(model, x).notes
     x[3, 1, 0] = float("nan")
     (finding,) = diagnose(model, x).others
     assert "from there: nan first in input of step 0, sample 1" in finding.evidence
@@ -277,8 +277,8 @@ def test_what_is_told_of_a_stuck_gate_leaves_padding_out():
     with torch.no_grad():
         layer.bias_ih_l0[0:4] = 30.0
     found = diagnose(_Ragged(layer), torch.randn(9, 3, 2), torch.tensor([9, 2, 5]))
-    told = found.layers[0].findings[0].evidence
-    assert told.startswith("100% of the units of the reset gate are stuck (mean 1): in 99%")
+    evidence = found.layers[0].findings[0].evidence
+    assert evidence.startswith("100% of the units of the reset gate are stuck (mean 1): in 99%")
 
 
 def test_gradients_that_overflow_at_once_are_an_explosion():
@@ -304,7 +304,7 @@ def test_gates_that_keep_are_memory_and_no_illness(kind, how):
 def test_advice_can_be_followed():
     layer = nn.LSTM(2, 8, bias=False)
     (finding,) = diagnose(layer, torch.randn(60, 4, 2)).layers[0].findings
-    assert finding.advice[0].startswith("give it biases")
+    assert finding.advice[0].startswith("use biases (bias=True)")
     rnn = throughtime.RNN(2, 8)
     with torch.no_grad():
         rnn.weight_hh_l0.mul_(1e-9)
@@ -320,5 +320,5 @@ def test_every_threshold_is_an_illness_and_has_a_source():
 def test_a_loss_that_is_no_number_is_told():
     layer = throughtime.GRU(2, 3)
     for loss in (lambda m, x: m(x)[0], lambda m, x: 1.0):
-        with pytest.raises(ValueError, match="loss must give one number"):
+        with pytest.raises(ValueError, match="loss must return one number"):
             diagnose(layer, torch.randn(4, 2, 2), loss=loss)

@@ -13,7 +13,7 @@ NAN, INF = math.nan, math.inf
 
 
 def only(found):
-    """The one finding of a diagnosis that is not finite."""
+    """The only finding of a diagnosis with the issue "not finite"."""
     assert found.verdict == "not finite"
     findings = [*found.others, *(f for layer in found.layers for f in layer.findings)]
     (finding,) = findings
@@ -54,7 +54,7 @@ def test_the_data_are_found_before_what_they_do():
     finding = only(diagnose(Two(), x, loss=squares))
     assert finding.evidence == (
         "nan in the batch, input 0[3, 1, 0]; from there: nan first in input of step 3, sample 1, "
-        "unit 0, before it all is finite"
+        "unit 0; all values before it are finite"
     )
     state = torch.zeros(1, 2, 3)
     state[0, 1, 2] = INF
@@ -77,7 +77,7 @@ def test_the_first_step_that_overflows_is_found():
     finding = only(diagnose(linear(1e10), x))
     assert finding.where == "l0, step 4, hidden"
     assert finding.evidence == (
-        "inf first in hidden of step 4, sample 2, unit 0, before it all is finite"
+        "inf first in hidden of step 4, sample 2, unit 0; all values before it are finite"
     )
     x = x.flip(0)
     finding = only(diagnose(linear(1e10, bidirectional=True), x))
@@ -96,7 +96,7 @@ def test_what_lies_beyond_a_sample_is_not_looked_at():
             return self.layer(x, lengths=lengths)
 
     x = torch.rand(6, 2, 1)
-    x[2:, 1] = NAN  # padding, of which nothing comes
+    x[2:, 1] = NAN  # padding, which has no effect
     found = diagnose(Ragged(), x, torch.tensor([6, 2]))
     assert found.verdict == "healthy"
 
@@ -117,7 +117,7 @@ def test_what_comes_between_layers_is_an_input():
 
 
 def test_of_the_first_bad_step_the_first_quantity_is_named():
-    """Quantities come in the order in which a step computes them; padding does not count."""
+    """Quantities are searched in the order of computation; padding is ignored."""
     inside = torch.ones(5, 2, dtype=torch.bool)
     inside[1, 0] = False
     gate, hidden = torch.zeros(5, 2, 3), torch.zeros(5, 2, 3)
@@ -161,7 +161,7 @@ def test_a_state_that_was_carried_over_is_found():
 
     finding = only(diagnose(Carries(), torch.randn(6, 2, 2)))
     assert finding.where == "first.l0, h_0"
-    assert finding.evidence == "nan in the first state, sample 1, unit 2"
+    assert finding.evidence == "nan in the initial state, sample 1, unit 2"
 
 
 def test_a_loss_is_found_where_everything_before_it_is_finite():

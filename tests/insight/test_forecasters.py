@@ -1,4 +1,4 @@
-"""What a whole forecasting network remembers."""
+"""Tests of the memory of whole forecasting networks."""
 
 import pytest
 import torch

@@ -24,14 +24,14 @@ every_kind = pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 
 
 def look(layer, x, name="l0", **options):
-    """What a layer shows of a pass; no gradient is needed."""
+    """The view of a pass; needs no gradient."""
     with observe(layer) as seen, torch.no_grad():
         layer(x, **options)
     return seen[name]
 
 
 def linear_rnn(weights, bidirectional=False):
-    """h' = W h + x, as long as all of it is positive."""
+    """h' = W h + x, while all values are positive."""
     size = len(weights)
     layer = throughtime.RNN(
         size, size, nonlinearity="relu", bias=False, bidirectional=bidirectional, dtype=DOUBLE
@@ -43,7 +43,7 @@ def linear_rnn(weights, bidirectional=False):
 
 
 def keeping(kind, keep, size=3):
-    """W_hh = 0, and a gate that keeps the state with this factor at every step."""
+    """W_hh = 0, and a gate with this value at every step."""
     layer = getattr(throughtime, kind)(2, size, dtype=DOUBLE)
     own = slice(size, 2 * size)
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_an_orthogonal_network_keeps_every_gradient():
 @pytest.mark.parametrize("keep", [0.99, 0.5])
 def test_a_cell_that_keeps_by_its_gate_alone_passes_on_powers_of_the_gate(keep):
     profile = gradient_by_lag(look(keeping("LSTM", keep), torch.randn(40, 3, 2, dtype=DOUBLE)))
-    assert not profile.hidden[1:].any()  # nothing comes through h
+    assert not profile.hidden[1:].any()  # no gradient passes through h
     ratio = profile.cell[1:] / profile.cell[:-1]
     torch.testing.assert_close(ratio[:18], torch.full((18,), keep, dtype=DOUBLE))
     torch.testing.assert_close(profile.norms[1:], profile.cell[1:])
@@ -98,7 +98,7 @@ def test_the_profile_is_what_autograd_says_of_a_loop(kind, options):
     generator = torch.Generator().manual_seed(3)
     direction = torch.randn(4, 3, generator=generator, dtype=DOUBLE)
     direction /= direction.norm(dim=-1, keepdim=True)
-    layer.clip_hidden_grad = 0.0  # is not in the measure
+    layer.clip_hidden_grad = 0.0  # the measure ignores it
     x = x.requires_grad_()
     with throughtime.forced_path("equations"), observe(layer) as seen:
         output, _ = layer(x)
@@ -130,7 +130,7 @@ def test_lags_end_where_a_sample_or_a_sequence_begins():
         profile = gradient_by_lag(look(layer, x, name, reset=reset), ends=1)
         torch.testing.assert_close(profile.norms[:reached], powers(0.5, reached))
         assert profile.norms[reached:].isnan().all()
-    with pytest.raises(ValueError, match="the layer saw no step"):
+    with pytest.raises(ValueError, match="the observed layer computed no step"):
         gradient_by_lag(look(layer, x, lengths=torch.zeros(3, dtype=torch.long)))
 
 
@@ -214,11 +214,11 @@ def test_an_orthogonal_network_has_exponents_of_0():
 
 
 def test_the_spectrum_is_over_the_whole_state():
-    """With W_hh = 0 nothing comes through h, and the cell remembers 100 steps all the same."""
+    """With W_hh = 0 no memory passes through h, but the cell still remembers 100 steps."""
     view = look(keeping("LSTM", 0.99), torch.randn(50, 2, 2, dtype=DOUBLE))
     exponents = lyapunov_spectrum(view).exponents
     torch.testing.assert_close(exponents[:3], torch.full((3,), math.log(0.99), dtype=DOUBLE))
-    assert exponents[3:].lt(-20).all()  # -inf, but for rounding
+    assert exponents[3:].lt(-20).all()  # -inf, up to rounding
     view = look(keeping("GRU", 0.9), torch.randn(50, 2, 2, dtype=DOUBLE))
     exponents = lyapunov_spectrum(view).exponents
     torch.testing.assert_close(exponents, torch.full((3,), math.log(0.9), dtype=DOUBLE))
@@ -246,7 +246,7 @@ def test_exponents_of_a_short_product_are_those_of_autograds_jacobian(kind):
 
 def test_what_has_no_step_has_no_exponents():
     layer = throughtime.GRU(2, 3)
-    with pytest.raises(ValueError, match="no step but those after a reset"):
+    with pytest.raises(ValueError, match="only steps after a reset"):
         reset = torch.ones(4, 2, dtype=torch.bool)
         lyapunov_spectrum(look(layer, torch.randn(4, 2, 2), reset=reset))
 
@@ -297,7 +297,7 @@ def test_time_scales_leave_padding_out_and_have_both_ends():
 
 
 class Delay(nn.Module):
-    """Gives x[T-1-lag], or 0 where it is not there."""
+    """Return x[T-1-lag], or 0 if it does not exist."""
 
     def __init__(self, lag):
         super().__init__()
@@ -352,12 +352,12 @@ def test_the_horizon_is_one_standard_error_from_the_whole_context():
 
 def test_a_curve_that_cannot_be_is_told():
     x = torch.randn(3, 8, 1)
-    for options, told in (
-        ({"steps": [9]}, r"steps must lie in 1..8"),
-        ({"steps": [0]}, r"steps must lie in 1..8"),
-        ({"earlier": "zero"}, "earlier is cut or hold; got 'zero'"),
+    for options, message in (
+        ({"steps": [9]}, "steps must be between 1 and 8"),
+        ({"steps": [0]}, "steps must be between 1 and 8"),
+        ({"earlier": "zero"}, "earlier must be 'cut' or 'hold'; got 'zero'"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             context_curve(Delay(1), x, lambda y: y.mean(dim=-1), **options)
     with pytest.raises(ValueError, match=r"one number for each of 3 items; got \[\]"):
         context_curve(Delay(1), x, lambda y: y.mean())
@@ -379,7 +379,7 @@ def test_a_module_is_measured_in_eval_mode_and_left_in_its_own():
     before = {n: v.clone() for n, v in model.state_dict().items()}
     x = torch.randn(5, 8)
     curve = context_curve(model, x, lambda y: y[:, -1], steps=[8])
-    # nothing dropped, and scaled by the running statistics, of mean 0 and variance 1
+    # no dropout, and running statistics of mean 0 and variance 1
     torch.testing.assert_close(curve.items[0], x[:, -1].double() / math.sqrt(1 + 1e-5))
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
     assert [m.training for m in model] == [True, True, False] and model.training

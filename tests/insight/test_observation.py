@@ -22,7 +22,7 @@ KINDS = ["RNN", "LSTM", "GRU"]
 @settings(max_examples=150)
 @given(case=layer_cases(20, ((1, 9), (1, 7), (1, 5))))
 def test_the_kernels_show_what_the_equations_show(case):
-    """The equations' gradients are those of the tensors h_t and c_t themselves, by autograd."""
+    """Autograd computes the gradients of the equations for the tensors h_t and c_t themselves."""
     kind, hidden, options, (steps, batch, inputs), which, seed = case
     torch.manual_seed(seed)
     layer = getattr(throughtime, kind)(inputs, hidden, dtype=torch.float64, **options)
@@ -132,7 +132,7 @@ def test_dropout_in_torchs_layers_follows_their_mode():
 
 
 class Two(nn.Module):
-    """Two layers of ours, one shared, one of torch's, and what cannot be seen."""
+    """Layers of throughtime, one of them shared, a torch layer, and a cell that is not observed."""
 
     def __init__(self, last=nn.RNN):
         super().__init__()
@@ -160,16 +160,16 @@ def test_names_are_paths_and_every_pass_is_there():
     assert torch.equal(passes[0].input, x) and torch.equal(passes[2].input, 2 * x)
     assert all(p.has_gradients for p in passes)
     assert seen.unseen == {
-        "cell": "a GRUCell computes one step, and the loop over time is the model's own"
+        "cell": "a GRUCell computes single steps, and the loop over time is in the model"
     }
-    with pytest.raises(KeyError, match=r"'cell\.l0' cannot be seen: a GRUCell"):
+    with pytest.raises(KeyError, match=r"'cell\.l0' cannot be observed: a GRUCell"):
         _ = seen["cell.l0"]
-    with pytest.raises(KeyError, match=r"'l0' was not seen; seen: encoder\.l0, layers"):
+    with pytest.raises(KeyError, match=r"'l0' was not observed; observed: encoder\.l0, layers"):
         _ = seen["l0"]
     assert "encoder.l0: View(GRU, T=4, B=2, H=3, with gradients)" in repr(seen)
-    assert "cell: unseen, a GRUCell" in repr(seen)
+    assert "cell: not observed, a GRUCell" in repr(seen)
     seen.clear()
-    assert repr(seen).startswith("cell: unseen") and not list(seen)
+    assert repr(seen).startswith("cell: not observed") and not list(seen)
 
 
 def test_of_every_few_calls_one_is_looked_at():
@@ -192,7 +192,7 @@ def test_eval_mode_has_gradients_and_no_grad_says_that_there_are_none():
         layer(torch.randn(5, 2, 3))
     assert seen["l0"].hidden.isfinite().all()
     assert not seen["l0"].has_gradients
-    with pytest.raises(RuntimeError, match="no hidden_grad yet: no backward pass has come by"):
+    with pytest.raises(RuntimeError, match="no hidden_grad yet: no backward pass has reached"):
         _ = seen["l0"].hidden_grad
     with pytest.raises(AttributeError, match="a GRU has no cell state"):
         _ = seen["l0"].cell
@@ -210,10 +210,12 @@ def test_gradients_that_are_differentiated_again_are_seen():
     assert_same(found[1], found[0])
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its own, while it compiles
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:torch"
+)  # warnings of torch while it compiles
 def test_a_compiled_model_is_looked_into():
     torch.manual_seed(0)
-    model = Two(throughtime.RNN)  # the compiler refuses torch.nn's
+    model = Two(throughtime.RNN)  # torch.compile rejects torch.nn's RNN
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     x = torch.randn(4, 2, 3)
     plain = compiled(x)
@@ -230,7 +232,7 @@ def test_a_compiled_model_is_looked_into():
         compiled(x)
         with observe(compiled):
             compiled(x)
-        compiled(x)  # the graph of before still holds
+        compiled(x)  # uses the earlier graph
 
 
 def test_what_is_transformed_is_not_seen_and_is_right():
@@ -261,16 +263,20 @@ def test_whatever_happens_in_the_block_the_model_is_as_before():
 def test_what_cannot_be_observed_is_told():
     normed = nn.utils.parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0")
     layer = throughtime.GRU(2, 3)
-    for model, options, told in (
-        (nn.Linear(2, 2), {}, "no recurrent layer to look into in Linear: expected"),
-        (nn.ModuleDict({"rnn": nn.LSTMCell(2, 2)}), {}, "rnn: a LSTMCell computes one step"),
+    for model, options, message in (
+        (nn.Linear(2, 2), {}, "no recurrent layer to observe in Linear: expected"),
+        (nn.ModuleDict({"rnn": nn.LSTMCell(2, 2)}), {}, "rnn: a LSTMCell computes single steps"),
         (normed, {}, "a subclass of LSTM"),
-        (layer, {"keep": "some"}, "keep is one of all, norms; got 'some'"),
+        (layer, {"keep": "some"}, "keep must be one of all, norms; got 'some'"),
         (layer, {"every": 0}, "every must be 1 or more; got 0"),
     ):
-        with pytest.raises(ValueError, match=told), observe(model, **options):
+        with pytest.raises(ValueError, match=message), observe(model, **options):
             pass
-    with observe(layer), pytest.raises(RuntimeError, match="observed already"), observe(layer):
+    with (
+        observe(layer),
+        pytest.raises(RuntimeError, match="already being observed"),
+        observe(layer),
+    ):
         pass
     assert "observer" not in vars(layer)
 
@@ -286,7 +292,7 @@ def test_the_path_of_an_observed_layer_is_told():
 @every_kind
 @pytest.mark.parametrize("keep", ["all", "norms"])
 def test_no_graph_outlives_what_was_seen(kind, keep):
-    """On the kernels' path and on the equations', whose hooks must hold no tensor of the graph."""
+    """With the kernels and with the equations, whose hooks must not hold tensors of the graph."""
     for options in ({}, {"layer_norm": True}):
         layer = getattr(throughtime, kind)(3, 4, 2, bidirectional=True, **options)
         alive = []

@@ -1,4 +1,4 @@
-"""What one pass shows: values that obey the equations, step by step, sample by sample."""
+"""Tests of views: values follow the equations at every step of every sample."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def quantities(view):
-    """Everything a view shows, by name."""
+    """All quantities of a view, by name."""
     found = {"hidden": view.hidden, "hidden_grad": view.hidden_grad, "input": view.input}
     found |= {f"{name} gate": values for name, values in view.gates.items()}
     if view.kind == "LSTM":
@@ -22,7 +22,7 @@ def quantities(view):
 
 
 def without_padding(view, values):
-    """Values with 0 for the padding, which must be NaN and nothing else."""
+    """Check that exactly the padding is NaN, and replace it by 0."""
     assert torch.equal(values.isnan().any(dim=-1), ~view.inside)
     return values.nan_to_num(0.0)
 
@@ -119,8 +119,8 @@ def test_norms_are_the_lengths_of_what_is_shown():
                     assert_same(norm.nan_to_num(0.0), expected[n].nan_to_num(0.0))
                     assert torch.equal(norm.isnan(), ~view.inside)
         lean = views["norms"]["l0"]
-        assert lean._call.trace.saved is None  # nothing but lengths is held
-        with pytest.raises(RuntimeError, match="norms alone were kept"):
+        assert lean._call.trace.saved is None  # only norms are stored
+        with pytest.raises(RuntimeError, match="only the norms of hidden were kept"):
             _ = lean.hidden
 
 
@@ -144,7 +144,7 @@ def test_measures_refuse_weights_and_states_that_have_changed():
         layer(x, h)
     throughtime.gradient_by_lag(seen["l0"])
     h.zero_()
-    with pytest.raises(RuntimeError, match="the first state were changed since the pass"):
+    with pytest.raises(RuntimeError, match="the initial state were changed since the pass"):
         throughtime.gradient_by_lag(seen["l0"])
     with observe(layer) as seen:
         layer(x)[0].sum().backward()

@@ -1,4 +1,4 @@
-"""The cells against torch.nn's, on every path."""
+"""Tests of the cells against those of torch.nn, on every path."""
 
 import copy
 import pickle

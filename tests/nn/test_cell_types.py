@@ -1,4 +1,4 @@
-"""A cell from outside: a layer, observed, measured and diagnosed like the three of the project."""
+"""Tests of a user-defined cell: layer, observation, memory measures and diagnosis."""
 
 import copy
 import math
@@ -46,7 +46,7 @@ def test_it_is_a_layer_with_all_of_a_layers_options():
     assert repr(MinGRU(3, 4)) == "MinGRU(3, 4)"
     path = throughtime.explain_path(layer, x)
     assert path.name == "equations"
-    assert path.reason == "the plain equations; the project's kernels have no MinGRU cell"
+    assert path.reason == "the plain equations; the native kernels do not support the MinGRU cell"
     again = copy.deepcopy(layer)
     assert_same(again(x)[0], layer(x)[0])
 
@@ -66,7 +66,7 @@ def test_it_is_the_recurrence_of_its_paper_step_by_step():
     for t in range(6):
         h = (1 - z[t]) * h + z[t] * parts[t, :, 4:]
         assert_same(output[t], h)
-    # dL/dh_t of a sum over outputs: 1, and what later steps hand back
+    # dL/dh_t of a sum over outputs: 1, plus the gradient from later steps
     dh = torch.zeros(2, 4, dtype=torch.float64)
     for t in reversed(range(6)):
         dh = torch.ones_like(dh) if t == 5 else 1 + dh * (1 - z[t + 1])
@@ -89,7 +89,7 @@ def test_chrono_opens_the_gate_that_keeps_whatever_its_place_and_sign():
     throughtime.initialize(layer, "forget-bias:3")
     assert_same(layer.bias_ih_l0[:512], torch.full((512,), -3.0))
 
-    class Reordered(throughtime.LSTM):  # whose gates lie in another order
+    class Reordered(throughtime.LSTM):  # with another order of the gates
         cell_type = CellType(
             "Reordered",
             lambda x, h, state, norms=None: CELL_TYPES["LSTM"].step(
@@ -117,7 +117,7 @@ def test_its_memory_is_measured_and_it_is_diagnosed():
     f = 1 - seen["l0"].gates["update"]
     assert scales.gate == "update"
     assert_same(scales.units, -1 / f.log().mean(dim=(0, 1)))
-    # a diagonal recurrence: the growth rates of its units are the logarithms of their gates
+    # diagonal recurrence: the growth rates are the logarithms of the gates
     exponents = throughtime.lyapunov_spectrum(seen["l0"]).exponents
     assert_same(exponents.sum(), f.log().mean(dim=(0, 1)).sum())
     assert throughtime.diagnose(layer, x).verdict == "healthy"
@@ -127,20 +127,23 @@ def test_its_memory_is_measured_and_it_is_diagnosed():
     assert found.verdict == "saturated"
     assert "update gate" in found.layers[0].findings[0].where
     with torch.no_grad():
-        layer.bias_ih_l0[:16] = -40.0  # keeps the state for ever: memory, and not an issue
+        layer.bias_ih_l0[:16] = -40.0  # keeps the state forever: memory, not an issue
     assert "saturated" not in {f.issue for f in throughtime.diagnose(layer, x).layers[0].findings}
 
 
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"keeps": "forget"}, "keeps of X is 'forget', which is none of its gates"),
-        ({"admits": "a"}, "a gate that admits and none that keeps"),
-        ({"states": ("cell",)}, "states of X are 'hidden' and others"),
-        ({"hidden_activation": "softmax"}, "an activation is one of sigmoid, tanh, relu, linear"),
+        ({"keeps": "forget"}, "keeps of X must be one of its gates, a; got 'forget'"),
+        ({"admits": "a"}, "X has `admits` but no `keeps`"),
+        ({"states": ("cell",)}, "states of X must start with 'hidden'"),
+        (
+            {"hidden_activation": "softmax"},
+            "activations of X must be one of sigmoid, tanh, relu, linear",
+        ),
         ({"gates": ()}, "X has neither gates nor blocks"),
-        ({"gates": (Gate("a"), Gate("a"))}, "two gates of X have one name: a, a"),
-        ({"gates": ("a",)}, r"gates of X are Gate\(...\); got"),
+        ({"gates": (Gate("a"), Gate("a"))}, "gates of X must have different names; got a, a"),
+        ({"gates": ("a",)}, "gates of X must be Gate objects; got"),
     ],
 )
 def test_an_entry_that_does_not_fit_together_is_refused(wrong, text):
@@ -153,23 +156,23 @@ def test_an_entry_that_does_not_fit_together_is_refused(wrong, text):
     [
         (
             {"states": ("hidden", "cell")},
-            r"returns 1 states and 2 values; it declares 2 .hidden, c",
+            r"returns 1 states and 2 values; expected 2 .hidden, c",
         ),
         ({"gates": (Gate("update"),), "blocks": 2}, "returns 1 states and 2 values; .* and 1"),
     ],
 )
 def test_a_step_that_returns_other_things_than_declared_is_refused(wrong, text):
-    told = {"gates": (Gate("update"), Gate("candidate", "linear")), "recurrent_weights": False}
+    declared = {"gates": (Gate("update"), Gate("candidate", "linear")), "recurrent_weights": False}
 
     class Wrong(throughtime.RecurrentLayer):
-        cell_type = CellType("Wrong", min_gru_step, **{**told, **wrong})
+        cell_type = CellType("Wrong", min_gru_step, **{**declared, **wrong})
 
     with pytest.raises(ValueError, match=text):
         Wrong(3, 4)
 
 
 def test_three_states_are_carried_seen_and_measured():
-    """A cell that no kernel could have: a second and a third accumulator beside h."""
+    """A cell that the kernels do not support: two accumulators in addition to h."""
 
     def step(x_part, h_part, state, norms=None):
         a = torch.tanh(x_part + h_part)

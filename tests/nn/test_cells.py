@@ -1,4 +1,4 @@
-"""The definition itself, on numbers that can be worked out by hand."""
+"""Tests of the equations on numbers computed by hand."""
 
 import math
 
@@ -30,8 +30,10 @@ def test_lstm_takes_input_forget_cell_output_in_this_order():
     expected = sigmoid(f) * c + sigmoid(i) * math.tanh(g)
     torch.testing.assert_close(new_c, row(expected))
     torch.testing.assert_close(h, row(sigmoid(o) * math.tanh(expected)))
-    told = (sigmoid(i), sigmoid(f), math.tanh(g), sigmoid(o))
-    torch.testing.assert_close(torch.cat(gates), torch.tensor(told, dtype=h.dtype).view(4, 1))
+    gate_values = (sigmoid(i), sigmoid(f), math.tanh(g), sigmoid(o))
+    torch.testing.assert_close(
+        torch.cat(gates), torch.tensor(gate_values, dtype=h.dtype).view(4, 1)
+    )
 
 
 def test_gru_takes_reset_update_new_and_resets_after_the_product():
@@ -39,8 +41,10 @@ def test_gru_takes_reset_update_new_and_resets_after_the_product():
     (new,), gates = cells.gru(row(r, 0.0, x_n), row(0.0, z, h_n), (row(h),))
     n = math.tanh(x_n + sigmoid(r) * h_n)
     torch.testing.assert_close(new, row((1 - sigmoid(z)) * n + sigmoid(z) * h))
-    told = (sigmoid(r), sigmoid(z), n, h_n)
-    torch.testing.assert_close(torch.cat(gates), torch.tensor(told, dtype=new.dtype).view(4, 1))
+    gate_values = (sigmoid(r), sigmoid(z), n, h_n)
+    torch.testing.assert_close(
+        torch.cat(gates), torch.tensor(gate_values, dtype=new.dtype).view(4, 1)
+    )
 
 
 def test_a_linear_network_counts_its_steps_in_both_directions():

@@ -1,4 +1,4 @@
-"""Other people's models: swapped in place, told, and turned back."""
+"""Tests of conversion: replacement of layers in place, its report, and its reversal."""
 
 import copy
 
@@ -12,7 +12,7 @@ from helpers import assert_same
 
 
 class Mine(nn.LSTM):
-    """Somebody's subclass."""
+    """A user's subclass."""
 
 
 class Model(nn.Module):
@@ -70,7 +70,7 @@ def test_the_random_state_is_not_touched(model):
 
 def test_revert_undoes_it_with_the_weights_of_now(model):
     classes = [type(m) for m in model.modules()]
-    model.own = throughtime.GRU(2, 2)  # ours from the start
+    model.own = throughtime.GRU(2, 2)  # created by throughtime, not converted
     throughtime.convert(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(torch.randn(2, 5, 3)).sum().backward()
@@ -78,7 +78,7 @@ def test_revert_undoes_it_with_the_weights_of_now(model):
     trained = outcome(copy.deepcopy(model))
     model.last.zoneout = 0.5
     conversion = throughtime.revert(model)
-    assert dict(conversion.left) == {"last": "it uses zoneout, which torch.nn lacks"}
+    assert dict(conversion.left) == {"last": "it uses zoneout, which torch.nn does not have"}
     model.last.zoneout = 0.0
     assert dict(throughtime.revert(model).swapped) == {"last": "LSTM"}
     assert type(model.own) is throughtime.GRU

@@ -1,4 +1,4 @@
-"""The kernels under everything that transforms, compiles, exports or traces a model."""
+"""Tests of the kernels under transforms, compilation, export and tracing."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from helpers import assert_same
 from throughtime import forced_path
 from throughtime.nn.engines import kernels
 
-# torch's own exporters and tracers still use what torch itself calls deprecated
+# torch's exporters and tracers use functions that torch has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 KINDS = ["RNN", "LSTM", "GRU"]
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -23,7 +23,7 @@ def make(kind, **options):
 
 
 def functions(layer):
-    """What is transformed: outputs and a loss, as functions of parameters and input."""
+    """The functions to transform: outputs and a loss, of parameters and input."""
     parameters = dict(layer.named_parameters())
     lengths = torch.tensor([6, 2])
 
@@ -85,7 +85,7 @@ def test_transforms_take_the_kernels(kind, monkeypatch):
     layer = make(kind, num_layers=1, bidirectional=False)
     parameters, output, *_ = functions(layer)
     vmap(lambda x: output(parameters, x))(torch.randn(4, 6, 2, 3, dtype=torch.float64))
-    assert len(calls) == 1  # inputs alone: one call with more samples
+    assert len(calls) == 1  # only inputs vary: one call with a larger batch
     with forced_path("equations"):
         vmap(lambda x: output(parameters, x))(torch.randn(4, 6, 2, 3, dtype=torch.float64))
     assert len(calls) == 1
@@ -97,7 +97,7 @@ def test_forward_mode_is_computed_by_the_equations_and_said_so():
         dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
         path = throughtime.explain_path(layer, dual)
         assert path.name == "equations"
-        assert path.reason.endswith("no forward-mode derivatives")
+        assert path.reason.endswith("not support forward-mode derivatives")
 
 
 def test_a_clipped_gradient_is_not_differentiated_again():
@@ -114,7 +114,7 @@ def test_the_operators_pass_torchs_own_checks(kind):
     weights = [p.detach() for p in layer.parameters()]
     x, h = torch.randn(6, 2, 3), torch.zeros(1, 2, 5)
     c = h.clone() if kind == "LSTM" else None
-    # without lengths: what is kept of a step beyond them is never written, and never read
+    # without lengths, because saved values beyond a length are uninitialized
     given = (x, h, c, None, None, torch.rand(6, 2) < 0.3, None, None, None, weights)
     forward, backward = torch.ops.throughtime.forward, torch.ops.throughtime.backward
     torch.library.opcheck(forward.default, (layer.mode, True, False, *given))
@@ -190,7 +190,7 @@ def test_exported_models_take_any_length_and_batch(kind, strict, fresh_compiler)
 
 
 @every_kind
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # torch.nn's layers too
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # torch.nn's layers warn, too
 def test_traced_models_compute_the_same(kind):
     model = Model(make(kind, dtype=torch.float32))
     x = torch.randn(6, 2, 3)

@@ -1,4 +1,4 @@
-"""What torch.nn does not have: lengths, resets, dropout in time, zoneout, clipping, checkpoints."""
+"""Tests of options that torch.nn lacks: lengths, resets, recurrent dropout, zoneout and others."""
 
 import subprocess
 import sys
@@ -71,7 +71,7 @@ def test_the_kernels_agree_with_the_equations(isa, case, training):
     expected = run(layer, "equations", x, state, packed, given)
     found = run(layer, "native", x, state, packed, given)
     assert_same(found, expected)
-    layer.checkpoint = not layer.checkpoint  # changes no bit
+    layer.checkpoint = not layer.checkpoint  # must not change any bit
     other = run(layer, "native", x, state, packed, given)
     for a, b in zip(flat([*found[:2], *found[2].values()]), flat([*other[:2], *other[2].values()]),
                     strict=True):  # fmt: skip
@@ -80,7 +80,7 @@ def test_the_kernels_agree_with_the_equations(isa, case, training):
 
 @every_kind
 def test_lengths_and_threads_cannot_change_a_bit(kind):
-    """A ragged batch, dealt to threads in turns, is each of its samples alone."""
+    """A ragged batch, split over threads, gives the same bits as each sample alone."""
     torch.manual_seed(0)
     layer = getattr(throughtime, kind)(17, 45, bidirectional=True)
     x, lengths = torch.randn(40, 23, 17, requires_grad=True), torch.randint(0, 41, (23,))
@@ -117,11 +117,11 @@ def test_recurrent_dropout_is_one_mask_a_sequence_and_none_in_eval():
     torch.manual_seed(0)
     layer = throughtime.RNN(3, 50, nonlinearity="relu", recurrent_dropout=0.5, bias=False)
     with torch.no_grad():
-        layer.weight_hh_l0.copy_(torch.eye(50))  # every unit remembers itself alone
+        layer.weight_hh_l0.copy_(torch.eye(50))  # every unit depends only on itself
         layer.weight_ih_l0.zero_()
     state = torch.ones(1, 4, 50)
     last = layer(torch.zeros(3, 4, 3), state)[0][-1]
-    assert set(last.unique().tolist()) == {0.0, 8.0}  # dropped at every step, or doubled at each
+    assert set(last.unique().tolist()) == {0.0, 8.0}  # dropped or doubled at every step
     assert torch.equal(layer.eval()(torch.zeros(3, 4, 3), state)[0][-1], state[0])
 
 
@@ -142,7 +142,7 @@ def test_zoneout_of_1_keeps_the_state_and_its_mean_in_eval(kind):
 
 @pytest.mark.parametrize("path", ["native", "equations"])
 def test_clipping_bounds_what_flows_through_time(path):
-    """A linear network: dL/dh_{t-1} = w dL/dh_t, so the bound shows in every gradient of x."""
+    """In a linear network dL/dh_{t-1} = w dL/dh_t, so the bound applies to all gradients of x."""
     layer = throughtime.RNN(1, 1, nonlinearity="relu", bias=False, clip_hidden_grad=3.0)
     with torch.no_grad():
         layer.weight_hh_l0.fill_(2.0), layer.weight_ih_l0.fill_(1.0)
@@ -183,7 +183,7 @@ def test_options_out_of_range_are_refused_and_shown():
 
 @every_kind
 def test_what_is_seen_is_what_a_probe_says(kind):
-    """dL/dh_t is the gradient of an all-zero probe added to h_t; likewise for c_t."""
+    """dL/dh_t is the gradient of a zero probe added to h_t; likewise for c_t."""
     torch.manual_seed(0)
     layer = getattr(throughtime, kind)(3, 5, dtype=torch.float64)
     steps, batch = 6, 4
@@ -205,7 +205,7 @@ def test_what_is_seen_is_what_a_probe_says(kind):
             if kind == "LSTM":
                 h, c = state
                 o, moved = trace.saved.values[0, t, :, 3], c + c_probe[t]
-                # what is added to c_t must reach h_t too
+                # the probe added to c_t must also affect h_t
                 state = (h + h_probe[t] + o * (moved.tanh() - c.tanh()), moved)
                 outputs.append(state[0])
             else:
@@ -218,7 +218,7 @@ def test_what_is_seen_is_what_a_probe_says(kind):
     dh, dc = torch.autograd.functional.jacobian(probed, (zero, zero))
     assert_same(trace.gradients[0][0], dh)
     if kind == "LSTM":
-        # o depends on nothing of this step's c, so the whole dL/dc_t is the probe's gradient
+        # o does not depend on c_t, so the total dL/dc_t is the gradient of the probe
         assert_same(trace.gradients[1][0], dc)
     assert_same(trace.saved.y, y)
 
@@ -234,9 +234,9 @@ torch.set_num_threads(1)
 home, kind, steps = {"torch": torch.nn}.get(sys.argv[1], throughtime), sys.argv[2], int(sys.argv[3])
 options = {"checkpoint": True} if sys.argv[1] == "checkpoint" else {}
 layer = getattr(home, kind)(4, 64, **options)
-layer(torch.randn(3, 1, 4))[0].sum().backward()  # what is loaded once costs no step
+layer(torch.randn(3, 1, 4))[0].sum().backward()  # loads everything once before the measurement
 x = torch.randn(steps, 32, 4, requires_grad=True)
-Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory
 before = peak()
 layer(x)[0].sum().backward()
 print(peak() - before)
@@ -244,7 +244,7 @@ print(peak() - before)
 
 
 def peak_of_a_step(which, kind, steps):
-    """Bytes that a forward and backward pass takes, of torch, ours, or ours with a checkpoint."""
+    """Peak bytes of a forward and backward pass: torch, ours, ours with checkpoint."""
     arguments = [sys.executable, "-c", MEMORY, which, kind, str(steps)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     return int(done.stdout)
@@ -253,10 +253,10 @@ def peak_of_a_step(which, kind, steps):
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_takes_less_memory_than_torchs_and_a_checkpoint_the_square_root(kind):
-    states = 3000 * 32 * 64 * 4  # bytes of y, which all keep
+    states = 3000 * 32 * 64 * 4  # bytes of y, which is always stored
     width = kernels.facts("RNN_TANH" if kind == "RNN" else kind).saved
     ours = peak_of_a_step("ours", kind, 3000)
-    assert ours > 0.9 * width * states  # the measurement sees what is kept
+    assert ours > 0.9 * width * states  # the measurement includes the saved values
     assert ours < peak_of_a_step("torch", kind, 3000)
-    if width:  # an Elman network keeps nothing but y anyway
+    if width:  # an Elman network saves only y
         assert peak_of_a_step("checkpoint", kind, 3000) < ours - 0.8 * width * states

@@ -16,7 +16,7 @@ every_home = pytest.mark.parametrize("home", [throughtime, nn], ids=["ours", "to
 
 
 def summed_biases(layer, gate):
-    """What a gate's sum begins with, a row for each layer and direction."""
+    """The total bias of a gate, one row per layer and direction."""
     size = layer.hidden_size
     own = slice(gate * size, (gate + 1) * size)
     pairs = [
@@ -73,7 +73,7 @@ def test_identity_passes_the_state_on(home):
     state = torch.rand(2, 5, 40)
     torch.testing.assert_close(layer(torch.zeros(50, 5, 3), state)[1][0], state[0])
     for kind in ("LSTM", "GRU"):
-        with pytest.raises(ValueError, match=f"identity is for an RNN .* got {kind}"):
+        with pytest.raises(ValueError, match=f"identity is only for an RNN .* got {kind}"):
             initialize(getattr(home, kind)(3, 4), "identity")
 
 
@@ -93,7 +93,7 @@ def test_forget_bias_is_one_of_the_two_in_every_layer_and_direction(home, kind):
 @every_home
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_chrono_spreads_time_scales_up_to_the_longest(home, kind):
-    """A gate of sigmoid(ln u) = u / (1 + u) keeps for about u + 1/2 steps."""
+    """A gate of sigmoid(ln u) = u / (1 + u) keeps the state for about u + 1/2 steps."""
     torch.manual_seed(0)
     layer = getattr(home, kind)(3, 500, 2)
     initialize(layer, "chrono:100")
@@ -129,18 +129,18 @@ def test_a_whole_model_is_drawn_and_what_was_is_told():
 
 
 @pytest.mark.parametrize(
-    "how, told",
+    "how, message",
     [
         ("xavier", "one of torch, orthogonal, identity, forget-bias, chrono; got 'xavier'"),
-        ("chrono", "chrono takes the longest time to keep, e.g. chrono:784"),
-        ("chrono:", "chrono takes a number: the longest time to keep"),
+        ("chrono", "chrono needs a number: the longest time scale, e.g. chrono:784"),
+        ("chrono:", "chrono takes a number: the longest time scale"),
         ("chrono:nan", "chrono takes a number"),
         ("chrono:1", "2 steps or more; got 1.0"),
-        ("orthogonal:2", "orthogonal takes nothing behind it; got 'orthogonal:2'"),
+        ("orthogonal:2", "orthogonal takes no number; got 'orthogonal:2'"),
     ],
 )
-def test_what_cannot_be_is_told(how, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_is_told(how, message):
+    with pytest.raises(ValueError, match=message):
         throughtime.LSTM(3, 4, init=how)
 
 

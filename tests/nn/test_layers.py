@@ -1,4 +1,4 @@
-"""The layers against torch.nn's, over generated configurations, on every path."""
+"""Tests of the layers against those of torch.nn: generated configurations, all paths."""
 
 import copy
 import io
@@ -25,14 +25,14 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @contextmanager
 def taking(path):
-    """Take one path, and for the kernels one instruction set: 'native avx2'."""
+    """Force a path, and for the kernels also an instruction set: 'native avx2'."""
     name, *isa = path.split()
     with forced_path(name), instruction_set(isa[0]) if isa else nullcontext():
         yield
 
 
 def pair(kind, *args, seed=0, **options):
-    """torch.nn's layer and ours with the same weights."""
+    """A layer of torch.nn and one of throughtime with the same weights."""
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dropout with one layer
@@ -62,7 +62,7 @@ def configurations(draw):
 
 
 def inputs_for(layer, form, steps, batch, with_state, generator):
-    """The leaves to differentiate, and a call's arguments in one of torch's forms."""
+    """The leaves to differentiate, and call arguments in one of the forms of torch."""
 
     def leaf(*shape):
         values = torch.randn(*shape, generator=generator, dtype=layer.weight_ih_l0.dtype)
@@ -92,7 +92,7 @@ def inputs_for(layer, form, steps, batch, with_state, generator):
     else:
         shape = (batch, steps) if layer.batch_first else (steps, batch)
         shape = (*shape, layer.input_size)
-    if form == "strided":  # every other feature of a wider tensor
+    if form == "strided":  # every second feature of a wider tensor
         wide = leaf(*shape[:-1], 2 * layer.input_size)
         leaves["x"] = wide
         return leaves, (wide[..., ::2], hx)
@@ -116,7 +116,7 @@ def test_values_and_all_gradients_are_torchs(
 ):
     kind, input_size, hidden, options = configuration
     if path == "equations" and form.startswith("packed") and options["dropout"] == 0.5:
-        options |= {"dropout": 1.0}  # the equations pad, so they draw their masks in another order
+        options |= {"dropout": 1.0}  # the equations pad, so they draw masks in another order
     theirs, ours = pair(kind, input_size, hidden, seed=seed, **options)
     theirs.train(training), ours.train(training)
     generator = torch.Generator().manual_seed(seed)
@@ -205,7 +205,7 @@ def test_repr_shows_what_differs_from_the_default(build, text):
 
 
 def refusal(call):
-    """The type of what a call raises; None if it goes through."""
+    """The type of the exception of a call, or None."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -391,19 +391,19 @@ def test_step_by_step_equals_the_whole_sequence(kind, batch_first, unbatched):
 def test_misused_additions_say_so():
     layer = throughtime.GRU(3, 4)
     x = torch.zeros(5, 2, 3)
-    with pytest.raises(ValueError, match="cannot step: it needs the whole input"):
+    with pytest.raises(ValueError, match="needs the whole sequence: no single steps"):
         throughtime.GRU(3, 4, bidirectional=True).step(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="1D or 2D, got 3D"):
         layer.step(x)
     with pytest.raises(RuntimeError, match=r"shape \[2\], one per sample"):
         layer(x, lengths=torch.tensor([5]))
-    with pytest.raises(RuntimeError, match=r"whole numbers"):
+    with pytest.raises(RuntimeError, match=r"integers"):
         layer(x, lengths=torch.tensor([5.0, 5.0]))
-    with pytest.raises(RuntimeError, match=r"0\.\.5, the steps of the input; got -1\.\.6"):
+    with pytest.raises(RuntimeError, match=r"between 0 and 5, .* got values from -1 to 6"):
         layer(x, lengths=torch.tensor([-1, 6]))
     with pytest.raises(RuntimeError, match=r"reset must be bool"):
         layer(x, reset=torch.zeros(5, 2))
-    with pytest.raises(ValueError, match="PackedSequence brings its lengths"):
+    with pytest.raises(ValueError, match="PackedSequence already has its lengths"):
         layer(pack_sequence([x[:, 0]]), lengths=torch.tensor([5]))
 
 
@@ -428,28 +428,31 @@ def test_no_samples_give_no_outputs(kind, path):
 
 def test_explain_path_says_what_runs_and_why():
     layer, x = throughtime.LSTM(3, 4), torch.zeros(5, 2, 3)
-    assert explain_path(layer, x) == ("native", "the project's kernels")
+    assert explain_path(layer, x) == ("native", "the native kernels")
     assert explain_path(layer, x, lengths=torch.tensor([5, 2])).name == "native"
     assert explain_path(layer, pack_sequence([x[:, 0]])).name == "native"
     normed = throughtime.LSTM(3, 4, layer_norm=True)
-    reason = "the plain equations; the project's kernels have no layer_norm"
+    reason = "the plain equations; the native kernels do not support layer_norm"
     assert explain_path(normed, x) == ("equations", reason)
     zoned = throughtime.LSTM(3, 4, proj_size=2, zoneout=0.1)
-    assert explain_path(zoned, x).reason.endswith("no zoneout of a projection")
+    assert explain_path(zoned, x).reason.endswith("zoneout with proj_size")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert explain_path(layer, x).reason.endswith("have no autocast")
+        assert explain_path(layer, x).reason.endswith("do not support autocast")
     half = throughtime.GRU(3, 4, dtype=torch.bfloat16)
-    assert explain_path(half, x.bfloat16()).reason.endswith("have no dtype torch.bfloat16")
+    assert explain_path(half, x.bfloat16()).reason.endswith("do not support dtype torch.bfloat16")
     with forced_path("equations"):
         assert explain_path(layer, x) == ("equations", "forced by forced_path()")
     with (
         forced_path("torch"),
-        pytest.raises(ValueError, match="cannot compute this call: it has no leng"),
+        pytest.raises(ValueError, match="does not support lengths"),
     ):
         layer(x, lengths=torch.tensor([5, 2]))
-    with forced_path("native"), pytest.raises(ValueError, match=r"'native' cannot .* no layer_"):
+    with (
+        forced_path("native"),
+        pytest.raises(ValueError, match="'native' does not support layer_norm"),
+    ):
         normed(x)
-    text = "path is one of native, torch, equations; got 'gpu'"
+    text = "path must be one of native, torch, equations; got 'gpu'"
     with pytest.raises(ValueError, match=text), forced_path("gpu"):
         pass
     assert explain_path(layer, x).name == "native"  # the override ends with its block

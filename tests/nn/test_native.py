@@ -1,4 +1,4 @@
-"""The C++ module: built, honest about the processor, and in agreement with the equations."""
+"""Tests of the C++ module: build, processor features, and agreement with the equations."""
 
 import platform
 from pathlib import Path
@@ -48,20 +48,20 @@ def test_cpu_features_are_those_the_kernel_reports():
 
 @pytest.fixture(params=kernels.instruction_sets(), autouse=True)
 def isa(request):
-    """Every test of this file runs on every instruction set that this processor has."""
+    """Run every test of this file on every available instruction set."""
     with kernels.instruction_set(request.param):
         assert kernels.kernels.instruction_set_in_use() == request.param
         yield request.param
 
 
 @every_dtype
-@pytest.mark.parametrize("threads", [0, 1, 2])  # 0: by the definition
+@pytest.mark.parametrize("threads", [0, 1, 2])  # 0: naive product
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.tuples(st.integers(0, 240), st.integers(0, 70), st.integers(0, 20)))
 def test_products_are_products(isa, dtype, threads, sizes):
     rows, columns, inner = sizes
     a, b = torch.randn(rows, inner, dtype=dtype), torch.randn(columns, inner, dtype=dtype)
-    # a border of NaN: what lies beyond must be neither read nor written
+    # a border of NaN: memory beyond the array must be neither read nor written
     around = torch.full((rows * columns + 64,), torch.nan, dtype=dtype)
     c = around[32 : 32 + rows * columns].reshape(rows, columns)
     kernels.kernels.product(a, b, c, threads)
@@ -98,7 +98,7 @@ def true_value(function, x):
 def test_functions_keep_their_bound_over_the_whole_range(function, dtype):
     kind = np.float32 if dtype == torch.float32 else np.float64
     random = np.random.default_rng(0)
-    # every size of number, both signs, and densely where the functions change
+    # all magnitudes, both signs, with a dense grid where the functions change
     exponents = random.uniform(-40, 10, 100_000)
     x = np.concatenate(
         [random.choice([-1, 1], 100_000) * 2.0**exponents, random.uniform(-20, 20, 200_003)]
@@ -112,7 +112,7 @@ def test_functions_keep_their_bound_over_the_whole_range(function, dtype):
     kernels.kernels.elementwise(function, x, y)
     ulps = np.abs(y[inside] - truth[inside]) / np.spacing(np.abs(truth[inside]).astype(kind))
     assert ulps.max() <= ULPS[function, dtype]
-    # beyond: to 0 or infinity where the true value does, within the least subnormal numbers
+    # beyond: 0 or infinity like the true value, within the smallest subnormal numbers
     np.testing.assert_allclose(
         y[~inside], rounded[~inside], rtol=1e-5, atol=4 * np.finfo(kind).tiny
     )
@@ -126,7 +126,7 @@ def test_functions_keep_their_bound_over_the_whole_range(function, dtype):
 def test_an_unknown_function_or_instruction_set_is_refused():
     with pytest.raises(ValueError, match="exp, tanh or sigmoid"):
         kernels.kernels.elementwise("cos", torch.ones(1), torch.ones(1))
-    text = r"instruction set is one of .*; got 'mmx'"
+    text = r"instruction set must be one of .*; got 'mmx'"
     with pytest.raises(ValueError, match=text), kernels.instruction_set("mmx"):
         pass
 
@@ -146,7 +146,7 @@ def test_steps_agree_with_the_equations(name, dtype, batch, hidden):
         stacked(expected), leaves, dnew, allow_unused=True, materialize_grads=True
     )
 
-    # the kernels take both parts of a gate as one sum, but for the GRU's last
+    # the kernels take the sum of both parts, except for the last gate of the GRU
     by_gate = (batch, gates, hidden)
     a, parts = x.detach().reshape(by_gate).clone(), r.detach().reshape(by_gate)
     shared = gates - 1 if name == "GRU" else gates
@@ -202,7 +202,7 @@ def test_a_wrong_array_is_refused_and_never_copied():
     }.items():
         for convert in (lambda array: array, torch.from_numpy):
             if wrong == "c cannot be written to" and convert is torch.from_numpy:
-                continue  # torch knows no such thing
+                continue  # torch has no such type
             arrays = [t if isinstance(t, str) else convert(t) for t in text]
             with pytest.raises((TypeError, ValueError), match=wrong):
                 product(*arrays)

@@ -1,4 +1,4 @@
-"""What networks put out: losses on numbers worked out by hand, and outputs from outside."""
+"""Tests of outputs: losses on numbers computed by hand, and user-defined outputs."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_a_loss_from_outside_is_what_a_network_learns():
     how = {"network": "dense", "epochs": 60, "parameters": 60, "normalize": "global"}
     mean, median = tt.fit(data, **how), tt.fit(data, **how, output=Absolute())
     assert (mean.network.config.output, median.network.config.output) == ("point", "absolute")
-    # most values are 0: the median is, the mean is not
+    # most values are 0, so the median is 0 and the mean is not
     assert mean.predict(noisy())["y"][0] > 1.0
     assert abs(median.predict(noisy())["y"][0]) < 0.5
 
@@ -134,7 +134,7 @@ def test_binary_on_numbers():
     one, expected = Binary(), math.log(2) + math.log(4)
     assert_same(one.loss(output, wanted, ZERO, ONE), torch.tensor(expected, dtype=torch.float64))
     wrong, nats = one.errors(output[:1], wanted[:1], ZERO, ONE)
-    assert (wrong.item(), nats.item()) == (1.0, pytest.approx(expected))  # a logit of 0 says 0
+    assert (wrong.item(), nats.item()) == (1.0, pytest.approx(expected))  # a logit of 0 predicts 0
     assert_same(one.prediction(output, ZERO, ONE)[0, 1], torch.tensor(0.75, dtype=torch.float64))
 
 
@@ -152,10 +152,10 @@ def test_numbers_on_numbers():
 
 def test_unknown_names_are_refused():
     with pytest.raises(
-        ValueError, match=r"output is one of point; got 'median' .for an output of your own"
+        ValueError, match=r"output must be one of point; got 'median' .for an output of your own"
     ):
         ModelConfig("gru", 4, 1, 1, output="median")
-    with pytest.raises(ValueError, match="'point' is throughtime's own output"):
+    with pytest.raises(ValueError, match="'point' is the name of a built-in output"):
         outputs.register_output(Point())
     x = np.random.default_rng(0).normal(size=(60, 8, 1))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The kernels through whole sequences: exact repetition, hard numbers, threads, forks, refusals."""
+"""Tests of the kernels: determinism, special numbers, threads, forks and argument checks."""
 
 import multiprocessing
 import subprocess
@@ -21,14 +21,14 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(params=kernels.instruction_sets(), autouse=True)
 def isa(request):
-    """Every test of this file runs on every instruction set that this processor has."""
+    """Run every test of this file on every available instruction set."""
     with kernels.instruction_set(request.param):
         yield request.param
 
 
 @pytest.fixture
 def threads():
-    """Restores torch's thread count, which the kernels follow."""
+    """Restore the thread count of torch, which the kernels use."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -43,7 +43,7 @@ def pair(kind, *args, seed=0, **options):
 
 
 def everything(layer, x, seed=0):
-    """Outputs, last states and all gradients of one call by the kernels."""
+    """Outputs, last states and all gradients of one call of the kernels."""
     with forced_path("native"):
         results = layer(x)
     wanted = {"x": x, **dict(layer.named_parameters())}
@@ -51,7 +51,7 @@ def everything(layer, x, seed=0):
 
 
 def assert_bitwise(actual, expected):
-    """Equal to the last bit, however nested."""
+    """Check that nested tensors are bitwise equal."""
     if isinstance(expected, torch.Tensor):
         assert torch.equal(actual, expected)
     elif isinstance(expected, dict):
@@ -74,7 +74,7 @@ on_each_isa = settings(max_examples=40, suppress_health_check=[HealthCheck.funct
 
 
 def torchs(layer, x):
-    """Outputs, last states and all gradients by torch.nn."""
+    """Outputs, last states and all gradients of torch.nn."""
     results = layer(x)
     wanted = {"x": x, **dict(layer.named_parameters())}
     return results, gradients(results, wanted, torch.Generator().manual_seed(0))
@@ -98,7 +98,7 @@ def test_odd_sizes_agree_with_torch(isa, kind, shape, bidirectional, batch_first
 @on_each_isa
 @given(shape=shapes, seed=st.integers(0, 99))
 def test_single_precision_errs_no_more_than_torch_does(isa, kind, shape, seed):
-    """Both against torch.nn in double precision; a floor of some roundings where torch has luck."""
+    """Compare errors against torch.nn in float64, with a minimum of a few roundings."""
     steps, batch, inputs, hidden = shape
     theirs, ours = pair(kind, inputs, hidden, seed=seed)
     exact, _ = pair(kind, inputs, hidden, seed=seed, dtype=torch.float64)
@@ -265,7 +265,7 @@ def test_several_python_threads_at_once():
             with torch.no_grad():
                 found[i] = layer(inputs[i])[0]
 
-    # a new thread starts without the overrides of the one that made it
+    # a new thread does not inherit the overrides of its creator
     workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for worker in workers:
         worker.start()
@@ -284,7 +284,7 @@ def test_a_forked_child_computes_too():
     _, layer = pair("LSTM", 16, 64)
     x = torch.randn(40, 16, 16)
     with torch.no_grad():
-        expected = layer(x)[0]  # the pool of threads is up before the fork
+        expected = layer(x)[0]  # the thread pool runs before the fork
     torch.set_num_threads(2)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -300,11 +300,11 @@ FIRST_IN_CHILD = """
 import multiprocessing, torch, throughtime
 from throughtime.nn.engines import kernels
 torch.set_num_threads(2)
-torch.mm(torch.ones(500, 500), torch.ones(500, 500))  # torch's threads are awake, ours never ran
+torch.mm(torch.ones(500, 500), torch.ones(500, 500))  # starts torch's threads, not the kernels'
 layer, x = throughtime.GRU(16, 64), torch.randn(40, 16, 16)
 def work(queue):
     with torch.no_grad():
-        queue.put(layer(x)[0].numpy())  # torch's own threads would hang in there
+        queue.put(layer(x)[0].numpy())  # torch's threads would hang here
 context = multiprocessing.get_context("fork")
 queue = context.Queue()
 child = context.Process(target=work, args=(queue,))
@@ -320,7 +320,7 @@ def test_the_first_to_compute_may_be_a_forked_child():
     subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_IN_CHILD], check=True, timeout=120)
 
 
-# ------------------------------------------------------------------ the raw calls
+# ------------------------------------------------------------------ direct calls of the kernels
 
 
 def arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
@@ -375,7 +375,7 @@ def gradient_arguments(cell="LSTM", steps=5, batch=2, inputs=3, hidden=4):
 every_raw_cell = pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN_TANH"])
 MAY_MISS = {"lengths", "reset", "h_mask", "zone_h", "kept", "dy", "dh_n", "dc_n", "dx", "b_ih",
             "db_ih", "dh_seen", "dc_seen"}  # fmt: skip
-STRIDED = {"x", "y", "zone_h", "dy", "dx"}  # whose rows may lie anywhere
+STRIDED = {"x", "y", "zone_h", "dy", "dx"}  # rows may have any stride
 
 
 def wrong_ones(name, array):
@@ -402,7 +402,7 @@ def test_a_wrong_array_raises_before_anything_is_read(cell, of):
             for bad in wrong_ones(name, array):
                 with pytest.raises((TypeError, ValueError)) as error:
                     call(**{**good, name: bad})
-                # x sets the type of all others, and the sizes of w_hh are those of all
+                # x determines the type of all arrays, and w_hh determines the sizes
                 assert name in str(error.value) or name in ("x", "w_hh"), str(error.value)
             if name not in MAY_MISS:
                 with pytest.raises((TypeError, ValueError)):

@@ -1,4 +1,4 @@
-"""Whole networks and trivial forecasts: what each sees, says, and cannot."""
+"""Tests of whole networks and baselines: dependencies, forecasts and errors."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_seasons_repeat_beyond_one():
     seasonal = build(config("seasonal", **options))(window).flatten().tolist()
     assert seasonal == [1, 2, 3, 11, 1, 2]
     drift = build(config("seasonal-drift", **options))(window).flatten().tolist()
-    assert drift == [1 + 6, 2 + 6, 3 + 6, 11 + 6, 1 + 12, 2 + 12]  # 6 more each season
+    assert drift == [1 + 6, 2 + 6, 3 + 6, 11 + 6, 1 + 12, 2 + 12]  # plus 6 per season
 
 
 @every_kind
@@ -79,7 +79,7 @@ def test_networks_learn_from_every_parameter_and_trivial_ones_have_none(kind):
 
 
 def dependence(model):
-    """Which steps of the window a forecast depends on."""
+    """The steps of the window that a forecast depends on."""
     window = windows(1).requires_grad_()
     model(window).sum().backward()
     return (window.grad.abs().sum(dim=(0, 2)) > 0).tolist()
@@ -97,7 +97,7 @@ def test_the_others_see_the_whole_window(kind):
 
 @every_network
 def test_a_level_that_moves_does_no_harm(kind):
-    """Window normalization: the forecast moves with the level, and scales with the spread."""
+    """With window normalization, the forecast shifts with the level and scales with the spread."""
     if kind == "dense":
         pytest.skip("sees no window; its level enters as the current value")
     model = fitted(kind)
@@ -151,7 +151,7 @@ def test_windows_and_columns_that_stand_still_stay_finite():
 
 
 def test_multiply_adds_by_hand():
-    """Window [10, 2], 5 hidden units, 3 steps ahead; a recurrent body works at every step."""
+    """Window [10, 2], 5 hidden units, 3 steps ahead; a recurrent body computes every step."""
     expected = {
         "persistence": 0,
         "dense": 2 * 5 + 5 * 5 + 5 * 3,

@@ -1,4 +1,4 @@
-"""Networks over sequences: what each sees of a step, of its past, and of others: nothing."""
+"""Tests of sequence models: dependence on the past, and independence of other samples."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_a_padded_batch_answers_as_each_sequence_alone(kind, every_step):
 
 @every_network
 def test_pieces_with_a_carried_state_are_the_whole(kind):
-    """Documents end at other places in each sample, one of them where a piece ends."""
+    """Documents end at different steps in each sample; one ends where a piece ends."""
     model = network(kind)
     x = steps(12)
     reset = torch.zeros(12, 4, dtype=torch.bool)
@@ -54,14 +54,14 @@ def test_pieces_with_a_carried_state_are_the_whole(kind):
         output, state = model(x[begin:end], state, reset=reset[begin:end])
         found.append(output)
     torch.testing.assert_close(torch.cat(found), whole)
-    # and each document as if there were no other
+    # and each document is independent of the others
     torch.testing.assert_close(whole[5:, 0:1], model(x[5:, 0:1])[0])
     torch.testing.assert_close(whole[8:, 2:3], model(x[8:, 2:3])[0])
 
 
 @every_network
 def test_how_far_each_looks_back(kind):
-    """Dense: not at all; WindowDense: `context` steps; recurrent networks: to the beginning."""
+    """Dense: no past; WindowDense: `context` steps; recurrent networks: the whole past."""
     model = network(kind)
     x = steps(8, batch=1).requires_grad_()
     output, _ = model(x)
@@ -78,7 +78,11 @@ def test_codes_are_embedded_and_numbers_scaled():
     model.fit_scale(rows)
     assert model.center.tolist() == [15] and model.spread.tolist() == [5]
     seen = model.embed(rows.unsqueeze(1))
-    assert seen[:, 0, 0].tolist() == [-1, 1, 0]  # what was never seen is taken at the mean
+    assert seen[:, 0, 0].tolist() == [
+        -1,
+        1,
+        0,
+    ]  # a feature without training values is set to its mean
     torch.testing.assert_close(seen[0, 0, 1:5], model.embeddings[0].weight[4])
 
 
@@ -132,7 +136,7 @@ def test_bigrams_by_hand():
 
 
 def test_costs_by_hand():
-    """Three columns, five units, four outputs; a recurrent body works at every step."""
+    """Three columns, five units, four outputs; a recurrent body computes every step."""
     costs = {kind: network(kind).multiply_adds(10) for kind in NETWORKS}
     assert costs["dense"] == 3 * 5 + 5 * 5 + 5 * 4
     assert costs["window-dense"] == 9 * 5 + 5 * 5 + 5 * 4
@@ -141,7 +145,7 @@ def test_costs_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"kind": "gpt"}, "kind is one of"),
         ({"normalize": "window"}, "normalize is one of global, none"),
@@ -150,8 +154,8 @@ def test_costs_by_hand():
         ({"categories": (0,)}, "do not fit"),
     ],
 )
-def test_what_cannot_be_is_told(options, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_is_told(options, message):
+    with pytest.raises(ValueError, match=message):
         network(**{"kind": "gru", **options})
 
 

@@ -1,1 +1,1 @@
-"""Seeing through recurrent networks."""
+"""Observation, memory measures and diagnosis of recurrent networks."""

@@ -1,4 +1,4 @@
-"""Diagnosis while a network trains, logged to TensorBoard: for any loop, and for Lightning."""
+"""Diagnosis during training, logged to TensorBoard, for any training loop and for Lightning."""
 
 import sys
 from collections.abc import Callable
@@ -13,38 +13,38 @@ from throughtime.runs import Diagnosis
 
 
 class Writer(Protocol):
-    """What is needed of `torch.utils.tensorboard.SummaryWriter`."""
+    """The part of `torch.utils.tensorboard.SummaryWriter` that `Monitor` uses."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
-        """A number at a step."""
+        """Log a number."""
         ...
 
     def add_text(self, tag: str, text_string: str, global_step: int) -> Any:
-        """A text at a step."""
+        """Log a text."""
         ...
 
 
 class Monitor:
-    """Examines a model at every so many steps of its training, and logs what it finds.
+    """Diagnose a model at regular steps of its training, and log the results.
 
     >>> monitor = throughtime.Monitor(model, SummaryWriter("runs/today"), every=100)
     >>> for step, (x, y) in enumerate(batches):
     ...     ...  # a training step
     ...     monitor(step, x)
 
-    Logged for each layer: the gradient by lag at lags 1, 2, 4, ..., all measures of `diagnose`, and
-    the verdict as a text whenever it changes. Training goes on as if it had not been observed.
+    Logs for each layer: the gradient by lag at lags 1, 2, 4, ..., all measures of `diagnose`, and
+    the verdict as a text whenever it changes. The diagnosis does not affect training.
 
     Args:
-        model: The model that is trained.
-        writer: A `SummaryWriter` of TensorBoard, or what has its add_scalar and add_text.
-        every: Steps from one examination to the next.
-        loss: As in `diagnose`; the batch is then what that takes.
+        model: The model being trained.
+        writer: A TensorBoard `SummaryWriter`, or any object with its add_scalar and add_text.
+        every: Number of steps between two diagnoses.
+        loss: As in `diagnose`; it is called with the batch.
         lag: As in `diagnose`.
-        prefix: Of all tags.
+        prefix: Prefix of all tags.
 
     Raises:
-        ValueError: For ``every`` below 1, and what `diagnose` raises.
+        ValueError: If ``every`` is less than 1, and in the same cases as `diagnose`.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Monitor:
         self.loss = loss
         self.lag = lag
         self.prefix = prefix
-        self._told: dict[str, str] = {}  # the last verdict of each layer
+        self._last_verdicts: dict[str, str] = {}  # the last verdict of each layer
 
     def __call__(self, step: int, *batch: Any) -> Diagnosis | None:
-        """Examine the model on a batch, if it is time to; what was found, or None."""
+        """Diagnose the model on a batch if ``every`` divides the step, else return None."""
         if step % self.every:
             return None
         found = diagnose(self.model, *batch, loss=self.loss, lag=self.lag)
@@ -79,12 +79,14 @@ class Monitor:
                 self._scalar(f"{name}/gradient by lag/{lag}", value, step)
                 lag *= 2
             for measure, value in layer.measures.items():
-                if not measure.startswith("gradient at lag"):  # is there already
+                if not measure.startswith("gradient at lag"):  # logged above
                     self._scalar(f"{name}/{measure}", value, step)
             self._verdict(f"{name}/verdict", layer.verdict, layer.findings, step)
         others = {f"{self.prefix}/{finding.where}" for finding in found.others}
-        for tag in [t for t in self._told if not t.endswith("/verdict") and t not in others]:
-            del self._told[tag]  # it is over, and will be told when it comes again
+        for tag in [
+            t for t in self._last_verdicts if not t.endswith("/verdict") and t not in others
+        ]:
+            del self._last_verdicts[tag]  # resolved: log it again if it returns
         for finding in found.others:
             self._verdict(f"{self.prefix}/{finding.where}", finding.issue, (finding,), step)
         return found
@@ -94,9 +96,9 @@ class Monitor:
             self.writer.add_scalar(tag, value, step)
 
     def _verdict(self, tag: str, verdict: str, findings: Any, step: int) -> None:
-        if self._told.get(tag) == verdict:
+        if self._last_verdicts.get(tag) == verdict:
             return
-        self._told[tag] = verdict
+        self._last_verdicts[tag] = verdict
         lines = [verdict]
         for finding in findings:
             lines += ["", finding.evidence, "", *(f"- {line}" for line in finding.advice)]
@@ -110,25 +112,25 @@ def lightning_callback(
     lag: int | None = None,
     prefix: str = "throughtime",
 ) -> Any:
-    """A Lightning callback that does what `Monitor` does, to the trainer's TensorBoard logger.
+    """Create a Lightning callback that runs `Monitor` with the trainer's TensorBoard logger.
 
     >>> trainer = Trainer(callbacks=[throughtime.lightning_callback(every=100)])
 
-    The module is called as if in a prediction; its training step is not run again. Works with
-    `lightning` and `pytorch_lightning`, whichever has been imported.
+    The callback calls the module's forward, not its training step. Works with `lightning` and
+    `pytorch_lightning`, whichever has been imported.
 
     Args:
-        every: Steps from one examination to the next.
-        inputs: From a batch to what the module is called with; by default its first part.
+        every: Number of steps between two diagnoses.
+        inputs: Maps a batch to the input of the module; by default the first element of the batch.
         lag: As in `diagnose`.
-        prefix: Of all tags.
+        prefix: Prefix of all tags.
 
     Returns:
         The callback.
 
     Raises:
-        ImportError: Where neither is installed.
-        RuntimeError: When training starts without a TensorBoard logger.
+        ImportError: If neither package is installed.
+        RuntimeError: If training starts without a TensorBoard logger.
     """
     return _callback_class()(every, inputs or _first, lag, prefix)
 
@@ -138,17 +140,19 @@ def _first(batch: Any) -> Any:
 
 
 def _callback_class() -> Any:
-    """Lightning is not needed by those who do not use it, so the class is made when asked for."""
-    homes = ("pytorch_lightning", "lightning.pytorch")
-    known = [home for home in homes if home in sys.modules] or list(homes)
-    for home in known:
+    """Define the class on first use, because Lightning is an optional dependency."""
+    packages = ("pytorch_lightning", "lightning.pytorch")
+    imported = [name for name in packages if name in sys.modules]
+    for package in imported or packages:
         try:
-            base: Any = import_module(home).Callback
+            base: Any = import_module(package).Callback
             break
         except ImportError:
             continue
     else:
-        raise ImportError("neither lightning nor pytorch_lightning is installed; pip install one")
+        raise ImportError(
+            "neither lightning nor pytorch_lightning is installed; install one with pip"
+        )
 
     class LightningMonitor(base):
         """See `lightning_callback`."""
@@ -161,7 +165,7 @@ def _callback_class() -> Any:
             self._prefix = prefix
             self._inputs = inputs
             self._monitor: Monitor | None = None
-            self._seen = -1
+            self._last_step = -1
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             found: list[Any] = [getattr(logger, "experiment", None) for logger in trainer.loggers]
@@ -171,18 +175,18 @@ def _callback_class() -> Any:
                     "no TensorBoard logger to write to; give the Trainer "
                     "logger=TensorBoardLogger(folder)"
                 )
-            how: Any = {"every": self._every, "lag": self._lag, "prefix": self._prefix}
-            self._monitor = Monitor(pl_module, writers[0], **how) if writers else None
+            options: Any = {"every": self._every, "lag": self._lag, "prefix": self._prefix}
+            self._monitor = Monitor(pl_module, writers[0], **options) if writers else None
 
         def on_train_batch_end(
             self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
         ) -> None:
             del outputs, batch_idx
             step = trainer.global_step
-            # the same step again: gradients accumulate
-            if self._monitor is None or step == self._seen or step % self._every:
+            # the step repeats when gradients are accumulated
+            if self._monitor is None or step == self._last_step or step % self._every:
                 return
-            self._seen = step
+            self._last_step = step
             self._monitor(step, self._inputs(batch))
 
     return LightningMonitor

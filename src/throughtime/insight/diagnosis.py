@@ -1,7 +1,7 @@
-"""Is a recurrent network healthy? Evidence first, then a verdict, and what to do.
+"""Diagnosis of recurrent networks: evidence, verdict and advice.
 
-Thresholds stand in one table, `THRESHOLDS`, each with its source; docs/diagnosis.md shows how often
-the verdicts are right on networks built to have each issue, and on healthy ones.
+`THRESHOLDS` lists all thresholds with their sources. docs/diagnosis.md shows the accuracy of the
+verdicts on networks built to have each issue, and on healthy networks.
 """
 
 import math
@@ -20,7 +20,7 @@ from throughtime.insight.views import View
 from throughtime.runs import Diagnosis, Finding, LayerDiagnosis
 
 HEALTHY = "healthy"
-# worst first: an issue hides those behind it
+# most severe first: an issue can hide those after it
 ISSUES = (
     "not finite",
     "exploding",
@@ -33,7 +33,7 @@ ISSUES = (
 
 
 class Threshold(NamedTuple):
-    """From where on it is an issue, and who says so."""
+    """Threshold of an issue, with its source."""
 
     value: float
     source: str
@@ -43,33 +43,33 @@ _CALIBRATED = "set on the networks of docs/diagnosis.md"
 THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
     {
         # gradient at any lag, relative to lag 0
-        "exploding": Threshold(1e3, f"growth by powers: Pascanu et al. 2013; {_CALIBRATED}"),
-        # share of a gate's units of which the slope is next to nothing (see _STUCK_SLOPE)
+        "exploding": Threshold(1e3, f"exponential growth: Pascanu et al. 2013; {_CALIBRATED}"),
+        # share of a gate's units with a slope near 0 (see _STUCK_SLOPE)
         "saturated": Threshold(0.5, _CALIBRATED),
-        # share of units whose state never moves
+        # share of units whose state never changes
         "dead units": Threshold(0.25, _CALIBRATED),
-        # deviation over samples, relative to the values
+        # standard deviation over samples, relative to the size of the values
         "flat output": Threshold(1e-3, _CALIBRATED),
         # gradient at lag 1, relative to lag 0
         "unused memory": Threshold(1e-2, _CALIBRATED),
     }
-)  # that of "vanishing" is the machine epsilon of the weights: see there
-_STUCK_SLOPE = 1e-3  # of a sigmoid, g (1 - g): a 250th of its most
-_STUCK_SHARE = 0.99  # of steps
-_STILL = 1e-6  # range of a state that does not move, relative to its size
+)  # the threshold of "vanishing" is the machine epsilon of the dtype: see `_vanishing`
+_STUCK_SLOPE = 1e-3  # slope of a sigmoid, g (1 - g): 1/250 of its maximum
+_STUCK_SHARE = 0.99  # share of steps
+_STILL = 1e-6  # range of a constant state, relative to its size
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What was measured of one layer."""
+    """Measurements of one layer."""
 
     name: str
     view: View
-    lag: int  # as far back as it should remember
+    lag: int  # longest lag that was examined
     relative: Tensor  # [K]: gradient by lag relative to lag 0
-    stuck: dict[str, float]  # gate: share of units that are stuck
-    dead: float  # share of units
-    variation: float | None  # over samples; None where it says nothing
+    stuck: dict[str, float]  # gate: share of stuck units
+    dead: float  # share of dead units
+    variation: float | None  # over samples; None if it cannot be measured
 
 
 def diagnose(
@@ -83,61 +83,63 @@ def diagnose(
 
     >>> print(throughtime.diagnose(model, x))
     encoder.l0: vanishing
-      of the gradient at h_t 6e-09 arrives 40 steps back; ...
-      - initialize with init="chrono:41" ...
+      only 6e-09 of the gradient of h_t reaches 40 steps back ...
+      - initialize with throughtime.initialize(model, "chrono:41"), ...
     >>> throughtime.diagnose(model, x, y, loss=lambda model, x, y: criterion(model(x), y))
 
-    Verdicts: healthy, or not finite, exploding, saturated, dead units, flat output, unused memory,
-    vanishing, each with what was measured, the threshold, where, and advice. A NaN or an infinity
-    is followed to the first layer, step and quantity that has one.
+    The verdict is healthy, not finite, exploding, saturated, dead units, flat output, unused
+    memory, vanishing, or unknown if no layer computed a step. Each finding has the measured value,
+    the threshold, the location and advice. A NaN or infinity is traced to the first layer, step and
+    quantity where it occurs.
 
-    Leaves no trace: gradients, random states and buffers are as before. A layer that is called more
-    than once is searched for a NaN in every call, and examined in the last. "unknown" where no
-    layer computed a step.
+    Does not change gradients, random states or buffers. If a layer is called more than once, every
+    call is searched for NaN, but only the last call is measured.
 
     Args:
         model: Any model with recurrent layers.
-        *batch: What it is called with.
-        loss: Called as ``loss(model, *batch)`` in place of the model, returns one number; then
-            gradients are examined, too.
-        lag: How many steps back the task needs; by default as many as the batch has.
-        seed: Of the directions in which gradients are sent.
+        *batch: Arguments of the model.
+        loss: Called as ``loss(model, *batch)`` instead of the model; returns one number. If given,
+            gradients are searched for NaN, too.
+        lag: Number of past steps that the task needs; by default the length of the batch.
+        seed: Random seed for the directions of the gradients.
 
     Returns:
-        The verdict of the whole, of each layer with findings and measures, and notes.
+        The overall verdict, the verdict, findings and measures of each layer, and notes.
 
     Raises:
-        ValueError: For a negative ``lag``, and what `observe` and the model raise.
+        ValueError: If ``lag`` is negative, and in the same cases as `observe` and the model.
     """
     if lag is not None and lag < 0:
-        raise ValueError(f"lag is a number of steps back, 0 or more; got {lag}")
+        raise ValueError(f"lag must be 0 or more steps; got {lag}")
     batch = tuple(b.clone() if isinstance(b, Tensor) and b.is_inference() else b for b in batch)
     traceless = without_trace(model)
-    with torch.inference_mode(False), torch.enable_grad(), traceless, observe(model) as seen:
-        bad = first_not_finite(model, batch, seen, *computed(model, batch, loss))
-        return _judged(seen, bad, lag, seed)
+    with torch.inference_mode(False), torch.enable_grad(), traceless, observe(model) as observation:
+        bad = first_not_finite(model, batch, observation, *computed(model, batch, loss))
+        return _verdicts(observation, bad, lag, seed)
 
 
-def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) -> Diagnosis:
+def _verdicts(
+    observation: Observation, bad: Finding | None, lag: int | None, seed: int
+) -> Diagnosis:
     layers: list[LayerDiagnosis] = []
     others: list[Finding] = []
-    if bad is not None and bad.where.partition(",")[0] not in seen:
+    if bad is not None and bad.where.partition(",")[0] not in observation:
         others.append(bad)
-    for name, view in seen.items():
+    for name, view in observation.items():
         if bad is not None:
-            # what a NaN went through says nothing of anything else
+            # measures computed from a NaN have no meaning
             own = (bad,) if bad.where.partition(",")[0] == name else ()
             layers.append(LayerDiagnosis(name, own[0].issue if own else "unknown", own, {}, ()))
         elif view.inside.any():
-            layers.append(_examined(name, view, lag, seed))
-    notes = tuple(f"{path or 'the model'}: {why}" for path, why in seen.unseen.items())
+            layers.append(_diagnose_layer(name, view, lag, seed))
+    notes = tuple(f"{path or 'the model'}: {why}" for path, why in observation.unseen.items())
     notes += tuple(
-        f"{name}: called {len(seen.passes(name))} times; the last call was examined"
-        for name in seen
-        if len(seen.passes(name)) > 1
+        f"{name}: called {len(observation.passes(name))} times; only the last call was measured"
+        for name in observation
+        if len(observation.passes(name)) > 1
     )
     notes += tuple(
-        f"{layer.name}: one step, so its memory was not measured"
+        f"{layer.name}: only one step, so its memory was not measured"
         for layer in layers
         if len(layer.gradient_by_lag) == 1
     )
@@ -148,14 +150,14 @@ def _judged(seen: Observation, bad: Finding | None, lag: int | None, seed: int) 
     return Diagnosis(worst, tuple(layers), tuple(others), notes)
 
 
-def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnosis:
-    evidence = _measured(name, view, lag, seed)
+def _diagnose_layer(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnosis:
+    evidence = _measure(name, view, lag, seed)
     findings = [f for examine in _EXAMINATIONS for f in [examine(evidence)] if f is not None]
     findings.sort(key=lambda f: ISSUES.index(f.issue))
     measures: dict[str, float | None] = {
         "dead units (share)": evidence.dead,
         "largest gradient at any lag": _largest(evidence.relative)[0],
-        **{f"stuck units (share), {_named(g)}": share for g, share in evidence.stuck.items()},
+        **{f"stuck units (share), {_label(g)}": share for g, share in evidence.stuck.items()},
     }
     if evidence.variation is not None:
         measures["variation over samples"] = evidence.variation
@@ -174,12 +176,14 @@ def _examined(name: str, view: View, lag: int | None, seed: int) -> LayerDiagnos
     )
 
 
-def _measured(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
+def _measure(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
     longest = int(view.inside.sum(dim=0).max()) - 1
-    asked = longest if lag is None else min(lag, longest)
-    # the upper quartile: an alarm needs three of four samples to be lost, or one to explode
-    norms = gradient_by_lag(view, lags=asked + 1, seed=seed).high
-    reached = (~norms.isnan()).nonzero()  # NaN behind: no sample is so long; before: overflow
+    longest_lag = longest if lag is None else min(lag, longest)
+    # upper quartile: vanishing needs 3 of 4 samples to vanish, exploding 1 of 4 to explode
+    norms = gradient_by_lag(view, lags=longest_lag + 1, seed=seed).high
+    reached = (
+        ~norms.isnan()
+    ).nonzero()  # NaN at the end: no sample is this long; NaN before: overflow
     known = norms[: int(reached[-1]) + 1] if len(reached) else torch.tensor([1.0, math.inf])
     known = known.nan_to_num(nan=math.inf, posinf=math.inf)
     gates = [g.name for g in view.cell_type.gates if g.activation in ("sigmoid", "tanh")]
@@ -189,23 +193,25 @@ def _measured(name: str, view: View, lag: int | None, seed: int) -> _Evidence:
     spread = hidden.amax(dim=0) - hidden.amin(dim=0)
     still = spread <= _STILL * hidden.abs().amax(dim=0).clamp(min=1.0)
     x = view.input[view.inside]
-    moved = bool((x.amax(dim=0) > x.amin(dim=0)).any())  # or else a state may well stand still
+    varies = bool(
+        (x.amax(dim=0) > x.amin(dim=0)).any()
+    )  # with constant input, a constant state is no issue
     return _Evidence(
         name,
         view,
-        asked,
+        longest_lag,
         known / known[0],
         {gate: _stuck(view, gate) for gate in gates},
-        float(still.double().mean()) if moved else 0.0,
+        float(still.double().mean()) if varies else 0.0,
         _variation(view.hidden, view.inside) if _variation(view.input, view.inside) else None,
     )
 
 
 def _stuck(view: View, gate: str) -> float:
-    """Share of units whose slope is next to nothing at nearly every step.
+    """Return the share of units whose slope is near 0 at nearly every step.
 
-    A gate that stays where it keeps the state hands the gradient on whole: that is memory, and no
-    issue; nor is the input gate of such a unit that stays shut (as chrono has it).
+    A gate that stays where it keeps the state passes the gradient on unchanged. That is memory and
+    not counted. Nor is the closed input gate of such a unit, as chrono initialization sets it.
     """
     cell, values = view.cell_type, (view.hidden if gate == "state" else view.gates[gate])
     values = values[view.inside]
@@ -220,14 +226,14 @@ def _stuck(view: View, gate: str) -> float:
     return float(stuck.double().mean())
 
 
-def _named(gate: str) -> str:
+def _label(gate: str) -> str:
     return gate if gate == "state" else f"{gate} gate"
 
 
 def _variation(values: Tensor, inside: Tensor) -> float | None:
-    """Deviation over samples at the same step, relative to the size of the values.
+    """Return the standard deviation over samples per step, relative to the size of the values.
 
-    None where there are not two samples to compare.
+    None if no step has two samples to compare.
     """
     steps = inside.sum(dim=1) > 1
     if not steps.any():
@@ -239,7 +245,7 @@ def _variation(values: Tensor, inside: Tensor) -> float | None:
 
 
 def _largest(relative: Tensor) -> tuple[float, int]:
-    """The largest of the gradients by lag, and its lag."""
+    """Return the largest gradient by lag, and its lag."""
     place = int(relative.argmax())
     return float(relative[place]), place
 
@@ -256,8 +262,8 @@ def _exploding(evidence: _Evidence) -> Finding | None:
     rate = value ** (1 / lag)
     return Finding(
         "exploding",
-        f"the gradient at h_t is {value:.2g} times as large {lag} steps back, "
-        f"{rate:.3g} times a step; more than {threshold:g} from lag {first} on",
+        f"the gradient of h_t grows by a factor of {value:.2g} over {lag} steps back in time "
+        f"({rate:.3g} per step); it exceeds {threshold:g} from lag {first} on",
         _finite(value),
         threshold,
         source,
@@ -265,11 +271,11 @@ def _exploding(evidence: _Evidence) -> Finding | None:
         (
             "clip the gradient by its global norm (Pascanu et al. 2013): "
             "torch.nn.utils.clip_grad_norm_(parameters, 1.0)",
-            "bound it at every step instead: clip_hidden_grad=1.0 (of throughtime's layers)",
-            'begin with throughtime.initialize(model, "orthogonal"): no step then makes a gradient '
-            "longer"
+            "or clip it at every step: clip_hidden_grad=1.0 (option of throughtime's layers)",
+            'initialize with throughtime.initialize(model, "orthogonal"): then no step increases '
+            "the norm of a gradient"
             if not evidence.view.cell_type.gates
-            else "lower the learning rate: gated cells explode when their weights have grown",
+            else "lower the learning rate: gated cells explode when their weights become large",
         ),
     )
 
@@ -283,20 +289,21 @@ def _saturated(evidence: _Evidence) -> Finding | None:
         return None
     view = evidence.view
     values = (view.hidden if gate == "state" else view.gates[gate])[view.inside]
-    what = f"the {_named(gate)}"
+    what = f"the {_label(gate)}"
     return Finding(
         "saturated",
         f"{share:.0%} of the units of {what} are stuck (mean {float(values.mean()):.3g}): in "
-        f"{_STUCK_SHARE:.0%} of the steps its slope is below {_STUCK_SLOPE:g}, and no gradient "
-        "moves it",
+        f"{_STUCK_SHARE:.0%} of the steps their slope is below {_STUCK_SLOPE:g}, so almost no "
+        "gradient passes",
         share,
         threshold,
         source,
         f"{evidence.name}, {what}",
         (
-            "scale the inputs to about 1: large inputs drive the gates to their ends",
-            "lower the learning rate and draw the weights anew; add weight decay",
-            "layer_norm=True (of throughtime's layers) keeps what enters near 0 (Ba et al. 2016)",
+            "scale the inputs to about 1: large inputs saturate the gates",
+            "lower the learning rate and initialize the weights again; add weight decay",
+            "use layer_norm=True (option of throughtime's layers), which keeps the inputs of the "
+            "gates near 0 (Ba et al. 2016)",
         ),
     )
 
@@ -314,9 +321,9 @@ def _dead(evidence: _Evidence) -> Finding | None:
         source,
         evidence.name,
         (
-            "lower the learning rate: a large step can push a ReLU below 0 for good"
+            "lower the learning rate: a large step can push a ReLU below 0 permanently"
             if relu
-            else "lower the learning rate and draw the weights anew",
+            else "lower the learning rate and initialize the weights again",
             'use nonlinearity="tanh", a GRU or an LSTM' if relu else "use fewer units",
         ),
     )
@@ -328,15 +335,15 @@ def _flat(evidence: _Evidence) -> Finding | None:
         return None
     return Finding(
         "flat output",
-        f"the output is the same whatever the input: over samples it varies by "
+        f"the output hardly depends on the input: its standard deviation over samples is "
         f"{evidence.variation:.2g} of its size",
         evidence.variation,
         threshold,
         source,
         evidence.name,
         (
-            "scale the inputs to about 1: next to the biases they count for nothing",
-            "raise the learning rate or train longer: the mean is what is learned first",
+            "scale the inputs to about 1: they are negligible compared with the biases",
+            "raise the learning rate or train longer: a network learns the mean first",
         ),
     )
 
@@ -348,14 +355,14 @@ def _unused(evidence: _Evidence) -> Finding | None:
     value = float(evidence.relative[1])
     return Finding(
         "unused memory",
-        f"of the gradient at h_t {value:.2g} arrives one step back: each step is for itself",
+        f"only {value:.2g} of the gradient of h_t reaches the previous step",
         value,
         threshold,
         source,
         f"{evidence.name}, lag 1",
         (
-            "if the task needs no past, use a dense network: it does the same for less",
-            *_how_to_remember(evidence),
+            "if the task needs no past, use a dense network: it does the same at lower cost",
+            *_memory_advice(evidence),
         ),
     )
 
@@ -371,19 +378,19 @@ def _vanishing(evidence: _Evidence) -> Finding | None:
     rate = float(evidence.relative[first]) ** (1 / first)
     return Finding(
         "vanishing",
-        f"of the gradient at h_t {value:.2g} arrives {lag} steps back, {rate:.3g} times a step; "
-        f"from lag {first} on less than {threshold:.2g}",
+        f"only {value:.2g} of the gradient of h_t reaches {lag} steps back ({rate:.3g} per step); "
+        f"it is below {threshold:.2g} from lag {first} on",
         value,
         threshold,
-        f"machine epsilon of {str(dtype).removeprefix('torch.')}: added to what comes from lag 0 "
-        "it changes no bit (Pascanu et al. 2013 on why it shrinks by powers)",
+        f"machine epsilon of {str(dtype).removeprefix('torch.')}: added to the gradient at "
+        "lag 0 it changes no bit (exponential decay: Pascanu et al. 2013)",
         f"{evidence.name}, lag {first}",
         (
-            *_how_to_remember(evidence),
+            *_memory_advice(evidence),
             *(
                 (
-                    f"if the task needs no more than {first - 1} steps, say so (lag={first - 1}): "
-                    "then this is not an issue",
+                    f"if the task needs at most {first - 1} steps, set lag={first - 1}: then this "
+                    "is not an issue",
                 )
                 if first > 1
                 else ()
@@ -392,18 +399,18 @@ def _vanishing(evidence: _Evidence) -> Finding | None:
     )
 
 
-def _how_to_remember(evidence: _Evidence) -> tuple[str, ...]:
+def _memory_advice(evidence: _Evidence) -> tuple[str, ...]:
     if not evidence.view.cell_type.keeps:
         return (
             "use a GRU or an LSTM, whose gates can keep the state",
-            'begin with throughtime.initialize(model, "orthogonal"), or "identity" for '
+            'initialize with throughtime.initialize(model, "orthogonal"), or "identity" for '
             'nonlinearity="relu" (Le et al. 2015)',
         )
     if evidence.view.weights.bias_ih is None:
-        return ("give it biases (bias=True) and begin with chrono: they keep its gates open",)
+        return ("use biases (bias=True) and chrono initialization: they keep the gates open",)
     return (
-        f'begin with throughtime.initialize(model, "chrono:{evidence.lag + 1}") (Tallec and '
-        f"Ollivier 2018): units that keep for 1 to {evidence.lag + 1} steps",
+        f'initialize with throughtime.initialize(model, "chrono:{evidence.lag + 1}"), for time '
+        f"scales from 1 to {evidence.lag + 1} steps (Tallec and Ollivier 2018)",
         'or with "forget-bias:3"',
     )
 

@@ -1,4 +1,4 @@
-"""Where the first NaN or infinity came from."""
+"""Search for the origin of a NaN or infinity."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,9 +12,9 @@ from throughtime.insight.views import View
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.runs import Finding
 
-_SOURCE = "IEEE 754: what is computed from a NaN is a NaN"
+_SOURCE = "IEEE 754: the result of an operation on a NaN is a NaN"
 _OVERFLOW = (
-    "look at what entered this step: values too large to multiply or to exponentiate",
+    "check the inputs of this step: values that are too large overflow in a product or exp",
     "clip the gradient by its global norm, and lower the learning rate",
 )
 
@@ -26,10 +26,11 @@ def first_not_finite(
     loss: Tensor | None,
     gradients: Mapping[str, Tensor | None],
 ) -> Finding | None:
-    """The first number that is none, in the order in which things are computed; None: all are.
+    """Return the first non-finite value in the order of computation, or None.
 
-    Weights, inputs, layers in their order, each step by step, the loss; then gradients, from the
-    last layer and the last step back. ``gradients``: of parameters, by name.
+    The order is: weights, inputs, layers in their order and each step by step, the loss, then
+    gradients from the last layer and the last step backwards. ``gradients`` are those of the
+    parameters, by name.
     """
     for name, parameter in model.named_parameters():
         found = _first(parameter)
@@ -38,13 +39,13 @@ def first_not_finite(
                 f"weight {name}",
                 f"{_value(parameter, found)} in the weights, at {name}{found}",
                 (
-                    "go back to the last good weights: a step with a gradient that was not finite "
-                    "was taken",
+                    "restore the last finite weights: the optimizer made a step with a non-finite "
+                    "gradient",
                     "skip such steps, and clip the gradient by its global norm",
                 ),
             )
     found = _downstream(seen, loss, gradients)
-    if found is None:  # padding, say, or a mask: nothing came of it
+    if found is None:  # non-finite inputs, such as padding, had no effect
         return None
     for place, tensor in enumerate(batch):
         at = _first(tensor) if isinstance(tensor, Tensor) else None
@@ -59,25 +60,25 @@ def first_not_finite(
 
 
 def locate(model: nn.Module, *batch: Any, loss: Callable[..., Tensor]) -> Finding | None:
-    """Where the first number that is none comes from, for any model; None: all are finite.
+    """Return the origin of the first non-finite value in any model, or None.
 
     >>> locate(model, x, y, loss=lambda model, x, y: criterion(model(x), y)).evidence
-    'inf first in hidden of step 7, sample 0, unit 3, before it all is finite'
+    'inf first in hidden of step 7, sample 0, unit 3; all values before it are finite'
 
-    Leaves no trace, as `diagnose`. Layers are searched step by step where they are recurrent.
+    Like `diagnose`, does not change the model. Recurrent layers are searched step by step.
     """
     recurrent = any(isinstance(module, RecurrentLayer | nn.RNNBase) for module in model.modules())
-    looking = observe(model) if recurrent else nullcontext(Observation())
-    with torch.inference_mode(False), torch.enable_grad(), without_trace(model), looking as seen:
+    observing = observe(model) if recurrent else nullcontext(Observation())
+    with torch.inference_mode(False), torch.enable_grad(), without_trace(model), observing as seen:
         return first_not_finite(model, batch, seen, *computed(model, batch, loss))
 
 
 def computed(
     model: nn.Module, batch: Sequence[Any], loss: Callable[..., Tensor] | None
 ) -> tuple[Tensor | None, dict[str, Tensor | None]]:
-    """The model called: its loss and the gradients of its parameters by name, where it has one.
+    """Call the model, and return its loss and parameter gradients by name, if a loss is given.
 
-    Raises ValueError for a loss that is not one number.
+    Raises ValueError if the loss is not one number.
     """
     if loss is None:
         model(*batch)
@@ -85,7 +86,7 @@ def computed(
     value: Any = loss(model, *batch)
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"loss must give one number, a tensor of shape []; got {found}")
+        raise ValueError(f"loss must return one number, a tensor of shape []; got {found}")
     wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if not (value.requires_grad and wanted):
         return value, {}
@@ -95,7 +96,7 @@ def computed(
 
 @contextmanager
 def without_trace(model: nn.Module) -> Generator[None]:
-    """Random states and buffers as before. Gradients are asked for, never accumulated."""
+    """Restore random states and buffers at the end of the block."""
     clones: dict[int, Tensor] = {}
     before: list[tuple[nn.Module, str, Tensor]] = []
     for module in model.modules():
@@ -123,7 +124,7 @@ def _downstream(
         return _finding(
             "loss",
             f"the loss is {float(loss.detach()):g}; every recurrent layer is finite",
-            ("look at what comes after the recurrent layers, and at the loss: log or division",),
+            ("check the layers after the recurrent ones, and the loss for a log or a division",),
         )
     for name, call, view in reversed(seen.calls):
         finding = _in_gradients(_place(seen, name, call), view) if view.has_gradients else None
@@ -134,8 +135,8 @@ def _downstream(
         if gradient is not None and found is not None:
             return _finding(
                 f"gradient of {name}",
-                f"{_value(gradient, found)} in the gradient of {name}{found}; that of every state "
-                "is finite",
+                f"{_value(gradient, found)} in the gradient of {name}{found}; the gradient of "
+                "every state is finite",
                 _OVERFLOW,
             )
     return None
@@ -149,14 +150,14 @@ def _in_layer(name: str, view: View) -> Finding | None:
     quantities = {"input": view.input}
     quantities |= {f"{gate} gate": values for gate, values in view.gates.items()}
     hidden, *further = view.states.items()
-    quantities |= dict([*further, hidden])  # in the order in which they are computed
+    quantities |= dict([*further, hidden])  # in the order of computation
     for n, first in enumerate(view.first_state):
         found = _first(first)
         if found is not None:
             return _finding(
                 f"{name}, {view.cell_type.states[n][0]}_0",
-                f"{_value(first, found)} in the first state, sample {found[0]}, unit {found[1]}",
-                ("look at the state that is carried over: reset it where it is no longer finite",),
+                f"{_value(first, found)} in the initial state, sample {found[0]}, unit {found[1]}",
+                ("check the state that is carried over: reset it when it is not finite",),
             )
     return _earliest(name, view, quantities, last_first=view.backwards)
 
@@ -169,7 +170,7 @@ def _in_gradients(name: str, view: View) -> Finding | None:
 def _earliest(
     name: str, view: View, quantities: Mapping[str, Tensor], *, last_first: bool
 ) -> Finding | None:
-    """The first step at which something is not finite, and of that the first quantity."""
+    """Return the first step with a non-finite value, and the first such quantity in it."""
     bad = {q: ~v.isfinite() & view.inside.unsqueeze(-1) for q, v in quantities.items()}
     steps = torch.stack([b.flatten(1).any(dim=1) for b in bad.values()]).any(dim=0).nonzero()
     if not len(steps):
@@ -178,18 +179,18 @@ def _earliest(
     quantity = next(q for q, b in bad.items() if b[t].any())
     sample, unit = (int(n) for n in bad[quantity][t].nonzero()[0])
     value = float(quantities[quantity][t, sample, unit])
-    before = ", before it all is finite" if not quantity.startswith("gradient") else ""
+    before = "; all values before it are finite" if not quantity.startswith("gradient") else ""
     return _finding(
         f"{name}, step {t}, {quantity}",
         f"{value:g} first in {quantity} of step {t}, sample {sample}, unit {unit}{before}",
-        ("what enters the layer is not finite: look at what comes before it",)
+        ("the input of the layer is not finite: check the layers before it",)
         if quantity == "input"
         else _OVERFLOW,
     )
 
 
 def _first(tensor: Tensor) -> list[int] | None:
-    """Place of the first number that is none."""
+    """Return the index of the first non-finite value, or None."""
     if not (tensor.is_floating_point() and tensor.numel()) or tensor.isfinite().all():
         return None
     return [int(n) for n in (~tensor.isfinite()).nonzero()[0]]

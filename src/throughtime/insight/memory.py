@@ -1,12 +1,12 @@
-"""How far back a recurrent layer remembers, measured.
+"""Measures of the memory of a recurrent layer or model.
 
     with throughtime.observe(model) as seen:
         model(x)
-    throughtime.gradient_by_lag(seen["l0"]).norms  # how much of the gradient comes 0, 1, 2 ... back
+    throughtime.gradient_by_lag(seen["l0"]).norms  # gradient norms 0, 1, 2 ... steps back
 
-The measures take a layer as it was seen on real data: its weights, its inputs, its states. Those of
-a whole model, `context_curve` and `memory_horizon`, take the model. In the reverse direction, lags
-count in the layer's own time.
+Most measures take a `View`: the weights, inputs and states of a layer observed on real data.
+`context_curve` takes a whole model. For the reverse direction of a layer, lags are counted in the
+direction of that layer.
 """
 
 import math
@@ -19,52 +19,52 @@ from torch import Tensor, nn
 
 from throughtime.insight.views import View
 
-_CHUNK = 1 << 22  # numbers of step Jacobians held at once
+_CHUNK = 1 << 22  # maximum number of Jacobian elements computed at once
 
 
 class LagProfile(NamedTuple):
-    """What reaches k steps back, k = 0, 1, ..., K-1, of a gradient of length 1 at h_t.
+    """Gradient norms k steps back, k = 0, 1, ..., K-1, for a gradient of norm 1 at h_t.
 
-    Medians over samples and over the steps t that were asked; NaN at lags that no sample has.
+    Medians over samples and over the chosen steps t; NaN at lags that no sample has.
     """
 
-    norms: Tensor  # [K]: of the gradient of the state, h_{t-k} and for the LSTM c_{t-k}, as one
+    norms: Tensor  # [K]: norm of the gradient of the state: h_{t-k}, for an LSTM with c_{t-k}
     low: Tensor  # [K]: first quartile of `norms`
     high: Tensor  # [K]: third quartile
-    hidden: Tensor  # [K]: of the gradient of h_{t-k} alone
-    cell: Tensor | None  # [K]: of c_{t-k} alone; LSTM
-    inputs: Tensor  # [K]: of the gradient of x_{t-k}
+    hidden: Tensor  # [K]: norm of the gradient of h_{t-k} only
+    cell: Tensor | None  # [K]: norm of the gradient of c_{t-k} only; LSTM
+    inputs: Tensor  # [K]: norm of the gradient of x_{t-k}
 
 
 def gradient_by_lag(
     view: View, *, lags: int | None = None, ends: int = 8, seed: int = 0
 ) -> LagProfile:
-    """How much of the gradient of h_t, in a random direction, reaches h_{t-k}.
+    """Measure how much of the gradient of h_t, in a random direction, reaches h_{t-k}.
 
     >>> with throughtime.observe(layer) as seen:
     ...     output, state = layer(x)
     >>> profile = throughtime.gradient_by_lag(seen["l0"])
     >>> profile.norms[50] / profile.norms[0]
 
-    From a loss at step t alone: of a loss at every step the near ones would hide what comes from
-    far. A linear RNN h = w h + x has |w|^k (Pascanu et al. 2013, eq. 5 to 7). Lags do not cross
-    resets.
+    The gradient starts at a single step t: with a loss at every step, gradients from near steps
+    would hide those from far steps. A linear RNN h = w h + x gives |w|^k (Pascanu et al. 2013,
+    eq. 5 to 7). Lags do not cross resets.
 
     Args:
-        view: A layer as it was observed on real data.
-        lags: K, at most; by default as many as there are steps.
-        ends: So many steps t of every sample are asked, spread over the last half of it.
-        seed: Of the directions.
+        view: An observed layer.
+        lags: Maximum number of lags K; by default the number of steps.
+        ends: Number of steps t per sample, spread over the last half of the sample.
+        seed: Random seed for the directions.
 
     Returns:
         Norms by lag, [K]: medians and quartiles over samples and steps.
 
     Raises:
-        ValueError: Where the layer saw no step, or for numbers below 1.
+        ValueError: If the layer has computed no step, or if ``lags`` or ``ends`` is less than 1.
     """
     steps, batch = view.inside.shape
     if not view.inside.any():
-        raise ValueError("the layer saw no step, so there is nothing to measure")
+        raise ValueError("the observed layer computed no step, so there is nothing to measure")
     if ends < 1 or (lags is not None and lags < 1):
         raise ValueError(f"lags and ends must be 1 or more; got lags={lags}, ends={ends}")
     count = steps if lags is None else min(lags, steps)
@@ -106,7 +106,7 @@ def gradient_by_lag(
 
 
 def _lags(view: View, end: Tensor, there: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Step of each lag [K, B] before `end`, and whether the sample has it and no reset between."""
+    """Return the step of each lag [K, B], and whether it lies in the sample and after its reset."""
     steps = view.inside.shape[0]
     lag = torch.arange(count).unsqueeze(1)
     times = end + lag if view.backwards else end - lag
@@ -114,18 +114,20 @@ def _lags(view: View, end: Tensor, there: Tensor, count: int) -> tuple[Tensor, T
     times = times.clamp(0, steps - 1)
     samples = torch.arange(times.shape[1])
     reached &= view.inside[times, samples]
-    # a border between lag k-1 and lag k hides k and all beyond
-    borders = view.begins[times, samples] & reached
-    crossed = torch.cat([torch.zeros(1, times.shape[1]).bool(), borders[:-1]]).cumsum(dim=0)
+    # a reset at lag k hides all lags after it
+    starts = view.begins[times, samples] & reached
+    crossed = torch.cat([torch.zeros(1, times.shape[1]).bool(), starts[:-1]]).cumsum(dim=0)
     return times, reached & (crossed == 0)
 
 
 def _jacobians(view: View, times: Tensor, samples: Tensor) -> Tensor:
-    """d(state after) / d(state before) of some steps, [N, S, S]; S = H, or P + H for the LSTM."""
+    """Return d(new state)/d(previous state) of N steps, [N, S, S]; S = H, LSTM: P + H."""
     before = tuple(s[times, samples] for s in view.state_before)
     sizes = [s.shape[-1] for s in before]
 
-    def total(state: Tensor) -> Tensor:  # samples do not mix, so the sum keeps them apart
+    def total(
+        state: Tensor,
+    ) -> Tensor:  # samples are independent, so the sum does not mix their gradients
         new = view.steps(times, samples, tuple(state.split(sizes, dim=-1)))
         return torch.cat(new, dim=-1).sum(dim=0)
 
@@ -134,7 +136,7 @@ def _jacobians(view: View, times: Tensor, samples: Tensor) -> Tensor:
 
 
 def _chunks(view: View, times: Tensor, samples: Tensor) -> Generator[tuple[slice, Tensor]]:
-    """Jacobians of many steps, as many at once as there is room for."""
+    """Yield the Jacobians of many steps in chunks of limited size."""
     size = sum(s.shape[-1] for s in view.state)
     room = max(1, _CHUNK // (size * size))
     for first in range(0, len(times), room):
@@ -143,64 +145,67 @@ def _chunks(view: View, times: Tensor, samples: Tensor) -> Generator[tuple[slice
 
 
 def jacobian_spectrum(view: View, steps: Sequence[int] | None = None) -> Tensor:
-    """Singular values of the Jacobian of single steps, ``[N,B,S]``, largest first.
+    """Compute the singular values of the Jacobian of single steps, ``[N,B,S]``, largest first.
 
     >>> jacobian_spectrum(seen["l0"], steps=[10, 20])[..., 0]  # the largest, [2,B]
 
-    By how much one step can stretch or shrink a change of the state: S = H numbers, for the LSTM
-    P + H, h and c together. Below 1 all of them: every gradient shrinks (Pascanu et al. 2013).
+    They tell how much one step can stretch or shrink a change of the state. S = H; for the LSTM
+    S = P + H, h and c together. If all are below 1, every gradient shrinks (Pascanu et al. 2013).
 
     Args:
-        view: A layer as it was observed.
-        steps: Which steps; by default all.
+        view: An observed layer.
+        steps: The steps to measure; by default all.
 
     Returns:
-        [N,B,S]; NaN beyond a sample's length, and 0 where a reset lies before.
+        Singular values [N,B,S]; NaN beyond a sample's length, and 0 at steps after a reset.
     """
     length, batch = view.inside.shape
-    asked = torch.arange(length) if steps is None else torch.tensor(list(steps), dtype=torch.long)
+    times = torch.arange(length) if steps is None else torch.tensor(list(steps), dtype=torch.long)
     size = sum(s.shape[-1] for s in view.state)
-    found = view.hidden.new_full((len(asked), batch, size), math.nan)
-    rows, samples = view.inside[asked].nonzero().T
-    for part, jacobians in _chunks(view, asked[rows], samples):
+    found = view.hidden.new_full((len(times), batch, size), math.nan)
+    rows, samples = view.inside[times].nonzero().T
+    for part, jacobians in _chunks(view, times[rows], samples):
         found[rows[part], samples[part]] = torch.linalg.svdvals(jacobians)
-    found[view.begins[asked]] = 0.0
+    found[view.begins[times]] = 0.0
     return found
 
 
 class LyapunovSpectrum(NamedTuple):
-    """Growth rates of small changes, per step: e^(exponent) is the factor."""
+    """Growth rates of small changes of the state; the factor per step is e^(exponent)."""
 
-    exponents: Tensor  # [S], 1 / step, largest first; mean over samples
+    exponents: Tensor  # [S], per step, largest first; mean over samples
     by_sample: Tensor  # [B,S], each largest first; NaN for a sample without a step
-    steps: int  # of all samples together
+    steps: int  # number of steps, summed over samples
 
 
 def lyapunov_spectrum(view: View) -> LyapunovSpectrum:
-    """How fast small changes of the state grow or die out along the way the layer went.
+    """Compute how fast small changes of the state grow or decay along the observed trajectory.
 
     >>> throughtime.lyapunov_spectrum(seen["l0"]).exponents[0]  # > 0: chaotic; -0.1: 10 steps
 
-    Over the whole state, h and for the LSTM c: with W_hh = 0 and a forget gate of 0.99 the state
-    still remembers 100 steps. By QR of the products of step Jacobians (Benettin et al. 1980; for
-    recurrent networks Engelken et al. 2023). A linear RNN has the logarithms of its eigenvalues;
-    their sum is exact at any length, each alone to O(1/T). A reset begins a new product and is no
-    step. -inf where a direction is forgotten at once.
+    Uses the whole state, h and the LSTM's c: with W_hh = 0 and a forget gate of 0.99 the state
+    still remembers 100 steps. Computed by QR of the products of step Jacobians (Benettin et al.
+    1980; for recurrent networks Engelken et al. 2023). For a linear RNN the exponents are the
+    logarithms of the absolute eigenvalues: their sum is exact at any length, each one to O(1/T).
+    A reset starts a new product and does not count as a step. An exponent is -inf if a direction
+    is forgotten in one step.
 
     Args:
-        view: A layer as it was observed.
+        view: An observed layer.
 
     Returns:
-        Exponents [S] in 1 / step, largest first, and those of each sample.
+        Exponents [S] per step, largest first, and those of each sample.
 
     Raises:
-        ValueError: Where no step can be measured.
+        ValueError: If no step can be measured.
     """
     steps, batch = view.inside.shape
     size = sum(s.shape[-1] for s in view.state)
     measured = view.inside & ~view.begins
     if not measured.any():
-        raise ValueError("the layer saw no step but those after a reset: nothing to measure")
+        raise ValueError(
+            "the observed layer computed no step, or only steps after a reset: nothing to measure"
+        )
     order = range(steps - 1, -1, -1) if view.backwards else range(steps)
     pairs = [(t, b) for t in order for b in measured[t].nonzero().flatten().tolist()]
     times, samples = torch.tensor(pairs).T
@@ -221,28 +226,28 @@ def lyapunov_spectrum(view: View) -> LyapunovSpectrum:
 
 
 class TimeScales(NamedTuple):
-    """For how many steps the gate that keeps the state keeps it."""
+    """Number of steps for which a gate keeps the state."""
 
-    gate: str  # "forget", "update"
+    gate: str  # name of the gate: "forget", "update"
     units: Tensor  # [H], steps
     median: float
 
 
 def time_scales(view: View) -> TimeScales:
-    """Steps after which a unit's own path, the product of its gate, has fallen to 1/e.
+    """Compute after how many steps the product of a unit's gate values falls to 1/e.
 
     >>> throughtime.time_scales(seen["l0"]).median  # 1.44 at torch's initialization
 
     -1 / (mean of ln f) over steps and samples, f the LSTM's forget gate or the GRU's update gate
-    (Tallec and Ollivier 2018, sec. 1), or 1 - z of a gate that keeps while it is shut. Infinite
-    for a gate that stays at 1, 0 for one at 0. What the recurrent product carries besides is not
-    in it: see `lyapunov_spectrum`.
+    (Tallec and Ollivier 2018, sec. 1), or f = 1 - z for a gate that keeps the state near 0.
+    Infinite if f is always 1, 0 if f is 0. Does not include memory through the recurrent product:
+    for that, see `lyapunov_spectrum`.
 
     Args:
-        view: A layer as it was observed.
+        view: An observed layer.
 
     Returns:
-        The gate's name, steps of each unit [H], and their median.
+        The name of the gate, the steps of each unit [H], and their median.
 
     Raises:
         ValueError: For an RNN, which has no gate.
@@ -256,15 +261,15 @@ def time_scales(view: View) -> TimeScales:
 
 
 def kept_share(view: View) -> Tensor:
-    """The share of the state that its gate keeps, at every step there is: ``[steps, H]``."""
+    """Return the share of the state that the gate keeps, for all steps of all samples, [N, H]."""
     values = view.gates[view.cell_type.keeps][view.inside]
     return values if view.cell_type.keeps_when_open else 1 - values
 
 
 class ContextCurve(NamedTuple):
-    """What a model's loss is when it sees the last k steps alone."""
+    """Loss of a model that sees only the last k steps."""
 
-    steps: tuple[int, ...]  # k, rising; the last is the whole context
+    steps: tuple[int, ...]  # k, ascending; the last is the whole context
     loss: Tensor  # [N]: mean over items
     error: Tensor  # [N]: standard error of that mean
     items: Tensor  # [N,B]: the loss of each item
@@ -279,38 +284,40 @@ def context_curve(
     earlier: str = "cut",
     time_dim: int = 1,
 ) -> ContextCurve:
-    """The loss when only the last k steps are given, k = 1, 2, 4, ... and all.
+    """Compute the loss when only the last k steps are given, k = 1, 2, 4, ... and all.
 
     >>> curve = context_curve(model, x, lambda y: (y[:, -1] - target).square().mean(-1))
     >>> throughtime.memory_horizon(curve)
 
-    Works for every model, a dense one too: it only sees less. A module is called in ``eval()``
-    mode, and is then in the mode it was in.
+    Works for every model, including dense ones. A module is called in ``eval()`` mode; its
+    previous mode is restored.
 
     Args:
         model: Called with the last k steps of x.
-        x: Input; items lie along axis 0, or 1 where ``time_dim`` is 0.
-        loss: From what the model returns to one number for each item, [B].
-        steps: Which k; by default powers of two and all.
-        earlier: What becomes of earlier steps: "cut" leaves them out; "hold" puts the first step
-            that is given in the place of each, for models whose input has a fixed length.
-        time_dim: The axis of time.
+        x: Input; the batch axis is 0, or 1 if ``time_dim`` is 0.
+        loss: Maps the output of the model to one number per item, [B].
+        steps: Values of k; by default powers of two and all steps.
+        earlier: How to handle earlier steps: "cut" removes them; "hold" replaces each with the
+            first of the last k steps, for models whose input has a fixed length.
+        time_dim: The time axis.
 
     Returns:
         Loss by k, its standard error, and the loss of each item.
 
     Raises:
-        ValueError: For steps beyond the context, and for a loss that is not one number per item.
+        ValueError: If steps exceed the context, or if the loss is not one number per item.
     """
     length, items = x.shape[time_dim], x.shape[1 if time_dim == 0 else 0]
     if earlier not in ("cut", "hold"):
-        raise ValueError(f"earlier is cut or hold; got {earlier!r}")
-    asked = sorted({*(steps or [2**n for n in range(length.bit_length())]), length})
-    if not 1 <= asked[0] <= asked[-1] <= length:
-        raise ValueError(f"steps must lie in 1..{length}, the context; got {asked}")
+        raise ValueError(f"earlier must be 'cut' or 'hold'; got {earlier!r}")
+    sizes = sorted({*(steps or [2**n for n in range(length.bit_length())]), length})
+    if not 1 <= sizes[0] <= sizes[-1] <= length:
+        raise ValueError(
+            f"steps must be between 1 and {length}, the length of the context; got {sizes}"
+        )
     found: list[Tensor] = []
-    with torch.no_grad(), _as_in_use(model):
-        for k in asked:
+    with torch.no_grad(), _eval_mode(model):
+        for k in sizes:
             last = x.narrow(time_dim, length - k, k)
             if earlier == "hold" and k < length:
                 held = last.narrow(time_dim, 0, 1)
@@ -318,17 +325,18 @@ def context_curve(
             value = loss(model(last))
             if value.shape != (items,):
                 raise ValueError(
-                    f"loss must give one number for each of {items} items; got {list(value.shape)}"
+                    f"loss must return one number for each of {items} items; "
+                    f"got {list(value.shape)}"
                 )
             found.append(value.double())
     each = torch.stack(found)
-    error = each.std(dim=1) / math.sqrt(items) if items > 1 else torch.zeros(len(asked))
-    return ContextCurve(tuple(asked), each.mean(dim=1), error.double(), each)
+    error = each.std(dim=1) / math.sqrt(items) if items > 1 else torch.zeros(len(sizes))
+    return ContextCurve(tuple(sizes), each.mean(dim=1), error.double(), each)
 
 
 @contextmanager
-def _as_in_use(model: object) -> Generator[None]:
-    """A module in eval mode, each of its parts then as it was."""
+def _eval_mode(model: object) -> Generator[None]:
+    """Set a module to eval mode, and restore the mode of each submodule at the end."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     before = [(module, module.training) for module in modules]
     try:
@@ -341,7 +349,7 @@ def _as_in_use(model: object) -> Generator[None]:
 
 
 def memory_horizon(curve: ContextCurve) -> int:
-    """The fewest steps that do as well as the whole context: within one standard error of it.
+    """Return the fewest steps whose loss is within one standard error of the whole context's.
 
     >>> throughtime.memory_horizon(curve)
     24
@@ -350,14 +358,14 @@ def memory_horizon(curve: ContextCurve) -> int:
         curve: What `context_curve` returned.
 
     Returns:
-        Steps.
+        Number of steps.
 
     Raises:
-        ValueError: Where the loss with the whole context is not finite.
+        ValueError: If the loss with the whole context is not finite.
     """
     if not (curve.loss[-1].isfinite() and curve.error[-1].isfinite()):
         raise ValueError(
-            "the loss with the whole context is not finite, so nothing is as good as it"
+            "the loss with the whole context is not finite, so no shorter context can be compared"
         )
     enough = curve.loss <= curve.loss[-1] + curve.error[-1]
     return curve.steps[int(enough.nonzero()[0])]

@@ -1,7 +1,7 @@
-"""Looking inside: every state and gate at every time step, and the gradient that reaches it.
+"""Observation of all states and gates at every time step, and of their gradients.
 
-The kernels compute all of it anyway; `observe` has them hand it out. Nothing is hooked to outputs
-(a hook on a fused layer's output sees the gradient of the output alone, not that of the state).
+The kernels compute these values anyway; `observe` records them. It does not hook the outputs: a
+hook on the output of a fused layer sees only the gradient of the output, not that of the state.
 """
 
 import sys
@@ -24,33 +24,33 @@ KEEP = ("all", "norms")
 
 
 class Observation(Mapping[str, View]):
-    """What was seen, by name: the module's path in the model, then the layer and direction.
+    """Observed layers by name: the path of the module in the model, then layer and direction.
 
-    ``seen["encoder.l0"]``, ``seen["encoder.l0_reverse"]``, ``seen["encoder.l1"]``; of a bare layer
-    ``seen["l0"]``. Each is the `View` of its last forward pass; `passes` has all.
+    ``seen["encoder.l0"]``, ``seen["encoder.l0_reverse"]``, ``seen["encoder.l1"]``; for a single
+    layer ``seen["l0"]``. Each is the `View` of its last forward pass; `passes` returns all.
     """
 
     def __init__(self) -> None:
         self._passes: dict[str, list[View]] = {}
-        # in the order of calls: name, which of its calls, what was seen
+        # in the order of the calls: name, index of its call, view
         self.calls: list[tuple[str, int, View]] = []
-        self.unseen: dict[str, str] = {}  # what cannot be looked into, and why
+        self.unseen: dict[str, str] = {}  # modules that cannot be observed, with the reason
 
     def passes(self, name: str) -> list[View]:
-        """Every pass of a layer in the block, in order. KeyError as for ``seen[name]``."""
+        """Return all passes of a layer in order. Raises KeyError like ``seen[name]``."""
         if name not in self._passes:
             raise KeyError(self._explain(name))
         return list(self._passes[name])
 
     def clear(self) -> None:
-        """Forget what was seen so far."""
+        """Remove all observed passes."""
         self._passes.clear()
         self.calls.clear()
 
     def __getitem__(self, name: str) -> View:
         views = self.passes(name)
         last = [v for v in views if not v.recomputed][-1:] or views[-1:]
-        # a checkpoint may compute again what its backward pass then goes through
+        # with torch.utils.checkpoint, gradients belong to the recomputed pass
         again = [v for v in views if v.recomputed and v.has_gradients]
         return again[-1] if again and not last[0].has_gradients else last[0]
 
@@ -63,29 +63,29 @@ class Observation(Mapping[str, View]):
     def __repr__(self) -> str:
         return "\n".join(
             [*(f"{n}: {p[-1]!r}" for n, p in self._passes.items()),
-             *(f"{n}: unseen, {why}" for n, why in self.unseen.items())]
-        ) or "nothing seen"  # fmt: skip
+             *(f"{n}: not observed, {why}" for n, why in self.unseen.items())]
+        ) or "nothing observed"  # fmt: skip
 
     def _explain(self, name: str) -> str:
         why = [why for path, why in self.unseen.items() if name.startswith(path)]
         if why:
-            return f"{name!r} cannot be seen: {why[0]}"
+            return f"{name!r} cannot be observed: {why[0]}"
         if self._passes:
-            return f"{name!r} was not seen; seen: {', '.join(self._passes)}"
+            return f"{name!r} was not observed; observed: {', '.join(self._passes)}"
         return (
-            f"{name!r} was not seen: no forward pass in the block, or one compiled in it for the "
-            "first time (compile before, or run uncompiled)"
+            f"{name!r} was not observed: no forward pass in the block, or the model was compiled "
+            "in it (compile it before, or run it uncompiled)"
         )
 
     def add(self, name: str, view: View) -> None:
-        """One more pass."""
+        """Add a pass."""
         own = self._passes.setdefault(name, [])
         self.calls.append((name, len(own), view))
         own.append(view)
 
 
 class _Observer:
-    """What a layer calls while it is observed."""
+    """Records the calls of one module."""
 
     def __init__(self, path: str, observation: Observation, norms: bool) -> None:
         self._path = path
@@ -95,7 +95,7 @@ class _Observer:
         self.active = True
 
     def trace(self, layer: int, call: LayerCall, order: Tensor | None) -> Trace | None:
-        """Where one layer's call leaves its values; None: not this call."""
+        """Return where to record the values of a call, or None to skip it."""
         if not self.active or torch.compiler.is_compiling():
             return None
         self.settle()
@@ -111,23 +111,23 @@ class _Observer:
         return observed.trace
 
     def __deepcopy__(self, memo: Any) -> None:
-        """A copy of a layer is not looked into."""
+        """Return None: a copy of a layer is not observed."""
 
     def settle(self) -> None:
-        """Let go of what will not be looked at."""
+        """Free the values of the last call that are not kept."""
         if self._norms and self._last is not None:
             self._last.reduce()
 
 
 def check_every(every: int) -> None:
-    """Raise ValueError unless of so many steps one can be looked at."""
+    """Raise ValueError if ``every`` is less than 1."""
     if every < 1:
         raise ValueError(f"every must be 1 or more; got {every}")
 
 
 @contextmanager
 def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator[Observation]:
-    """Look into every recurrent layer of a model, ours and torch.nn's, while it computes.
+    """Record states, gates and gradients of all recurrent layers of a model.
 
     >>> with throughtime.observe(model) as seen:
     ...     loss = criterion(model(x), y)
@@ -135,24 +135,24 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
     >>> seen["encoder.l0"].gates["forget"]  # [T,B,H]
     >>> seen["encoder.l0"].hidden_grad.norm(dim=-1)  # the gradient that reaches each step, [T,B]
 
-    Values need a forward pass in the block, gradients a backward pass in the block or after it.
-    Layers of torch.nn are computed by ours with the same weights within the block. A compiled model
-    runs uncompiled within the block.
+    Works for layers of throughtime and torch.nn. Run the forward pass in the block; the backward
+    pass may come later. Within the block, layers of torch.nn are computed by throughtime's layers
+    with the same weights, and a compiled model runs uncompiled.
 
     Args:
         model: Any model with recurrent layers.
-        every: Of so many calls of the model itself (``model(...)``), the first is observed.
-        keep: "all", or "norms" for the lengths of the vectors alone.
+        every: Observe only every n-th call of the model (``model(...)``), beginning with the first.
+        keep: "all", or "norms" to store only the Euclidean norms of the vectors.
 
     Yields:
-        An `Observation`: by layer and direction, what its last pass showed.
+        An `Observation`, which maps the name of each layer and direction to its last pass.
 
     Raises:
-        ValueError: Where there is no layer to observe, naming what was found.
-        RuntimeError: Where the model is being observed already.
+        ValueError: If the model has no layer that can be observed; the message lists the reasons.
+        RuntimeError: If the model is already being observed.
     """
     if keep not in KEEP:
-        raise ValueError(f"keep is one of {', '.join(KEEP)}; got {keep!r}")
+        raise ValueError(f"keep must be one of {', '.join(KEEP)}; got {keep!r}")
     check_every(every)
     observation = Observation()
     observers: list[_Observer] = []
@@ -169,7 +169,7 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
             replaced = own and getattr(own, "__func__", None) is not type(module).forward
             if vars(module).get("observer") is not None or replaced:
                 raise RuntimeError(
-                    f"{path or 'the model'} is being observed already, or its forward is replaced"
+                    f"{path or 'the model'} is already being observed, or its forward was replaced"
                 )
             observer = _Observer(path, observation, keep == "norms")
             observers.append(observer)
@@ -177,8 +177,8 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
         if not observers:
             found = "".join(f"; {path}: {why}" for path, why in observation.unseen.items())
             raise ValueError(
-                f"no recurrent layer to look into in {type(model).__name__}: "
-                f"expected RNN, LSTM or GRU, throughtime's or torch.nn's{found}"
+                f"no recurrent layer to observe in {type(model).__name__}: "
+                f"expected an RNN, LSTM or GRU of throughtime or torch.nn{found}"
             )
         if every > 1:
             undo.append(_sample(model, observers, every))
@@ -192,12 +192,12 @@ def observe(model: nn.Module, *, every: int = 1, keep: str = "all") -> Generator
 
 
 def _layer_of(module: nn.Module) -> tuple[RecurrentLayer | None, str]:
-    """The layer that shows what a module computes, or why there is none."""
+    """Return the layer that computes a module while it is observed, or the reason for none."""
     if isinstance(module, RecurrentLayer):
         return module, ""
     kind = type(module).__name__
     if isinstance(module, RecurrentCell | nn.RNNCellBase):
-        return None, f"a {kind} computes one step, and the loop over time is the model's own"
+        return None, f"a {kind} computes single steps, and the loop over time is in the model"
     if isinstance(module, torch.jit.ScriptModule) and module.original_name in OURS:
         return None, "it is compiled by torch.jit"
     for name, theirs in THEIRS.items():
@@ -210,18 +210,18 @@ def _layer_of(module: nn.Module) -> tuple[RecurrentLayer | None, str]:
 
 
 def _attach(module: nn.Module, layer: RecurrentLayer, observer: _Observer) -> Callable[[], None]:
-    """Have a layer call the observer; gives what undoes it."""
+    """Attach an observer to a layer; return a function that detaches it."""
     layer.observer = observer
     if layer is module:
         return lambda: delattr(layer, "observer")
-    # one dictionary for both, so that what is put into it counts
+    # share the dictionary, so that a parameter assigned later is used
     layer._parameters = module._parameters  # pyright: ignore[reportPrivateUsage]
-    module.forward = _Instead(module, layer, observer)
+    module.forward = _ObservedForward(module, layer, observer)
     return lambda: delattr(module, "forward")
 
 
-class _Instead:
-    """The forward of one of torch.nn's layers while it is looked into."""
+class _ObservedForward:
+    """Replaces the forward of a layer of torch.nn while it is observed."""
 
     def __init__(self, module: nn.Module, layer: RecurrentLayer, observer: _Observer) -> None:
         self._module = module
@@ -236,13 +236,13 @@ class _Instead:
         return self._layer.forward(*arguments, **options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A copy of the layer computes for itself."""
+        """Return the original forward, so that a copy of the layer is not observed."""
         copied: Any = memo[id(self._module)]
         return MethodType(type(copied).forward, copied)
 
 
 def _sample(model: nn.Module, observers: list[_Observer], every: int) -> Callable[[], None]:
-    """Look at the first of so many calls of the model."""
+    """Activate the observers for every n-th call of the model; return a function that undoes it."""
     calls = 0
 
     def count(*_: Any) -> None:
@@ -257,8 +257,8 @@ def _sample(model: nn.Module, observers: list[_Observer], every: int) -> Callabl
 
 @contextmanager
 def _uncompiled() -> Generator[None]:
-    """What torch.compile made runs as it was written: a compiled graph has nobody looking in."""
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes seconds
+    """Run compiled models uncompiled, because a compiled graph does not call observers."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled; importing it takes seconds
         yield
         return
     with torch.compiler.set_stance("force_eager"):

@@ -1,4 +1,4 @@
-"""What one pass through a layer showed: states, gates and gradients, step by step."""
+"""Views of observed passes through a layer: states, gates and gradients at every step."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,19 +15,18 @@ from throughtime.nn.cell_types import CellType
 from throughtime.nn.engines import autograd, equations, kernels
 
 
-class Pulled(NamedTuple):
-    """Gradients that reached a layer, each in total; NaN beyond a sample's length."""
+class PulledGradients(NamedTuple):
+    """Total gradients of states and inputs; NaN beyond a sample's length."""
 
-    dstate: tuple[Tensor, ...]  # dL/dh_t [T,B,P], and of further states [T,B,H]
+    dstate: tuple[Tensor, ...]  # dL/dh_t [T,B,P], then those of the other states [T,B,H]
     dx: Tensor  # [T,B,I]
 
 
 class View:
-    """One layer in one direction, as it was in one forward pass and the backward pass through it.
+    """One layer in one direction, in one forward pass and its backward pass.
 
-    All values are ``[T,B,N]``, time first whatever the layer's own order, samples in the caller's
-    order; what lies beyond a sample's length is NaN. Observed with ``keep="norms"``, the lengths of
-    the vectors alone are there, in `norms`.
+    All values are ``[T,B,N]``: always time first, with samples in the caller's order and NaN beyond
+    a sample's length. With ``keep="norms"``, only `norms` is available.
     """
 
     def __init__(self, direction: int, call: "ObservedCall") -> None:
@@ -48,17 +47,17 @@ class View:
 
     @property
     def cell(self) -> Tensor:
-        """The LSTM's c_t, ``[T,B,H]``. AttributeError for cells that have none."""
+        """c_t of the LSTM, ``[T,B,H]``. Raises AttributeError for cells without it."""
         return self._values("cell")
 
     @property
     def states(self) -> Mapping[str, Tensor]:
-        """Every state that is carried over by name, each ``[T,B,N]``, "hidden" first."""
+        """All states by name, each ``[T,B,N]``, "hidden" first."""
         return MappingProxyType({name: self._values(name) for name in self.cell_type.states})
 
     @property
     def gates(self) -> Mapping[str, Tensor]:
-        """Gates by name, each ``[T,B,H]``, after their sigmoid or tanh.
+        """Gates by name, each ``[T,B,H]``, after their activation.
 
         LSTM: input, forget, cell, output. GRU: reset, update, new. An RNN has none.
         """
@@ -67,40 +66,40 @@ class View:
 
     @property
     def hidden_grad(self) -> Tensor:
-        """dL/dh_t in total, through the output and through all later steps, ``[T,B,H]``.
+        """Total dL/dh_t, through the output and through all later steps, ``[T,B,H]``.
 
-        Of the last backward pass, as `clip_hidden_grad` lets it through. RuntimeError where none
-        has come by.
+        From the last backward pass, after `clip_hidden_grad`. Raises RuntimeError before the first
+        backward pass.
         """
         return self._values("hidden_grad")
 
     @property
     def cell_grad(self) -> Tensor:
-        """dL/dc_t in total, through h_t and through all later steps, ``[T,B,H]``."""
+        """Total dL/dc_t, through h_t and through all later steps, ``[T,B,H]``."""
         return self._values("cell_grad")
 
     @property
     def state_gradients(self) -> Mapping[str, Tensor]:
-        """dL/ds_t of every state by name, each in total, ``[T,B,N]``; as `hidden_grad`."""
+        """Total gradients of all states by name, each ``[T,B,N]``; see `hidden_grad`."""
         names = self.cell_type.states
         return MappingProxyType({name: self._values(f"{name}_grad") for name in names})
 
     @property
     def recomputed(self) -> bool:
-        """Whether this was no call of yours but a checkpoint's, during a backward pass."""
+        """Whether the pass was a recomputation by a checkpoint during a backward pass."""
         return self._call.recomputed
 
     @property
     def has_gradients(self) -> bool:
-        """Whether a backward pass has come by."""
+        """Whether a backward pass has reached this layer."""
         return self._call.trace.gradients is not None
 
     @property
     def norms(self) -> Mapping[str, Tensor]:
-        """Euclidean lengths of the vectors, ``[T,B]``.
+        """Euclidean norms by name, each ``[T,B]``.
 
-        Of "hidden", "cell", of the gates ("forget gate"), and after a backward pass of
-        "hidden_grad" and "cell_grad".
+        Names are those of states ("hidden", "cell"), of gates ("forget gate"), and after a backward
+        pass of gradients ("hidden_grad", "cell_grad").
         """
         names = _names(self.cell_type)
         if self.has_gradients:
@@ -116,42 +115,42 @@ class View:
 
     @property
     def inside(self) -> Tensor:
-        """Which steps a sample has: bool ``[T,B]``, False beyond its length."""
+        """Valid steps: bool ``[T,B]``, False beyond a sample's length."""
         return self._call.inside
 
     @property
     def reset(self) -> Tensor | None:
-        """Where a new sequence begins, bool ``[T,B]``; None: nowhere."""
+        """True where a new sequence begins, bool ``[T,B]``; None if there are no resets."""
         return self._call.call.reset
 
     @property
     def input(self) -> Tensor:
-        """x_t as this layer was given it, ``[T,B,I]``."""
+        """Input x_t of this layer, ``[T,B,I]``."""
         return self._values("input")
 
     @property
     def first_state(self) -> cells.State:
-        """h, or h and c, before the first step, each ``[B,N]``."""
+        """Initial states, each ``[B,N]``."""
         call, order = self._call.call, self._call.order
         states = [s[self._direction] for s in call.state]
         return tuple(s if order is None else s[order] for s in states)
 
     @property
     def weights(self) -> cells.Weights:
-        """The parameters themselves."""
+        """Parameters of this layer and direction, not copied."""
         return self._call.call.weights[self._direction]
 
     @property
     def state(self) -> cells.State:
-        """h_t, or h_t and c_t, ``[T,B,N]`` each."""
+        """All states, ``[T,B,N]`` each, h first."""
         return tuple(self.states.values())
 
     @property
     def state_before(self) -> cells.State:
-        """The state that each step began with, ``[T,B,N]`` each.
+        """States at the beginning of each step, ``[T,B,N]`` each.
 
-        That of the step before (of the step after, in the reverse direction), the first state, or 0
-        after a reset.
+        This is the state of the step before (in the reverse direction: of the step after), the
+        initial state, or 0 after a reset.
         """
         steps, found = self.inside.shape[0], []
         last = self.inside.sum(dim=0) - 1
@@ -168,44 +167,44 @@ class View:
 
     @property
     def begins(self) -> Tensor:
-        """Steps that a reset lets begin anew: bool ``[T,B]``, in the direction of the layer."""
+        """Steps whose previous state is reset: bool ``[T,B]``, for the direction of the layer."""
         if self.reset is None:
             return torch.zeros_like(self.inside)
         if not self.backwards:
             return self.reset & self.inside
-        # read backwards, the border that is marked at t+1 lies between t+1 and t
+        # backwards, the step to t comes from t+1, so reset[t+1] applies
         after = torch.zeros_like(self.inside)
         after[:-1] = (self.reset & self.inside)[1:]
         return after
 
     def steps(self, times: Tensor, samples: Tensor, state: cells.State) -> cells.State:
-        """Some steps of the pass once more, with its inputs and masks, from other states.
+        """Recompute single steps with the inputs and masks of the pass, from given states.
 
-        ``times [N]`` and ``samples [N]`` say which; the states before, each ``[N,H]``, to those
-        after. By the plain equations, so in every way differentiable.
+        ``times [N]`` and ``samples [N]`` select the steps. Maps the previous states, each
+        ``[N,H]``, to the new states. Uses the plain equations, so it is fully differentiable.
         """
         observed, d, weights = self._call, self._direction, self.weights
         observed.check_unchanged()
         call, order = observed.call, observed.order
         x_part = cells.input_part(self.input[times, samples], weights)
         zones = tuple(
-            None if z is None else observed.placed(z[d])[times, samples] for z in call.zones
+            None if z is None else observed.unpack(z[d])[times, samples] for z in call.zones
         )
         h_mask = None
         if call.h_mask is not None:
             h_mask = call.h_mask[d][samples if order is None else order[samples]]
         return cells.step(self.cell_type.step, x_part, state, weights, h_mask, zones)[0]
 
-    def pull(self) -> Callable[[Tensor], Pulled]:
-        """The pass once more, and the function that takes a gradient of its output back.
+    def pull(self) -> Callable[[Tensor], PulledGradients]:
+        """Recompute the pass, and return a function that backpropagates a gradient of its output.
 
-        From ``dy [T,B,P]``, what a loss says of each h_t directly, to what reaches the states and
-        the inputs. Without `clip_hidden_grad`: the gradient itself.
+        The function maps ``dy [T,B,P]``, the direct gradient of a loss with respect to each h_t, to
+        the total gradients of the states and inputs. `clip_hidden_grad` is not applied.
         """
         observed, d, trace = self._call, self._direction, Trace()
         observed.check_unchanged()
         call = observed.call
-        with torch.inference_mode(False):  # what was made in that mode cannot be differentiated
+        with torch.inference_mode(False):  # inference tensors cannot be differentiated
             call = call._replace(
                 x=_cloned(call.x),
                 state=tuple(map(_cloned, call.state)),
@@ -222,14 +221,14 @@ class View:
             y = run(call)[0]
         size = call.state[0].shape[-1]
 
-        def back(dy: Tensor) -> Pulled:
+        def back(dy: Tensor) -> PulledGradients:
             with torch.inference_mode(False):
                 cotangent = torch.zeros_like(y)
-                cotangent[..., d * size : (d + 1) * size] = observed.spread(dy)
+                cotangent[..., d * size : (d + 1) * size] = observed.repack(dy)
                 (dx,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
             assert trace.gradients is not None
-            dstate = tuple(observed.placed(gradient[d]) for gradient in trace.gradients)
-            return Pulled(dstate, observed.placed(dx))
+            dstate = tuple(observed.unpack(gradient[d]) for gradient in trace.gradients)
+            return PulledGradients(dstate, observed.unpack(dx))
 
         return back
 
@@ -239,24 +238,26 @@ class View:
             raise AttributeError(f"a {self.kind} has no {state} state")
         if name.endswith("_grad") and not self.has_gradients:
             raise RuntimeError(
-                f"no {name} yet: no backward pass has come by this layer. Call backward() on a "
+                f"no {name} yet: no backward pass has reached this layer. Call backward() on a "
                 "loss that was computed in the block with gradients enabled"
             )
         if self._call.norms:
             raise RuntimeError(
-                f"of {name} its norms alone were kept: read .norms, or observe with keep='all'"
+                f"only the norms of {name} were kept: use .norms, or observe with keep='all'"
             )
         return self._call.values(name, self._direction)
 
     def __repr__(self) -> str:
         steps, batch = self.inside.shape
-        way = ", reverse" if self.backwards else ""
+        direction = ", reverse" if self.backwards else ""
         size, gradients = self._call.call.state[0].shape[-1], "with" if self.has_gradients else "no"
-        return f"View({self.kind}{way}, T={steps}, B={batch}, H={size}, {gradients} gradients)"
+        return (
+            f"View({self.kind}{direction}, T={steps}, B={batch}, H={size}, {gradients} gradients)"
+        )
 
 
 def _names(cell: CellType) -> list[str]:
-    """The quantities of a forward pass."""
+    """Return the names of the states and gates of a cell."""
     return [*cell.states, *(f"{gate.name} gate" for gate in cell.gates)]
 
 
@@ -265,28 +266,28 @@ def _cloned(tensor: Any) -> Any:
 
 
 class ObservedCall:
-    """One layer's call, both directions: its arguments, and the values that it left."""
+    """A call of one layer in all directions: its arguments and recorded values."""
 
     def __init__(
         self,
         call: LayerCall,
-        order: Tensor | None,  # of a packed batch: where each sample of the caller's is
+        order: Tensor | None,  # packed batch: index of each of the caller's samples
         norms: bool,
     ) -> None:
         self._version = _version(call.x)
         self._versions = _versions(call)
-        # computed during a backward pass: by a checkpoint, once more
+        # during a backward pass: recomputed by a checkpoint
         self.recomputed = torch._C._current_graph_task_id() != -1  # pyright: ignore
         self.call = call._replace(x=call.x.detach(), state=tuple(s.detach() for s in call.state))
         self.order = order
         self.norms = norms
         self.trace = Trace(norms=norms)
         self._reduced: dict[str, Tensor] = {}  # [D, T', B'] each
-        self._rows: Tensor | None = None  # [T, B]: where a packed batch has each step
+        self._rows: Tensor | None = None  # [T, B]: row of each step in a packed batch
 
     @cached_property
     def inside(self) -> Tensor:
-        """Which steps a sample has, [T, B]."""
+        """Valid steps, [T, B]."""
         call = self.call
         steps, batch, device = call.steps, call.state[0].shape[1], call.x.device
         if call.batch_sizes is not None:
@@ -300,17 +301,17 @@ class ObservedCall:
             return torch.ones(1, 1, dtype=torch.bool, device=device).expand(steps, batch)
         return torch.arange(steps, device=device).unsqueeze(1) < call.lengths
 
-    def placed(self, values: Tensor) -> Tensor:
-        """[T', B', ...] as [T, B, ...], NaN beyond a sample's length."""
+    def unpack(self, values: Tensor) -> Tensor:
+        """Convert [T', B', ...] to [T, B, ...], with NaN beyond a sample's length."""
         if self.call.lengths is None and self.call.batch_sizes is None:
             return values
         outside = ~self.inside.reshape(*self.inside.shape, *(1,) * (values.dim() - 2))
-        if self._rows is not None:  # found with `inside`
+        if self._rows is not None:  # set by `inside`
             values = values[0][self._rows]
         return values.masked_fill(outside, math.nan)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """[T, B, ...] as [T', B', ...]: what `placed` undoes; 0 beyond a sample's length."""
+    def repack(self, values: Tensor) -> Tensor:
+        """Convert [T, B, ...] to [T', B', ...], with 0 beyond a sample's length."""
         inside = self.inside
         if self._rows is None:
             return values.masked_fill(~inside.reshape(*inside.shape, *(1,) * (values.dim() - 2)), 0)
@@ -319,20 +320,20 @@ class ObservedCall:
         return packed
 
     def values(self, name: str, direction: int) -> Tensor:
-        """One quantity, [T, B, N], or with norms [T, B]."""
+        """Return one quantity, [T, B, N], or its norms, [T, B]."""
         if name.endswith("_grad"):
             assert self.trace.gradients is not None
             state = self.call.cell.states.index(name.removesuffix("_grad"))
-            return self.placed(self.trace.gradients[state][direction])
+            return self.unpack(self.trace.gradients[state][direction])
         if self.norms:
             self.reduce()
-            return self.placed(self._reduced[name][direction])
+            return self.unpack(self._reduced[name][direction])
         if name == "input":
             self._check(self.call.x, "input")
-            return self.placed(self.call.x)
+            return self.unpack(self.call.x)
         if self.trace.saved is None:
-            raise RuntimeError("the forward pass of this layer did not come to its end")
-        return self.placed(self._part(self.trace.saved, name, direction))
+            raise RuntimeError("the forward pass of this layer did not finish; run it again")
+        return self.unpack(self._part(self.trace.saved, name, direction))
 
     def _part(self, saved: Saved, name: str, direction: int) -> Tensor:
         if name == "hidden":
@@ -342,32 +343,36 @@ class ObservedCall:
         return saved.values[direction, :, :, self.call.cell.saved.index(name)]
 
     def _check(self, tensor: Tensor, what: str) -> None:
-        if _version(tensor) != (self._version if what == "input" else 0):  # outputs are new
+        if _version(tensor) != (
+            self._version if what == "input" else 0
+        ):  # outputs start at version 0
             raise RuntimeError(
-                f"the layer's {what} was changed in place after the forward pass, and the observed "
-                "values with it; change a copy instead"
+                f"the layer's {what} was changed in place after the forward pass, which also "
+                "changed the observed values; change a copy instead"
             )
 
     def check_unchanged(self) -> None:
-        """Raise RuntimeError unless weights and first states are as they were in the pass."""
+        """Raise RuntimeError if weights or initial states were changed since the pass."""
         if self.norms:
-            raise RuntimeError("norms alone were kept: to measure, observe with keep='all'")
+            raise RuntimeError("only norms were kept: observe with keep='all' to measure")
         if _versions(self.call) != self._versions:
             raise RuntimeError(
-                "the weights or the first state were changed since the pass (by an optimizer's "
-                "step?): measure before that, or observe another pass"
+                "the weights or the initial state were changed since the pass (by an optimizer "
+                "step?): measure before the change, or observe another pass"
             )
 
     def reduce(self) -> None:
-        """Keep lengths alone, once the forward pass has left its values."""
+        """Replace the recorded values by their norms, once the forward pass has finished."""
         saved = self.trace.saved
-        if saved is None:  # not yet, or another thread was here
+        if saved is None:  # not finished, or another thread did it
             return
         for name in _names(self.call.cell):
             parts = [self._part(saved, name, d).norm(dim=-1) for d in range(self.call.directions)]
             self._reduced[name] = torch.stack(parts)
         self.trace.saved = None
-        x = self.call.x.new_empty((*self.call.x.shape[:2], 0))  # no view: that would hold it
+        x = self.call.x.new_empty(
+            (*self.call.x.shape[:2], 0)
+        )  # not a view, which would keep x alive
         self.call = self.call._replace(x=x, zones=())
 
 

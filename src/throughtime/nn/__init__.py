@@ -1,1 +1,1 @@
-"""The networks: equations, layers, whole models."""
+"""Recurrent networks: equations, layers and engines."""

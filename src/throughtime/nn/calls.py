@@ -1,4 +1,4 @@
-"""A call of a recurrent layer: its one form for every engine, the checks, and what it leaves."""
+"""Layer calls: argument checks, the common form for all engines, and saved values."""
 
 import numbers
 from collections.abc import Sequence
@@ -16,52 +16,56 @@ Hidden = Tensor | tuple[Tensor, ...]  # h, or (h, c) for the LSTM
 
 
 class Saved(NamedTuple):
-    """What a forward pass computed. Tensors that a cell or a call does without are empty."""
+    """Results of a forward pass. Tensors that the cell or the call does not use are empty."""
 
     y: Tensor  # [T', B', D*P]
     h_n: Tensor  # [D, B, P]
     c_n: Tensor  # [D, B, H]: the second state
-    values: Tensor  # [D, T', B', K, H]: as `CellType.saved` names them
-    marks: Tensor  # [D, ceil(T / every), B, H]: with a checkpoint, in the place of `values`
+    values: Tensor  # [D, T', B', K, H]: the values listed in `CellType.saved`
+    marks: Tensor  # [D, ceil(T / every), B, H]: with checkpointing, replaces `values`
 
 
 @dataclass
 class Trace:
-    """What a layer's forward and backward passes leave for an observer; rows beyond a sample's
-    length hold anything. With `norms`, lengths of the vectors in place of the vectors."""
+    """Values of a layer's forward and backward passes, recorded for an observer.
+
+    Rows beyond a sample's length are undefined. With `norms`, only Euclidean norms are stored.
+    """
 
     saved: Saved | None = None
-    gradients: tuple[Tensor, ...] | None = None  # of each state, [D, T', B', N]; norms [D, T', B']
+    gradients: tuple[Tensor, ...] | None = None  # per state, [D, T', B', N]; norms [D, T', B']
     norms: bool = False
-    fixed: bool = False  # keep the gradients of the pass that was differentiated again
+    fixed: bool = False  # do not overwrite gradients: the backward pass is differentiated again
 
     def reduced(self, values: Tensor) -> Tensor:
-        """[..., N] as it is, or its length."""
+        """Return [..., N] unchanged, or its norms [...] if `norms` is set."""
         return values.norm(dim=-1) if self.norms else values
 
 
 @dataclass(frozen=True)
 class CallOptions:
-    """The part of a call that is no tensor."""
+    """Non-tensor arguments of a call."""
 
-    clip: float = 0.0  # bound on the norm of dL/dh_t, for each sample; 0 for none
-    checkpoint: bool = False  # keep the square root of the steps, compute the others again
+    clip: float = 0.0  # maximum norm of dL/dh_t per sample; 0 disables clipping
+    checkpoint: bool = False  # store about sqrt(T) states and recompute the others
     trace: Trace | None = None
 
 
 class LayerCall(NamedTuple):
-    """A call of one layer. D directions, the second from the last step to the first. A packed batch
-    has B' = 1 step of all its rows; else T' = T and B' = B."""
+    """A call of one layer in D directions; direction 1 runs backwards in time.
+
+    A packed batch has T' = 1 and B' = the sum of its lengths; otherwise T' = T and B' = B.
+    """
 
     cell: CellType
     x: Tensor  # [T', B', I]
-    state: cells.State  # [D, B, P], and further states [D, B, H]
-    weights: tuple[cells.Weights, ...]  # of each direction
+    state: cells.State  # h [D, B, P], then other states [D, B, H]
+    weights: tuple[cells.Weights, ...]  # one per direction
     lengths: Tensor | None = None  # [B]
-    batch_sizes: Tensor | None = None  # [T], packed alone
+    batch_sizes: Tensor | None = None  # [T], only for packed batches
     reset: Tensor | None = None  # [T, B]
-    h_mask: Tensor | None = None  # [D, B, P]: factor on h as it enters the recurrent product
-    zones: tuple[Tensor | None, ...] = ()  # [D, T', B', N]: the share of each state that stays
+    h_mask: Tensor | None = None  # [D, B, P]: factor applied to h before the recurrent product
+    zones: tuple[Tensor | None, ...] = ()  # [D, T', B', N]: fraction of each state that is kept
     options: CallOptions = CallOptions()
 
     @property
@@ -76,23 +80,23 @@ class LayerCall(NamedTuple):
 
 
 class StackCall(NamedTuple):
-    """A call of a whole stack of layers: time first, batched, state complete."""
+    """A call of a stack of layers: time first, batched, with an explicit initial state."""
 
     x: Tensor  # [T, B, I], or [1, sum of lengths, I] when packed
     state: cells.State  # each [L*D, B, H]
-    batch_sizes: Tensor | None  # [T], of a PackedSequence
+    batch_sizes: Tensor | None  # [T], only for a PackedSequence
     lengths: Tensor | None  # [B]
     reset: Tensor | None  # [T, B]
-    weights: tuple[cells.Weights, ...]  # of each layer and direction
-    order: Tensor | None = None  # [B]: where a PackedSequence's sorted batch has each sample
+    weights: tuple[cells.Weights, ...]  # one per layer and direction
+    order: Tensor | None = None  # [B]: index of each sample in the sorted PackedSequence
 
     def tensors(self) -> list[Tensor]:
-        """Input, state and weights, in this order."""
+        """Return input, state and weights, in this order."""
         return [self.x, *self.state, *flat_weights(self.weights)]
 
 
 def flat_weights(weights: Sequence[cells.Weights]) -> list[Tensor]:
-    """In torch.nn's order, layer by layer, direction by direction; without layer_norm's."""
+    """List weights in torch.nn's order, without those of layer_norm."""
     return [w for one in weights for w in one[:5] if w is not None]
 
 
@@ -120,19 +124,17 @@ def check_probabilities(**probabilities: Any) -> None:
     for name, value in probabilities.items():
         wrong = isinstance(value, bool) or not isinstance(value, numbers.Real)
         if wrong or not 0 <= float(value) <= 1:
-            raise ValueError(
-                f"{name} should be a number in range [0, 1], a probability; got {value!r}"
-            )
+            raise ValueError(f"{name} should be a probability, a number in [0, 1]; got {value!r}")
 
 
 class LayerSizes(Protocol):
-    """The properties of a layer that its calls are checked against."""
+    """Properties of a layer that are needed to check its calls."""
 
     weight_ih_l0: Tensor
 
     @property
     def cell_type(self) -> CellType:
-        """What it computes."""
+        """The cell of the layer."""
         ...
 
     input_size: int
@@ -164,13 +166,16 @@ def read(
     reset: Tensor | None,
     weights: tuple[cells.Weights, ...],
 ) -> StackCall:
-    """Check a call as torch.nn does, and bring it to the form of `StackCall`."""
+    """Check the arguments as torch.nn does and convert them to a `StackCall`."""
     states: tuple[Any, ...] | None = None
     if hx is not None:
         states = _states(layer.cell_type, hx)
     if isinstance(input, PackedSequence):
         if lengths is not None or reset is not None:
-            raise ValueError("a PackedSequence brings its lengths; give a tensor for `reset`")
+            raise ValueError(
+                "got a PackedSequence with `lengths` or `reset`: a PackedSequence already has its "
+                "lengths; pass a padded tensor to use `reset`"
+            )
         return _read_packed(layer, input, states, weights)
     x = input
     if x.dim() not in (2, 3):
@@ -197,8 +202,8 @@ def read(
         lengths = _check_lengths(lengths, x)
     if reset is not None and (reset.dtype != torch.bool or reset.shape != x.shape[:2]):
         raise RuntimeError(
-            f"reset must be bool with one entry per step and sample, {list(x.shape[:2])} when "
-            f"time is first; got {reset.dtype} {list(reset.shape)}"
+            f"reset must be bool of shape {list(x.shape[:2])} (time first), one entry per step and "
+            f"sample; got {reset.dtype} {list(reset.shape)}"
         )
     return StackCall(x, state, None, lengths, reset, weights)
 
@@ -209,14 +214,14 @@ def _read_packed(
     states: tuple[Any, ...] | None,
     weights: tuple[cells.Weights, ...],
 ) -> StackCall:
-    data, batch_sizes, order, back = input
+    data, batch_sizes, order, inverse = input
     if data.dim() != 2:
         raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
     if states is not None and order is not None:
         states = tuple(s.index_select(1, order) for s in states)
     _check_input(layer, data)
     state = _check_state(layer, states, int(batch_sizes[0]), data)
-    return StackCall(data.unsqueeze(0), state, batch_sizes, None, None, weights, back)
+    return StackCall(data.unsqueeze(0), state, batch_sizes, None, None, weights, inverse)
 
 
 def _check_input(layer: LayerSizes, x: Tensor) -> None:
@@ -236,8 +241,8 @@ def _check_input(layer: LayerSizes, x: Tensor) -> None:
 def _check_state(
     layer: LayerSizes, states: tuple[Any, ...] | None, batch: int, x: Tensor
 ) -> cells.State:
-    further = len(layer.cell_type.states) - 1
-    sizes = [layer.proj_size or layer.hidden_size, *[layer.hidden_size] * further]
+    others = len(layer.cell_type.states) - 1
+    sizes = [layer.proj_size or layer.hidden_size, *[layer.hidden_size] * others]
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     shapes = [(rows, batch, size) for size in sizes]
     if states is None:
@@ -250,36 +255,36 @@ def _check_state(
 
 def _check_lengths(lengths: Tensor, x: Tensor) -> Tensor:
     steps, batch = x.shape[0], x.shape[1]
-    whole = not lengths.dtype.is_floating_point and lengths.dtype != torch.bool
-    if not whole or lengths.shape != (batch,):
+    integral = not lengths.dtype.is_floating_point and lengths.dtype != torch.bool
+    if not integral or lengths.shape != (batch,):
         raise RuntimeError(
-            f"lengths must be whole numbers of shape [{batch}], one per sample; "
+            f"lengths must be integers of shape [{batch}], one per sample; "
             f"got {lengths.dtype} {list(lengths.shape)}"
         )
-    if torch.compiler.is_compiling():  # values are not known; the kernels check them
+    if torch.compiler.is_compiling():  # values are unknown here; the kernels check them
         return lengths.to(x.device, torch.int64)
     if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
         raise RuntimeError(
-            f"lengths must lie in 0..{steps}, the steps of the input; "
-            f"got {int(lengths.min())}..{int(lengths.max())}"
+            f"lengths must be between 0 and {steps}, the number of input steps; "
+            f"got values from {int(lengths.min())} to {int(lengths.max())}"
         )
     return lengths.to(x.device, torch.int64)
 
 
-def give_back(
+def restore_form(
     layer: LayerSizes, input: Tensor | PackedSequence, output: Tensor, state: cells.State
 ) -> tuple[Any, Any]:
-    """Output and state in the caller's own form."""
-    given: Tensor | PackedSequence = output
+    """Convert output and state to the form of the caller's input."""
+    restored: Tensor | PackedSequence = output
     if isinstance(input, PackedSequence):
-        given = PackedSequence(
+        restored = PackedSequence(
             output[0], input.batch_sizes, input.sorted_indices, input.unsorted_indices
         )
         if input.unsorted_indices is not None:
             state = tuple(s.index_select(1, input.unsorted_indices) for s in state)
     elif input.dim() == 2:
-        given = output.squeeze(1)
+        restored = output.squeeze(1)
         state = tuple(s.squeeze(1) for s in state)
     elif layer.batch_first:
-        given = output.transpose(0, 1)
-    return given, (state[0] if len(state) == 1 else state)
+        restored = output.transpose(0, 1)
+    return restored, (state[0] if len(state) == 1 else state)

@@ -1,4 +1,4 @@
-"""RNNCell, LSTMCell and GRUCell: one step of one layer, drop-in for torch.nn's."""
+"""RNNCell, LSTMCell and GRUCell: drop-in replacements for the cells of torch.nn."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from throughtime.nn.cell_types import CellType
 
 
 class RecurrentCell(nn.Module):
-    """One step of one layer, with torch.nn's parameter names."""
+    """Base class of cells: one step of one layer, with the parameter names of torch.nn."""
 
     cell_type: CellType
     bias_ih: nn.Parameter | None
@@ -42,18 +42,18 @@ class RecurrentCell(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """torch's default: uniform in +-1/sqrt(H), every parameter, drawn in torch's order."""
+        """Draw every parameter uniformly from +-1/sqrt(H), in torch's order (its default)."""
         bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0.0
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, input: Tensor, hx: Hidden | None = None) -> Any:
-        """One step: input [B,I] or [I], state [B,H] or [H]."""
+        """Compute one step from input [B,I] or [I] and state [B,H] or [H]."""
         states: tuple[Any, ...] | None = None
         count, name = len(self.cell_type.states), type(self).__name__
         if hx is not None:
             if count > 1 and isinstance(hx, Tensor):
-                raise TypeError(f"{name}: hx is a pair (h, c); got a tensor")
+                raise TypeError(f"{name}: hx must be a pair (h, c); got a tensor")
             states = tuple(hx) if count > 1 else (hx,)
         for what, tensor in (("input", input), *(("hx", s) for s in states or ())):
             if tensor.dim() not in (1, 2):
@@ -68,8 +68,8 @@ class RecurrentCell(nn.Module):
         weights = cells.Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if engines.choose_for_cells() == "torch":
             operator: Any = getattr(torch, f"{self.cell_type.mode.lower()}_cell")
-            found = operator(x, states if count > 1 else states[0], *weights[:4])
-            new = found if count > 1 else (found,)
+            result = operator(x, states if count > 1 else states[0], *weights[:4])
+            new = result if count > 1 else (result,)
         else:
             new, _ = cells.step(self.cell_type.step, cells.input_part(x, weights), states, weights)
         if input.dim() == 1:
@@ -77,7 +77,7 @@ class RecurrentCell(nn.Module):
         return new if count > 1 else new[0]
 
     def extra_repr(self) -> str:
-        """Its sizes, and the options that differ from their defaults."""
+        """Sizes, and options that differ from their defaults."""
         text = f"{self.input_size}, {self.hidden_size}"
         text += "" if self.bias else ", bias=False"
         other = getattr(self, "nonlinearity", "tanh")
@@ -85,7 +85,7 @@ class RecurrentCell(nn.Module):
 
 
 class RNNCell(RecurrentCell):
-    """One step of `RNN`, as `torch.nn.RNNCell`.
+    """One step of `RNN`, like `torch.nn.RNNCell`.
 
     >>> h = RNNCell(8, 32)(torch.randn(16, 8))  # [B,I] -> [B,H]
     """
@@ -106,12 +106,12 @@ class RNNCell(RecurrentCell):
 
     @property
     def nonlinearity(self) -> str:
-        """tanh or relu."""
+        """Either "tanh" or "relu"."""
         return self.cell_type.hidden_activation
 
 
 class LSTMCell(RecurrentCell):
-    """One step of `LSTM`, as `torch.nn.LSTMCell`.
+    """One step of `LSTM`, like `torch.nn.LSTMCell`.
 
     >>> h, c = LSTMCell(8, 32)(torch.randn(16, 8))  # [B,I] -> [B,H] twice
     """
@@ -120,7 +120,7 @@ class LSTMCell(RecurrentCell):
 
 
 class GRUCell(RecurrentCell):
-    """One step of `GRU`, as `torch.nn.GRUCell`.
+    """One step of `GRU`, like `torch.nn.GRUCell`.
 
     >>> h = GRUCell(8, 32)(torch.randn(16, 8))  # [B,I] -> [B,H]
     """

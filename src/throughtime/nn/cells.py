@@ -1,10 +1,10 @@
-"""The equations of the Elman RNN, the LSTM and the GRU, and the loop through time, in plain torch.
+"""Equations of the Elman RNN, LSTM and GRU, and the loop over time, in plain torch.
 
-This file is the definition: every faster engine is tested against it. A cell is a pointwise
+This file is the reference: every faster engine is tested against it. A cell is a pointwise
 function of three things: the input part ``x_part = W_ih x_t + b_ih``, the recurrent part
-``h_part = W_hh h_{t-1} + b_hh``, and the previous state. It returns the new state and the values
-computed on the way to it: the gates, and what else a backward pass needs. What else is known of a
-cell stands in `cell_types.py`. Letters and gate order: docs/design.md.
+``h_part = W_hh h_{t-1} + b_hh``, and the previous state. It returns the new state and the
+intermediate values: the gates, and other values that a backward pass needs. For the other
+properties of a cell, see `cell_types.py`. For notation and gate order, see docs/design.md.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-State = tuple[Tensor, ...]  # h first, then what else the cell carries; each [B, H]
-Gates = tuple[Tensor, ...]  # in the order of the weights' blocks, each [B, H]
+State = tuple[Tensor, ...]  # h first, then the other states of the cell; each [B, H]
+Gates = tuple[Tensor, ...]  # in the order of the weight blocks, each [B, H]
 
 
 class CellStep(Protocol):
     """The pointwise part of a cell, for one time step.
 
-    ``x_part`` and ``h_part`` ``[B, blocks*H]``, the state a tuple of ``[B, H]``. Returns the new
-    state and the gates. ``h_part`` is 0 for a cell without recurrent weights; ``norms`` is given
-    where ``layer_norm=True`` normalizes a further state.
+    ``x_part`` and ``h_part`` are ``[B, blocks*H]``, the state is a tuple of ``[B, H]``. Returns
+    the new state and the gates. ``h_part`` is 0 for a cell without recurrent weights; ``norms`` is
+    not None if ``layer_norm=True`` normalizes the second state.
     """
 
     def __call__(
@@ -67,8 +67,8 @@ def gru(
 ) -> tuple[State, Gates]:
     """Parts [B, 3H] in the order reset, update, new; state (h,).
 
-    Cho et al. 2014, in the form of torch and cuDNN: reset is applied after the recurrent product,
-    which comes after the gates.
+    Cho et al. 2014, in the form of torch and cuDNN: the reset gate is applied after the recurrent
+    product. h_n is returned after the gates.
     """
     x_r, x_z, x_n = x_part.chunk(3, dim=-1)
     h_r, h_z, h_n = h_part.chunk(3, dim=-1)
@@ -79,19 +79,19 @@ def gru(
 
 
 class Norms(NamedTuple):
-    """Layer normalization (Ba et al. 2016, eq. 20 to 22): gains, and a bias for the cell state."""
+    """Layer normalization (Ba et al. 2016, eq. 20 to 22): gains, and the cell state's bias."""
 
-    ih: Tensor  # [G*H]: of the input part
-    hh: Tensor  # [G*H]: of the recurrent part
-    c: Tensor | None = None  # [H]: of the LSTM's cell state on its way to h
+    ih: Tensor  # [G*H]: gain of the input part
+    hh: Tensor  # [G*H]: gain of the recurrent part
+    c: Tensor | None = None  # [H]: gain of the LSTM's cell state where h is computed
     bias_c: Tensor | None = None  # [H]
 
 
 class Weights(NamedTuple):
-    """The parameters of one layer in one direction, shaped as torch.nn shapes them."""
+    """Parameters of one layer in one direction, with the shapes of torch.nn."""
 
     ih: Tensor  # [G*H, I]
-    hh: Tensor | None  # [G*H, H], or [G*H, P] with a projection; None: the cell has none
+    hh: Tensor | None  # [G*H, H], or [G*H, P] with a projection; None if the cell has none
     bias_ih: Tensor | None = None  # [G*H]
     bias_hh: Tensor | None = None  # [G*H]
     hr: Tensor | None = None  # [P, H]: h = hr (o tanh(c)), Sak et al. 2014
@@ -99,24 +99,24 @@ class Weights(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """Options of a sequence; shapes for one direction."""
+    """Options of `sequence`; shapes are for one direction."""
 
     lengths: Tensor | None = None  # [B]
     reset: Tensor | None = None  # [T, B]
     h_mask: Tensor | None = None  # [B, P]: recurrent dropout (Gal and Ghahramani 2016)
-    zones: tuple[Tensor | None, ...] = ()  # [T, B, .] a state: zoneout (Krueger et al. 2017)
-    clip: float = 0.0  # bound on the norm of dL/dh_t, for each sample; 0 for none
+    zones: tuple[Tensor | None, ...] = ()  # one per state, [T, B, .]: zoneout (Krueger et al. 2017)
+    clip: float = 0.0  # maximum norm of dL/dh_t per sample; 0 disables clipping
 
 
 def input_part(x: Tensor, weights: Weights) -> Tensor:
-    """W_ih x + b_ih, normalized where the layer is: [..., I] to [..., G*H]."""
+    """W_ih x + b_ih, with layer normalization if used: [..., I] to [..., G*H]."""
     if weights.norms is None:
         return functional.linear(x, weights.ih, weights.bias_ih)
     return normalized(functional.linear(x, weights.ih), weights.norms.ih, weights.bias_ih)
 
 
 def recurrent_part(h: Tensor, weights: Weights) -> Tensor:
-    """W_hh h + b_hh, normalized where the layer is: [B, P] to [B, G*H]; 0 without such weights."""
+    """W_hh h + b_hh, with layer normalization if used: [B, P] to [B, G*H]; 0 without W_hh."""
     if weights.hh is None:
         return h.new_zeros(())
     if weights.norms is None:
@@ -132,7 +132,7 @@ def step(
     h_mask: Tensor | None = None,
     zones: tuple[Tensor | None, ...] = (),
 ) -> tuple[State, Gates]:
-    """One time step of a cell.  x_part [B, G*H], state each [B, H] (h: [B, P] with projection)."""
+    """One time step of a cell.  x_part [B, G*H]; states [B, H], with projection h [B, P]."""
     h = state[0] if h_mask is None else state[0] * h_mask
     new, gates = cell(x_part, recurrent_part(h, weights), state, weights.norms)
     if weights.hr is not None:
@@ -158,11 +158,12 @@ def sequence(
     extras: Extras | None = None,
     trace: list[tuple[State, Gates]] | None = None,
 ) -> tuple[Tensor, State]:
-    """One layer in one direction through all of time.
+    """Run one layer in one direction over all time steps.
 
-    ``x [T, B, I]`` to ``output [T, B, H]`` and the last state. Past a sample's length its state
-    stands still and its output is 0. ``reset [T, B]`` is True where a new sequence begins: no state
-    crosses from t-1 to t, in either direction. ``trace`` gets each step's state and gates.
+    Maps ``x [T, B, I]`` to ``output [T, B, H]`` and the last state. Beyond a sample's length, its
+    state does not change and its output is 0. ``reset [T, B]`` is True where a new sequence begins:
+    no state is carried between t-1 and t, in either direction. The state and gates of each step are
+    stored in ``trace``.
     """
     extras = extras or Extras()
     lengths, reset, clip = extras.lengths, extras.reset, extras.clip
@@ -171,17 +172,17 @@ def sequence(
     outputs: list[Tensor] = [x.new_empty(0)] * steps
     for t in reversed(range(steps)) if backwards else range(steps):
         if reset is not None:
-            # read backwards, the border is crossed between t+1 and t
-            border = t + 1 if backwards else t
-            if border < steps:
-                cleared = reset[border]
-                if lengths is not None:  # marks beyond a sample's length say nothing
-                    cleared = cleared & (border < lengths)
+            # backwards, the step to t comes from t+1, so reset[t+1] applies
+            start = t + 1 if backwards else t
+            if start < steps:
+                cleared = reset[start]
+                if lengths is not None:  # ignore resets beyond a sample's length
+                    cleared = cleared & (start < lengths)
                 state = tuple(s.masked_fill(cleared.unsqueeze(-1), 0) for s in state)
         zones = tuple(z if z is None else z[t] for z in extras.zones)
         new, gates = step(cell, x_parts[t], state, weights, extras.h_mask, zones)
         if trace is not None:
-            trace[t] = new, gates  # gradients come here as they were clipped
+            trace[t] = new, gates  # before clip_gradient, so traced gradients are the clipped ones
         if clip:
             new = (clip_gradient(new[0], clip), *new[1:])
         if lengths is None:
@@ -197,7 +198,7 @@ def sequence(
 
 
 def clip_gradient(h: Tensor, bound: float) -> Tensor:
-    """h itself, [B, H]; on the way back no sample's gradient is longer than `bound`."""
+    """Return h [B, H]; in the backward pass, clip each sample's gradient norm to `bound`."""
     return _ClipGradient.apply(h, bound)  # pyright: ignore
 
 

@@ -1,6 +1,6 @@
-"""Swap torch.nn's recurrent layers for ours in a model that exists, or in what a library builds.
+"""Replace torch.nn's recurrent layers with throughtime's, in a model or while a library builds it.
 
-The weights are the same objects before and after, so an optimizer that holds them goes on working.
+Converted layers share the weight objects of the originals, so existing optimizers keep working.
 """
 
 from collections.abc import Generator, Mapping
@@ -23,7 +23,7 @@ OURS: Mapping[str, type[nn.Module]] = MappingProxyType(
     }
 )
 THEIRS: Mapping[str, type[nn.Module]] = MappingProxyType({name: getattr(nn, name) for name in OURS})
-_FLAG = "_throughtime_converted"  # on a layer that `revert` will turn back
+_FLAG = "_throughtime_converted"  # attribute of layers that `revert` converts back
 _SIZES = ("input_size", "hidden_size", "num_layers", "proj_size")
 _SWITCHES = ("bias", "batch_first", "dropout", "bidirectional", "nonlinearity")
 
@@ -32,37 +32,37 @@ _SWITCHES = ("bias", "batch_first", "dropout", "bidirectional", "nonlinearity")
 class Conversion:
     """What `convert` or `revert` did.
 
-    ``print(conversion)`` tells it in words.
+    ``print(conversion)`` shows it as text.
     """
 
-    model: nn.Module  # the model given; another only where the model itself is such a layer
-    swapped: Mapping[str, str]  # where in the model, and which class: {"encoder.rnn": "GRU"}
-    left: Mapping[str, str]  # where, and why it was not swapped
+    model: nn.Module  # the same model, or a new layer if the model itself was such a layer
+    swapped: Mapping[str, str]  # path in the model: class, {"encoder.rnn": "GRU"}
+    left: Mapping[str, str]  # path in the model: why it was not swapped
 
     def __str__(self) -> str:
         lines = [
             f"swapped {path or 'the model itself'}: {name}" for path, name in self.swapped.items()
         ]
         lines += [f"left {path or 'the model itself'}: {why}" for path, why in self.left.items()]
-        return "\n".join(lines) or "nothing to swap: no recurrent layer of torch.nn"
+        return "\n".join(lines) or "nothing to swap: the model has no recurrent layer of torch.nn"
 
 
 def convert(model: nn.Module) -> Conversion:
-    """Swap every recurrent layer and cell of torch.nn in a model for ours, in place.
+    """Replace every recurrent layer and cell of torch.nn in a model with throughtime's, in place.
 
     >>> conversion = throughtime.convert(model)
     >>> print(conversion)
     swapped encoder.rnn: GRU
     left decoder.rnn: a subclass of LSTM (AttentionLSTM), which may compute something else
 
-    Weights, hooks and the training mode are shared or kept; the random state is not touched.
-    Subclasses and layers with parametrized weights are left and listed with the reason.
+    Weights, hooks and the training mode are kept; the random state does not change. Subclasses and
+    layers with parametrized weights are left as they are and listed with the reason.
 
     Args:
-        model: Any module; where it is itself such a layer, the new one is ``conversion.model``.
+        model: Any module. If it is itself such a layer, the new layer is ``conversion.model``.
 
     Returns:
-        What was swapped, and what was left and why.
+        The swapped layers, and the layers that were left with the reason.
     """
 
     def plan(module: nn.Module) -> type[nn.Module] | str | None:
@@ -78,18 +78,18 @@ def convert(model: nn.Module) -> Conversion:
 
 
 def revert(model: nn.Module) -> Conversion:
-    """Undo `convert`: torch.nn's layers again, with the weights as they are now.
+    """Undo `convert`: restore torch.nn's layers, with the current weights.
 
     >>> throughtime.revert(model)
 
-    Layers that were ours from the start stay; so do converted ones that have since been given
-    an option that torch.nn lacks.
+    Layers that were created by throughtime are left, and so are converted layers that now use an
+    option that torch.nn does not have.
 
     Args:
-        model: A model that `convert` returned or changed.
+        model: A model that was converted by `convert`.
 
     Returns:
-        What was swapped, and what was left and why.
+        The swapped layers, and the layers that were left with the reason.
     """
 
     def plan(module: nn.Module) -> type[nn.Module] | str | None:
@@ -97,7 +97,7 @@ def revert(model: nn.Module) -> Conversion:
             return None
         beyond = [n for n in layers.BEYOND_TORCH if getattr(module, n, False)]
         if beyond:
-            return f"it uses {', '.join(beyond)}, which torch.nn lacks"
+            return f"it uses {', '.join(beyond)}, which torch.nn does not have"
         return obstacle(module) or THEIRS[type(module).__name__]
 
     return _swap(model, plan, mark=False)
@@ -105,58 +105,59 @@ def revert(model: nn.Module) -> Conversion:
 
 @contextmanager
 def patched() -> Generator[None]:
-    """Within the block, `torch.nn.LSTM` and its like are ours.
+    """Replace torch.nn's recurrent classes with throughtime's within a block.
 
     >>> with throughtime.patched():
     ...     model = library.Model(...)  # builds nn.GRU by that name
 
-    For libraries that take the class from `torch.nn` when they build a model. What a library
-    imported under a name of its own is not reached: use `convert` on the model it built.
+    For libraries that look up the class in `torch.nn` when they build a model. This has no effect
+    on a library that imported the class directly (``from torch.nn import GRU``): apply `convert` to
+    the finished model instead.
     """
-    homes: tuple[Any, ...] = (nn, nn.modules, nn.modules.rnn)
-    before = [(home, name, getattr(home, name)) for home in homes for name in OURS]
+    modules: tuple[Any, ...] = (nn, nn.modules, nn.modules.rnn)
+    before = [(module, name, getattr(module, name)) for module in modules for name in OURS]
     try:
-        for home, name, _ in before:
-            setattr(home, name, OURS[name])
+        for module, name, _ in before:
+            setattr(module, name, OURS[name])
         yield
     finally:
-        for home, name, original in before:
-            setattr(home, name, original)
+        for module, name, original in before:
+            setattr(module, name, original)
 
 
 def obstacle(module: nn.Module) -> str:
-    """Why a layer's weights cannot simply be shared, or nothing."""
-    expected = {n for n, _ in _built(type(module), module, "meta").named_parameters()}
-    strange = set(dict(module.named_parameters())) ^ expected
+    """Return why the weights of a layer cannot be shared with a new layer; empty if they can."""
+    expected = {n for n, _ in _new_layer(type(module), module, "meta").named_parameters()}
+    unexpected = set(dict(module.named_parameters())) ^ expected
     return (
-        f"its weights are not as torch.nn names them ({', '.join(sorted(strange))})"
-        if strange
+        f"its weights do not have the names of torch.nn ({', '.join(sorted(unexpected))})"
+        if unexpected
         else ""
     )
 
 
-def _built(kind: type[nn.Module], like: nn.Module, device: str) -> nn.Module:
-    """A layer of the same sizes, its weights not drawn."""
+def _new_layer(kind: type[nn.Module], like: nn.Module, device: str) -> nn.Module:
+    """Create a layer with the same sizes and options as ``like``."""
     known = {n: getattr(like, n) for n in (*_SIZES, *_SWITCHES) if hasattr(like, n)}
-    if not known.get("proj_size"):  # torch.nn's layers without projections refuse even a 0
+    if not known.get("proj_size"):  # RNN and GRU of torch.nn reject proj_size, even 0
         known.pop("proj_size", None)
     dropout = known.pop("dropout", 0.0)
     built = kind(**known, device=device)
     if hasattr(built, "dropout"):
-        built.dropout = dropout  # afterwards: with one layer the constructor warns, once is enough
+        built.dropout = dropout  # set here, because the constructor would repeat its warning
     return built
 
 
 def _swap(model: nn.Module, plan: Any, mark: bool) -> Conversion:
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
-    made: dict[int, nn.Module] = {}  # a layer that stands in two places stays one layer
+    created: dict[int, nn.Module] = {}  # a shared layer stays shared
     for path, module in list(model.named_modules(remove_duplicate=False)):
         found = plan(module)
         if isinstance(found, str):
             left[path] = found
         elif found is not None:
-            new = made.setdefault(id(module), twin(found, module, mark))
+            new = created.setdefault(id(module), twin(found, module, mark))
             swapped[path] = found.__name__
             if not path:
                 model = new
@@ -167,8 +168,8 @@ def _swap(model: nn.Module, plan: Any, mark: bool) -> Conversion:
 
 
 def twin(kind: type[nn.Module], module: nn.Module, mark: bool) -> nn.Module:
-    """A layer of another class with the same weights, hooks and mode."""
-    new = _built(kind, module, "meta")
+    """Create a layer of class ``kind`` that shares the weights, hooks and mode of ``module``."""
+    new = _new_layer(kind, module, "meta")
     for name, parameter in module.named_parameters():
         setattr(new, name, parameter)
     for name, value in vars(module).items():

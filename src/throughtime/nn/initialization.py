@@ -1,7 +1,7 @@
-"""Where the weights of a recurrent layer begin, and with them how far back it remembers at first.
+"""Weight initialization, which determines the memory of a recurrent layer before training.
 
-Each function draws the parameters of one layer in place, ours or torch.nn's, every layer and
-direction of it. `initialize` does so in a whole model, by name. docs/memory.md shows what they do.
+Each function initializes all parameters of one module of throughtime or torch.nn in place.
+`initialize` applies one of them, given by name, to a whole model. docs/memory.md shows the effects.
 """
 
 import math
@@ -16,10 +16,10 @@ from throughtime.nn.cell_types import CellType, cell_type_of
 
 
 def torch_default_(layer: nn.Module) -> None:
-    """Uniform in +-1/sqrt(H), every parameter, in torch's order: the default.
+    """Draw every parameter uniformly from +-1/sqrt(H), in torch's order: the default.
 
-    The spectral radius of W_hh is about 0.58, so an RNN forgets within a few steps, and gates begin
-    about half open: a time scale of 1.44 steps.
+    The spectral radius of W_hh is about 0.58, so an RNN forgets within a few steps. Gates start
+    about half open, which gives a time scale of 1.44 steps.
     """
     bound = 1.0 / math.sqrt(_hidden_size(layer))
     for name, parameter in layer.named_parameters():
@@ -30,9 +30,9 @@ def torch_default_(layer: nn.Module) -> None:
 
 
 def orthogonal_(layer: nn.Module) -> None:
-    """W_hh of each gate orthogonal (Saxe et al. 2014), W_ih by Glorot and Bengio (2010), biases 0.
+    """Orthogonal W_hh per gate (Saxe et al. 2014), W_ih as Glorot and Bengio (2010), biases 0.
 
-    A linear RNN then keeps the length of every gradient; tanh makes it shorter, never longer.
+    A linear RNN then preserves the norm of every gradient; tanh can only reduce it.
     """
     torch_default_(layer)
     blocks = _cell(layer).weight_blocks
@@ -47,12 +47,12 @@ def orthogonal_(layer: nn.Module) -> None:
 
 
 def identity_(layer: nn.Module) -> None:
-    """W_hh the identity, W_ih normal with deviation 0.001, biases 0: IRNN (Le et al. 2015).
+    """W_hh = identity, W_ih normal with standard deviation 0.001, biases 0: IRNN (Le et al. 2015).
 
-    For RNN, with ``nonlinearity="relu"`` in the paper. Raises ValueError for cells with gates.
+    For RNN; the paper uses ``nonlinearity="relu"``. Raises ValueError for cells with gates.
     """
     if _cell(layer).gates:
-        raise ValueError(f"identity is for an RNN (Le et al. 2015); got {_cell(layer).name}")
+        raise ValueError(f"identity is only for an RNN (Le et al. 2015); got {_cell(layer).name}")
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name.startswith("weight_hh"):
@@ -64,12 +64,12 @@ def identity_(layer: nn.Module) -> None:
 
 
 def forget_bias_(layer: nn.Module, value: float = 1.0) -> None:
-    """torch's default, and the gate that keeps the state opened: a bias of `value` in all.
+    """torch's default, with a total bias of `value` for the gate that keeps the state.
 
-    The LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015), or in the same way the GRU's
-    update gate; a gate that keeps where it is shut (`CellType.keeps_when_open`) gets the negative.
-    torch has two biases that are added: one gets `value`, the other 0. Raises ValueError for an
-    RNN, which has no gate, and without biases.
+    This is the LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015) or the GRU's update
+    gate. A gate that keeps the state near 0 (`CellType.keeps_when_open` is False) gets ``-value``.
+    torch adds two biases: one is set to `value`, the other to 0. Raises ValueError for an RNN,
+    which has no gate, and for layers without biases.
     """
     cell = _cell_that_keeps(layer)
     torch_default_(layer)
@@ -78,14 +78,14 @@ def forget_bias_(layer: nn.Module, value: float = 1.0) -> None:
 
 
 def chrono_(layer: nn.Module, longest: float) -> None:
-    """torch's default, and units that keep for 1 to `longest` steps (Tallec and Ollivier 2018).
+    """torch's default, with time scales from 1 to `longest` steps (Tallec and Ollivier 2018).
 
-    The bias of the gate that keeps is ln u, u uniform in [1, longest - 1], or its negative where
-    the gate keeps while it is shut; the LSTM's input gate gets the negative of its forget gate's.
-    Raises ValueError for an RNN, without biases, and for `longest` below 2.
+    The bias of the gate that keeps the state is ln u, with u uniform in [1, longest - 1], or -ln u
+    if the gate keeps the state near 0. The bias of the LSTM's input gate is the negative of its
+    forget gate's. Raises ValueError for an RNN, for layers without biases, and for `longest` < 2.
     """
     if not longest >= 2:
-        raise ValueError(f"chrono takes the longest time to keep, 2 steps or more; got {longest}")
+        raise ValueError(f"chrono needs the longest time scale, 2 steps or more; got {longest}")
     cell = _cell_that_keeps(layer)
     torch_default_(layer)
     keeping = _gate_biases(layer, cell.keeps)
@@ -99,11 +99,11 @@ def chrono_(layer: nn.Module, longest: float) -> None:
 
 
 class Initialization(NamedTuple):
-    """One way to begin."""
+    """An initialization and its parameter."""
 
     draw: Callable[..., None]
-    takes: str  # what stands behind the colon, or nothing
-    needed: bool = False
+    takes: str  # description of the number after the colon; empty if there is none
+    required: bool = False
 
 
 INITIALIZATIONS: Mapping[str, Initialization] = MappingProxyType(
@@ -112,64 +112,70 @@ INITIALIZATIONS: Mapping[str, Initialization] = MappingProxyType(
         "orthogonal": Initialization(orthogonal_, ""),
         "identity": Initialization(identity_, ""),
         "forget-bias": Initialization(forget_bias_, "the bias, e.g. forget-bias:2"),
-        "chrono": Initialization(chrono_, "the longest time to keep, e.g. chrono:784", needed=True),
+        "chrono": Initialization(chrono_, "the longest time scale, e.g. chrono:784", required=True),
     }
 )
 
 
 def by_name(text: str) -> Callable[[nn.Module], None]:
-    """The function that a name such as ``orthogonal`` or ``chrono:784`` stands for.
+    """Return the function for a name such as ``orthogonal`` or ``chrono:784``.
 
-    Raises ValueError for an unknown name and for a number that is missing, wrong or out of place.
+    Raises ValueError for an unknown name and for a missing, invalid or unexpected number.
     """
     name, colon, number = text.partition(":")
     if name not in INITIALIZATIONS:
-        raise ValueError(f"initialization is one of {', '.join(INITIALIZATIONS)}; got {text!r}")
-    draw, takes, needed = INITIALIZATIONS[name]
+        raise ValueError(
+            f"initialization must be one of {', '.join(INITIALIZATIONS)}; got {text!r}"
+        )
+    draw, takes, required = INITIALIZATIONS[name]
     if not colon:
-        if needed:
-            raise ValueError(f"{name} takes {takes}")
+        if required:
+            raise ValueError(f"{name} needs a number: {takes}")
         return draw
     try:
         value = float(number)
     except ValueError:
         value = math.nan
     if not takes or not math.isfinite(value):
-        expected = f"a number: {takes}" if takes else "nothing behind it"
+        expected = f"a number: {takes}" if takes else "no number"
         raise ValueError(f"{name} takes {expected}; got {text!r}")
     return lambda layer: draw(layer, value)
 
 
 def initialize(model: nn.Module, how: str) -> list[str]:
-    """Draw the recurrent layers of a model anew, ours and torch.nn's; their paths in the model.
+    """Initialize all recurrent layers of a model, both throughtime's and torch.nn's.
 
     >>> throughtime.initialize(model, "chrono:784")
     ['encoder.rnn']
 
-    For one layer of ours also ``LSTM(8, 32, init="chrono:784")``.
+    For a single throughtime layer, use ``LSTM(8, 32, init="chrono:784")``.
 
     Args:
         model: Any model with recurrent layers.
         how: "torch", "orthogonal", "identity", "forget-bias" (or "forget-bias:2"), or
-            "chrono:LONGEST", the longest time to keep in steps; see the functions of this module.
+            "chrono:LONGEST", with the longest time scale in steps. See the functions of this module
+            for details.
 
     Returns:
         The paths of the layers in the model.
 
     Raises:
-        ValueError: Where the model has no such layer, or one cannot begin so; then nothing is
-            changed.
+        ValueError: If the model has no recurrent layer, or if the initialization does not apply to
+            one of them. Then no weight is changed.
     """
     draw = by_name(how)
     layers = {path: m for path, m in model.named_modules() if _is_stack(m)}
     if not layers:
-        raise ValueError(f"no recurrent layer in {type(model).__name__} to initialize")
+        raise ValueError(
+            f"no recurrent layer in {type(model).__name__} to initialize; "
+            "expected a model with an RNN, LSTM or GRU"
+        )
     before = [(p, p.detach().clone()) for layer in layers.values() for p in layer.parameters()]
     try:
         for layer in layers.values():
             draw(layer)
     except ValueError:
-        with torch.no_grad():  # all or none
+        with torch.no_grad():
             for parameter, value in before:
                 parameter.copy_(value)
         raise
@@ -186,8 +192,8 @@ def _cell(layer: nn.Module) -> CellType:
         raise ValueError(f"expected an RNN, LSTM or GRU; got {type(layer).__name__}")
     if nn.utils.parametrize.is_parametrized(layer):
         raise ValueError(
-            f"the weights of this {cell.name} are parametrized (weight_norm or the like): "
-            "initialize it before it is"
+            f"the weights of this {cell.name} are parametrized (for example by weight_norm): "
+            "initialize the layer first, then parametrize it"
         )
     return cell
 
@@ -202,15 +208,15 @@ def _cell_that_keeps(layer: nn.Module) -> CellType:
     cell = _cell(layer)
     if not cell.keeps:
         raise ValueError(
-            f"an {cell.name} has no gate whose bias could keep the state; use LSTM or GRU"
+            f"an {cell.name} has no gate whose bias controls its memory; use an LSTM or a GRU"
         )
     if not any(name.startswith("bias_ih") for name, _ in layer.named_parameters()):
-        raise ValueError("the layer has no biases (bias=False), so none can keep a gate open")
+        raise ValueError(f"this {cell.name} has no biases (bias=False) to set; use bias=True")
     return cell
 
 
 def _gate_biases(layer: nn.Module, gate: str) -> list[Tensor]:
-    """A view of one bias of a gate in every layer and direction; the other bias is set to 0."""
+    """Views of a gate's bias_ih in every layer and direction; sets its bias_hh to 0."""
     size, block = _hidden_size(layer), _cell(layer).block_of(gate)
     own = slice(block * size, (block + 1) * size)
     named = {n: p.detach() for n, p in layer.named_parameters()}

@@ -1,7 +1,7 @@
-"""RNN, LSTM and GRU layers, drop-in for torch.nn's.
+"""RNN, LSTM and GRU layers: drop-in replacements for those of torch.nn.
 
-Same arguments, parameter names, gate order, inputs, outputs and error types, so a ``state_dict``
-loads both ways. Own modules rather than subclasses: torch.compile refuses torch.nn's by class.
+Arguments, parameter names, gate order, inputs, outputs and error types are the same, so each loads
+the other's ``state_dict``. They do not subclass torch.nn's, which torch.compile rejects by class.
 """
 
 import warnings
@@ -17,30 +17,30 @@ from throughtime.nn.calls import CallOptions, Hidden, LayerCall, StackCall, Trac
 from throughtime.nn.cell_types import CellType
 from throughtime.nn.engines.base import LayerRun, Path
 
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # order of cells.Weights
 # options that torch.nn's layers do not have
-_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # as in cells.Weights
 BEYOND_TORCH = ("recurrent_dropout", "zoneout", "layer_norm", "clip_hidden_grad", "checkpoint")
 
 
 class Observer(Protocol):
-    """What `throughtime.observe` attaches to a layer."""
+    """Records the calls of a layer; attached by `throughtime.observe`."""
 
-    active: bool  # False between the calls that are observed
+    active: bool  # False for calls that are not observed
 
     def trace(self, layer: int, call: LayerCall, order: Tensor | None) -> Trace | None:
-        """Where one layer's call leaves its values; None: not this call."""
+        """Return where to record the values of a call, or None to skip it."""
         ...
 
 
 class RecurrentLayer(nn.Module):
-    """Layers of one recurrent cell: parameters, the stack of layers, and how it is called.
+    """Base class of recurrent layers: the parameters and forward pass of a stack of layers.
 
     >>> class MinGRU(RecurrentLayer):  # a cell of your own
     ...     gates = (Gate("update"), Gate("new", "linear"))
     ...     cell_type = CellType("MinGRU", min_gru_step, gates)
     >>> layer = MinGRU(8, 32, num_layers=2, bidirectional=True)
 
-    Arguments, inputs and outputs are those of `LSTM`.
+    Arguments, inputs and outputs are the same as for `LSTM`.
     """
 
     cell_type: CellType
@@ -107,7 +107,7 @@ class RecurrentLayer(nn.Module):
         self.checkpoint = checkpoint
         self.init = init
 
-        # of each layer and direction: its suffix, and the names of its `Weights`
+        # per layer and direction: the parameter suffix, and the names of its `Weights`
         self._names: list[tuple[str, list[str | None]]] = []
         for layer in range(num_layers):
             width = input_size if layer == 0 else self._output_size * self._directions
@@ -122,7 +122,7 @@ class RecurrentLayer(nn.Module):
         self.reset_parameters()
 
     def _shapes(self, width: int) -> dict[str, tuple[int, ...]]:
-        """The parameters of one layer and direction with `width` inputs, in torch.nn's order."""
+        """Shapes of the parameters of one layer and direction with `width` inputs."""
         cell, rows = self.cell_type, self.cell_type.weight_blocks * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width)}
         if cell.recurrent_weights:
@@ -151,20 +151,20 @@ class RecurrentLayer(nn.Module):
 
     @property
     def mode(self) -> str:
-        """torch.nn's name of the cell: RNN_TANH, RNN_RELU, LSTM or GRU."""
+        """Name of the cell in torch.nn: RNN_TANH, RNN_RELU, LSTM or GRU."""
         return self.cell_type.mode
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters, a list for each layer and direction, as torch.nn gives them."""
+        """Parameters, one list per layer and direction, in the format of torch.nn."""
         return [[w for w in one[:5] if w is not None] for one in self.weights()]  # pyright: ignore
 
     def reset_parameters(self) -> None:
-        """Draw all weights again by ``init``; by default as torch does."""
+        """Initialize all weights again as given by ``init``."""
         initialization.by_name(self.init)(self)
 
     def flatten_parameters(self) -> None:
-        """Nothing to do; here because code written for torch.nn calls it."""
+        """Do nothing; exists for compatibility with torch.nn."""
 
     def forward(
         self,
@@ -174,25 +174,25 @@ class RecurrentLayer(nn.Module):
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Any, Any]:
-        """Run whole sequences; see the class for shapes."""
+        """Process whole sequences; see the class docstring for shapes."""
         call = calls.read(self, input, hx, lengths, reset, self.weights())
         engine, _ = engines.choose(self, call)
         output, state = engine.run(self, call)
-        return calls.give_back(self, input, output, state)
+        return calls.restore_form(self, input, output, state)
 
     def step(self, x_t: Tensor, state: Hidden | None = None) -> tuple[Tensor, Any]:
-        """One time step, for streams: the state goes in and comes out.
+        """Compute one time step of a stream; takes and returns the state.
 
         >>> layer, state = GRU(8, 32), None
         >>> for x_t in stream:  # x_t [B, 8] or [8]
         ...     h_t, state = layer.step(x_t, state)  # h_t [B, 32] or [32]
 
-        State as `hx` of a whole sequence. Raises ValueError for a bidirectional layer, whose other
-        direction would have to begin at the end of the stream.
+        The state has the shape of `hx` in `forward`. Raises ValueError for a bidirectional layer,
+        because its reverse direction starts at the end of the sequence.
         """
         if self.bidirectional:
             name = self.cell_type.name
-            raise ValueError(f"a bidirectional {name} cannot step: it needs the whole input")
+            raise ValueError(f"a bidirectional {name} needs the whole sequence: no single steps")
         if x_t.dim() not in (1, 2):
             name = self.cell_type.name
             raise ValueError(f"{name}.step: expected x_t to be 1D or 2D, got {x_t.dim()}D")
@@ -201,7 +201,7 @@ class RecurrentLayer(nn.Module):
         return output.squeeze(time), new_state
 
     def extra_repr(self) -> str:
-        """Its sizes, and the options that differ from their defaults."""
+        """Sizes, and options that differ from their defaults."""
         text = f"{self.input_size}, {self.hidden_size}"
         defaults: dict[str, object] = {
             "proj_size": 0,
@@ -224,19 +224,19 @@ class RecurrentLayer(nn.Module):
                 text += f", {name}={value!r}"
         return text
 
-    # ---------------------------------------------------------------- computing
+    # ---------------------------------------------------------------- forward pass
 
     @property
     def observed(self) -> bool:
-        """Whether an observer wants this call's values."""
+        """Whether an observer records this call."""
         return self.observer is not None and self.observer.active
 
     def beyond_torch(self) -> str:
-        """The first of its options that torch.nn's layers do not have, or nothing."""
+        """Return the first option in use that torch.nn's layers do not have, or an empty string."""
         return next((name for name in BEYOND_TORCH if getattr(self, name)), "")
 
     def layer_by_layer(self, call: StackCall, run: LayerRun) -> tuple[Tensor, cells.State]:
-        """The stack of layers, each computed by `run`, with dropout between them."""
+        """Compute each layer of the stack with `run`, with dropout between layers."""
         x, directions = call.x, self._directions
         states: list[cells.State] = []
         for layer in range(self.num_layers):
@@ -257,7 +257,7 @@ class RecurrentLayer(nn.Module):
             )
             if self.observer is not None:
                 trace = self.observer.trace(layer, one, call.order)
-                if trace is not None:  # an observer needs all of it
+                if trace is not None:  # no checkpointing: an observer needs all values
                     one = one._replace(options=CallOptions(self.clip_hidden_grad, trace=trace))
             x, state = run(one)
             states.append(state)
@@ -270,7 +270,7 @@ class RecurrentLayer(nn.Module):
     def _masks(
         self, x: Tensor, state: cells.State
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
-        """h_mask and zones of `LayerCall`, drawn anew at each call in training."""
+        """Draw h_mask and zones of `LayerCall`; new values for each call in training."""
         h_mask = None
         if self.recurrent_dropout and self.training:
             h_mask = functional.dropout(torch.ones_like(state[0]), self.recurrent_dropout)
@@ -288,8 +288,8 @@ class RecurrentLayer(nn.Module):
     # ---------------------------------------------------------------- parameters
 
     def weights(self) -> tuple[cells.Weights, ...]:
-        """The parameters of each layer and direction, by what they are."""
-        own = self._parameters  # a parametrized weight is an attribute and not among them
+        """The parameters of each layer and direction, as `Weights`."""
+        own = self._parameters  # a parametrized weight is an attribute, not in here
         return tuple(
             cells.Weights(
                 *(
@@ -309,12 +309,12 @@ class RecurrentLayer(nn.Module):
 
 
 class RNN(RecurrentLayer):
-    """Elman's recurrent network (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
+    """Elman recurrent network (Elman 1990): h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
 
     >>> layer = RNN(8, 32, num_layers=2, nonlinearity="relu")
     >>> output, h_n = layer(torch.randn(100, 16, 8))  # [T,B,I] -> [T,B,H], [L*D,B,H]
 
-    The arguments are those of `torch.nn.RNN`; ``nonlinearity`` is "tanh" or "relu".
+    Takes the arguments of `torch.nn.RNN`; ``nonlinearity`` is "tanh" or "relu".
     """
 
     def __init__(
@@ -335,14 +335,14 @@ class RNN(RecurrentLayer):
             raise ValueError(
                 f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'."
             )
-        how = {"bias": bias, "batch_first": batch_first, "dropout": dropout}
-        how |= {"bidirectional": bidirectional, "device": device, "dtype": dtype}
+        options |= {"bias": bias, "batch_first": batch_first, "dropout": dropout}
+        options |= {"bidirectional": bidirectional, "device": device, "dtype": dtype}
         self.cell_type = cell_types.RNN_RELU if nonlinearity == "relu" else cell_types.RNN_TANH
-        super().__init__(input_size, hidden_size, num_layers, **how, **options)
+        super().__init__(input_size, hidden_size, num_layers, **options)
 
     @property
     def nonlinearity(self) -> str:
-        """tanh or relu."""
+        """Either "tanh" or "relu"."""
         return self.cell_type.hidden_activation
 
 
@@ -352,7 +352,7 @@ class LSTM(RecurrentLayer):
     >>> layer = LSTM(8, 32, batch_first=True)
     >>> output, (h_n, c_n) = layer(torch.randn(16, 100, 8))  # [B,T,I] -> [B,T,H], [L*D,B,H] twice
 
-    The arguments are those of `torch.nn.LSTM`, with ``proj_size`` (Sak et al. 2014). Gate order:
+    Takes the arguments of `torch.nn.LSTM`, with ``proj_size`` (Sak et al. 2014). Gate order:
     input, forget, cell, output.
     """
 
@@ -360,12 +360,12 @@ class LSTM(RecurrentLayer):
 
 
 class GRU(RecurrentLayer):
-    """Gated recurrent unit (Cho et al. 2014, reset after the product as in torch and cuDNN).
+    """Gated recurrent unit (Cho et al. 2014; reset after the product, as in torch and cuDNN).
 
     >>> layer = GRU(8, 32, bidirectional=True)
     >>> output, h_n = layer(torch.randn(100, 16, 8))  # [T,B,I] -> [T,B,2*H], [L*D,B,H]
 
-    The arguments are those of `torch.nn.GRU`. Gate order: reset, update, new.
+    Takes the arguments of `torch.nn.GRU`. Gate order: reset, update, new.
     """
 
     cell_type = cell_types.GRU
@@ -373,37 +373,37 @@ class GRU(RecurrentLayer):
 
 _OPTIONS = """
     Args:
-        input_size: I, numbers of a step of the input.
-        hidden_size: H, units.
-        num_layers: L, layers one on top of the other.
-        bias: Whether there are the biases b_ih and b_hh.
-        batch_first: Whether input and output are [B,T,...] and not [T,B,...]; states are not.
-        dropout: Probability with which outputs between layers are set to 0, in training.
-        bidirectional: Whether a second direction reads from the last step to the first.
-        recurrent_dropout: Probability with which a unit of h_{t-1} is set to 0 on its way into the
-            recurrent product, the same units at every step of a sequence, drawn anew at each call
-            (Gal and Ghahramani 2016). In training; in eval mode nothing is dropped.
-        zoneout: Probability with which a unit of the state (h, and of the LSTM c) stays as it was,
-            drawn anew at each step (Krueger et al. 2017). In eval mode each state is the mean:
-            zoneout times the old one plus the rest times the new one.
-        layer_norm: Whether W_ih x and W_hh h, and of the LSTM c on its way to h, are normalized
-            over their units, with gains and a bias (Ba et al. 2016, eq. 20 to 22). In training and
-            in eval mode; computed by the plain equations.
-        clip_hidden_grad: Bound on the length of dL/dh_t of each sample, at every step of the
-            backward pass; 0 for none. The forward pass is as it was.
-        checkpoint: Whether training keeps about the square root of T states and computes the others
-            again: less memory, the same bits, a third more time. LSTM and GRU.
-        init: How weights begin: "torch", "orthogonal", "identity" (RNN), "forget-bias:1" or
-            "chrono:784" (the longest time to keep, in steps); see `initialize`.
+        input_size: Number of input features, I.
+        hidden_size: Number of units, H.
+        num_layers: Number of stacked layers, L.
+        bias: Whether to use the biases b_ih and b_hh.
+        batch_first: Whether input and output are [B,T,...] instead of [T,B,...]; not for states.
+        dropout: Dropout probability of the outputs between layers, in training.
+        bidirectional: Whether to add a second direction that runs backwards in time.
+        recurrent_dropout: Dropout probability of h_{t-1} in the recurrent product, with the same
+            units dropped at every step and new ones drawn for each call (Gal and Ghahramani 2016).
+            Active in training; has no effect in eval mode.
+        zoneout: Probability that a unit of the state (h, and c of an LSTM) keeps its previous
+            value, drawn for each step (Krueger et al. 2017). In eval mode the new state is the
+            mean: zoneout * previous + (1 - zoneout) * new.
+        layer_norm: Whether to normalize W_ih x, W_hh h, and the c that an LSTM's h is computed
+            from, over their units, with gains and a bias (Ba et al. 2016, eq. 20 to 22). Active in
+            training and in eval mode; computed by the plain equations.
+        clip_hidden_grad: Maximum norm of dL/dh_t per sample, at every step of the backward pass;
+            0 disables clipping. Does not change the forward pass.
+        checkpoint: Whether training stores only about sqrt(T) states and recomputes the others:
+            less memory, bitwise equal results, a third more time. For LSTM and GRU.
+        init: Weight initialization: "torch", "orthogonal", "identity" (RNN), "forget-bias:1" or
+            "chrono:784" (the longest time scale, in steps); see `initialize`.
 
     Call:
-        ``layer(x, state, lengths=[B], reset=[T,B])``. ``lengths``: steps of each sample, 0 allowed,
-        in any order; past its length a sample's output is 0 and its state stands still. ``reset``,
-        bool, [B,T] with batch_first: no state crosses into a step marked True. ``layer.step(x_t,
-        state)`` computes one step of a stream.
+        ``layer(x, state, lengths=[B], reset=[T,B])``. ``lengths``: number of steps of each sample,
+        0 or more, in any order; beyond its length, a sample's output is 0 and its state does not
+        change. ``reset``: bool, [B,T] with batch_first; no state is carried into a step where it is
+        True. ``layer.step(x_t, state)`` computes one step of a stream.
 
     Raises:
-        ValueError, TypeError, RuntimeError: Where `torch.nn` does.
+        ValueError, TypeError, RuntimeError: In the same cases as `torch.nn`.
     """
 for _layer in (RNN, LSTM, GRU):
     _layer.__doc__ = (_layer.__doc__ or "").rstrip() + "\n" + _OPTIONS
@@ -417,23 +417,23 @@ def explain_path(
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> Path:
-    """Which engine would compute ``layer(input, ...)``, and why; nothing is computed.
+    """Return which engine would compute ``layer(input, ...)``, and why, without computing it.
 
     >>> explain_path(GRU(8, 32), torch.randn(100, 16, 8)).name
     'native'
 
     Args:
         layer: A layer of this library.
-        input: What it would be called with, and likewise the others.
-        hx: The first state.
-        lengths: Steps of each sample, [B].
-        reset: Where new sequences begin, [T,B].
+        input: Input of the call.
+        hx: Initial state of the call.
+        lengths: Number of steps of each sample, [B].
+        reset: True where a new sequence begins, [T,B].
 
     Returns:
         ``name`` ("native", "torch" or "equations") and ``reason``.
 
     Raises:
-        ValueError, TypeError, RuntimeError: What the call itself would raise.
+        ValueError, TypeError, RuntimeError: In the same cases as the call itself.
     """
     call = calls.read(layer, input, hx, lengths, reset, layer.weights())
     return engines.choose(layer, call)[1]

@@ -1,4 +1,4 @@
-"""The engines, and which of them computes a call. A new one is added to `ENGINES`."""
+"""Engines, and the choice of an engine for a call. Add a new engine to `ENGINES`."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from throughtime.nn.engines.equations import Equations
 from throughtime.nn.engines.native import Native
 from throughtime.nn.engines.torch_operators import TorchOperators
 
-# the first that lacks nothing computes a call; the last lacks nothing
+# the first engine that supports a call computes it; the last one supports every call
 ENGINES: tuple[Engine, ...] = (Native(), TorchOperators(), Equations())
 _NATIVE = Path(ENGINES[0].name, ENGINES[0].description)
 
@@ -21,20 +21,21 @@ _forced: ContextVar[str | None] = ContextVar("forced path", default=None)
 
 @contextmanager
 def forced_path(name: str) -> Generator[None]:
-    """Compute every call by one engine, to compare engines with each other.
+    """Compute every call in the block with one engine, to compare engines.
 
     >>> with forced_path("equations"):
     ...     output, state = layer(x)
 
     Args:
-        name: native, torch or equations.
+        name: "native", "torch" or "equations".
 
     Raises:
-        ValueError: Here for an unknown name, and at the call where that engine cannot compute it.
+        ValueError: If the name is unknown. A layer call that the engine does not support raises
+            ValueError, too.
     """
     known = [engine.name for engine in ENGINES]
     if name not in known:
-        raise ValueError(f"path is one of {', '.join(known)}; got {name!r}")
+        raise ValueError(f"path must be one of {', '.join(known)}; got {name!r}")
     token = _forced.set(name)
     try:
         yield
@@ -43,32 +44,38 @@ def forced_path(name: str) -> Generator[None]:
 
 
 def forced() -> str | None:
-    """The engine that `forced_path` asks for; None while a compiler traces."""
+    """Return the engine set by `forced_path`; always None inside torch.compile."""
     return None if torch.compiler.is_compiling() else _forced.get()
 
 
 def choose_for_cells() -> str:
-    """The engine of single steps, which the kernels do not compute: torch or the equations.
+    """Return the engine for single-step cells, "torch" or "equations".
 
-    Raises ValueError where `forced_path` asks for the kernels.
+    Raises ValueError if `forced_path` is set to "native", because the kernels have no cells.
     """
     name = forced() or "torch"
     if name == "native":
-        raise ValueError(f"path {name!r} cannot compute this call: it has no cells")
+        raise ValueError(
+            f"path {name!r} does not support single-step cells; use 'torch' or 'equations'"
+        )
     return name
 
 
 def choose(stack: Stack, call: StackCall) -> tuple[Engine, Path]:
-    """The engine that computes a call, and why. Raises ValueError as `forced_path` says."""
+    """Return the engine for a call, and why. Raises ValueError as described in `forced_path`."""
     name = forced()
     if name is not None:
         engine = next(engine for engine in ENGINES if engine.name == name)
         if lacks := engine.lacks(stack, call):
-            raise ValueError(f"path {name!r} cannot compute this call: it has no {lacks}")
+            raise ValueError(
+                f"path {name!r} does not support {lacks}; use another path for this call"
+            )
         return engine, Path(name, "forced by forced_path()")
     first = ENGINES[0]
     lacks = first.lacks(stack, call)
     if not lacks:
         return first, _NATIVE
     engine = next(engine for engine in ENGINES[1:] if not engine.lacks(stack, call))
-    return engine, Path(engine.name, f"{engine.description}; {first.description} have no {lacks}")
+    return engine, Path(
+        engine.name, f"{engine.description}; {first.description} do not support {lacks}"
+    )

@@ -1,8 +1,8 @@
-"""The kernels as one differentiable function: `sequence`.
+"""The native kernels as a differentiable function, `sequence`.
 
-Two `torch.autograd.Function`s: the layer, and its gradients, which are a function too and can be
-differentiated again (by the plain equations). Both have a rule for `torch.vmap`, so that
-`torch.func` works: `torch.library.register_autograd` would give it wrong or no derivatives.
+There are two `torch.autograd.Function`s: the layer, and its backward pass, which can be
+differentiated again (by the plain equations). Both have a `torch.vmap` rule, so that `torch.func`
+works: with `torch.library.register_autograd` its derivatives would be wrong or missing.
 
 torch passes their arguments by position. `KernelCall.flat` and `KernelCall.from_flat` convert the
 tensors of a call; the options come first, in the order of `_OPTIONS`.
@@ -24,31 +24,30 @@ _NO_GRADIENT = (None,) * len(_OPTIONS)
 
 
 def sequence(call: LayerCall) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer by the kernels: output [T',B',D*P] and the last state, [D,B,N] each."""
-    given, how, cell = KernelCall.of(call), call.options, call.cell.native
-    tensors = given.flat()
-    wanted = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (given.x, given.h_0, given.c_0, *given.weights)
-    )
-    if wanted or (transformed() and not torch.compiler.is_compiling()):
-        found: Any = _Sequence.apply(cell, how.clip, how.checkpoint, how.trace, *tensors)
-    elif _watched(tensors):
-        found = torch.ops.throughtime.forward(cell, False, False, *given)
+    """Compute one layer; return output [T',B',D*P] and the last state, [D,B,N] each."""
+    kernel_call, options, cell = KernelCall.of(call), call.options, call.cell.native
+    tensors, trace = kernel_call.flat(), options.trace
+    leaves = (kernel_call.x, kernel_call.h_0, kernel_call.c_0, *kernel_call.weights)
+    needs_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in leaves)
+    if needs_grad or (transformed() and not torch.compiler.is_compiling()):
+        saved: Any = _Sequence.apply(cell, options.clip, options.checkpoint, trace, *tensors)
+    elif _needs_dispatcher(tensors):
+        saved = torch.ops.throughtime.forward(cell, False, False, *kernel_call)
     else:
-        found = kernels.forward(cell, how.trace is not None, False, given)
-        if how.trace is not None:
-            how.trace.saved = found
-    y, h_n, c_n = found[:3]
-    return y, (h_n,) if given.c_0 is None else (h_n, c_n)
+        saved = kernels.forward(cell, trace is not None, False, kernel_call)
+        if trace is not None:
+            trace.saved = saved
+    y, h_n, c_n = saved[:3]
+    return y, (h_n,) if kernel_call.c_0 is None else (h_n, c_n)
 
 
 def transformed() -> bool:
-    """Whether torch.func transforms this call."""
+    """Return whether a torch.func transform is active."""
     return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
 
 
-def _watched(tensors: Any) -> bool:
-    """Whether a compiler, a transform or a mode must see the operators."""
+def _needs_dispatcher(tensors: Any) -> bool:
+    """Whether a compiler, transform, dispatch mode or tensor subclass must see the operators."""
     return (
         torch.compiler.is_compiling()
         or transformed()
@@ -58,7 +57,7 @@ def _watched(tensors: Any) -> bool:
 
 
 class _Sequence(torch.autograd.Function):
-    """The layer: options, then the tensors of a `KernelCall`, to `Saved`."""
+    """The forward pass: maps the options and the tensors of a `KernelCall` to `Saved`."""
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -66,7 +65,7 @@ class _Sequence(torch.autograd.Function):
     ) -> Any:
         del clip, trace
         call = KernelCall.from_flat(tensors)
-        if _watched(tensors):
+        if _needs_dispatcher(tensors):
             return torch.ops.throughtime.forward(cell, True, checkpoint, *call)
         return tuple(kernels.forward(cell, True, checkpoint, call))
 
@@ -81,22 +80,22 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:  # pyright: ignore
-        count, kept = len(Saved._fields), ctx.saved_tensors  # to be asked for once
-        saved, tensors = Saved(*kept[-count:]), kept[:-count]
-        given, call = Cotangents(*cotangents[:3]), KernelCall.from_flat(tensors)
+        count, stored = len(Saved._fields), ctx.saved_tensors  # read only once
+        saved, tensors = Saved(*stored[-count:]), stored[:-count]
+        outer, call = Cotangents(*cotangents[:3]), KernelCall.from_flat(tensors)
         wants_dx = ctx.needs_input_grad[len(_OPTIONS)]
-        how = (ctx.cell, ctx.checkpoint, ctx.clip)
-        if torch.compiler.is_compiling():  # no derivatives of derivatives in there
+        options = (ctx.cell, ctx.checkpoint, ctx.clip)
+        if torch.compiler.is_compiling():  # second derivatives are not supported there
             dx, dh_0, dc_0, weights = torch.ops.throughtime.backward(
-                *how, wants_dx, *given, *call, *saved
+                *options, wants_dx, *outer, *call, *saved
             )
-        elif torch.is_grad_enabled() or _watched((*tensors, *cotangents)):
-            found: Any = _Gradients.apply(*how, wants_dx, ctx.trace, *given, *saved, *tensors)
+        elif torch.is_grad_enabled() or _needs_dispatcher((*tensors, *cotangents)):
+            found: Any = _Gradients.apply(*options, wants_dx, ctx.trace, *outer, *saved, *tensors)
             dx, dh_0, dc_0, *weights = found
-            if ctx.trace is not None:  # what comes back when these are differentiated is a part
+            if ctx.trace is not None:  # a second derivative passes only part of the gradient here
                 ctx.trace.fixed = torch.is_grad_enabled()
         else:
-            found = _backward(*how, given, call, saved, wants_dx, ctx.trace)
+            found = _backward(*options, outer, call, saved, wants_dx, ctx.trace)
             dx, dh_0, dc_0, weights = found.dx, found.dh_0, found.dc_0, found.weights
         of_call = KernelCall(
             dx if wants_dx else None,  # pyright: ignore[reportArgumentType]
@@ -109,14 +108,14 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        """Inputs with one set of weights: more samples. Else one call each."""
+        """Merge calls that share all but x and states into one larger batch; otherwise loop."""
         options, tensors = args[: len(_OPTIONS)], args[len(_OPTIONS) :]
         call = KernelCall.from_flat(tensors)
         dims: Any = KernelCall.from_flat(in_dims[len(_OPTIONS) :])
-        plain = call._replace(x=None, h_0=None, c_0=None, weights=[])  # pyright: ignore
+        others = call._replace(x=None, h_0=None, c_0=None, weights=[])  # pyright: ignore
         fixed = dims._replace(x=None, h_0=None, c_0=None)
-        # x and states in the batch; nothing else may vary, and a packed batch has no such axis
-        if all(d is None for d in fixed.flat()) and all(t is None for t in plain.flat()):
+        # only x and states may vary; a packed batch has no batch axis to merge
+        if all(d is None for d in fixed.flat()) and all(t is None for t in others.flat()):
             size = info.batch_size
 
             def merged(t: Any, dim: Any) -> Any:  # [., B, .] of each -> [., size * B, .]
@@ -137,13 +136,13 @@ class _Sequence(torch.autograd.Function):
                 t.unflatten(a, (size, batch)) if t.dim() > 1 else t.expand(size, -1)
                 for t, a in zip(found, axes, strict=True)  # pyright: ignore
             ]
-            places = [a if t.dim() > 2 else 0 for t, a in zip(parts, axes, strict=True)]
-            return tuple(parts), tuple(places)
-        return _one_by_one(_Sequence, info.batch_size, in_dims, args)
+            out_dims = [a if t.dim() > 2 else 0 for t, a in zip(parts, axes, strict=True)]
+            return tuple(parts), tuple(out_dims)
+        return _loop_over_calls(_Sequence, info.batch_size, in_dims, args)
 
 
 def _no_options() -> tuple[None, ...]:
-    """For the tensors of a call that have no gradient: lengths, resets, masks."""
+    """Return None for each tensor of a call without a gradient: lengths, resets, masks."""
     return (None,) * (len(KernelCall._fields) - 4)
 
 
@@ -157,7 +156,7 @@ def _backward(
     wants_dx: bool,
     trace: Trace | None,
 ) -> Gradients:
-    """By the kernels; the gradients of all states go to the trace."""
+    """Run the backward kernels, and store the gradients of all states in the trace."""
     found = kernels.backward(
         cell,
         checkpoint,
@@ -175,9 +174,10 @@ def _backward(
 
 
 class _Gradients(torch.autograd.Function):
-    """Its gradients: options, `Cotangents`, `Saved`, the tensors of a `KernelCall`.
+    """The backward pass, as a function that can be differentiated again.
 
-    Of x, h_0, c_0 and the weights. Their own derivative goes through the plain equations.
+    Maps options, `Cotangents`, `Saved` and the tensors of a `KernelCall` to the gradients of x,
+    h_0, c_0 and the weights. Its own derivative is computed by the plain equations.
     """
 
     @staticmethod
@@ -186,7 +186,7 @@ class _Gradients(torch.autograd.Function):
     ) -> Any:
         cotangents, saved, tensors = _split(rest)
         call = KernelCall.from_flat(tensors)
-        if _watched(rest):
+        if _needs_dispatcher(rest):
             dx, dh_0, dc_0, weights = torch.ops.throughtime.backward(
                 cell, checkpoint, clip, wants_dx, *cotangents, *call, *saved
             )
@@ -206,11 +206,11 @@ class _Gradients(torch.autograd.Function):
     def backward(ctx: Any, *outer: Any) -> Any:  # pyright: ignore
         if ctx.clip:
             raise NotImplementedError(
-                "clip_hidden_grad has no second derivative: the clipped gradient is no gradient "
-                "of any function. Set it to 0 where gradients are differentiated again"
+                "clip_hidden_grad has no second derivative: the clipped gradient is not the "
+                "gradient of any function. Set it to 0 to differentiate gradients again"
             )
-        count, kept = len(Cotangents._fields), ctx.saved_tensors
-        cotangents, call = kept[:count], KernelCall.from_flat(kept[count:])
+        count, stored = len(Cotangents._fields), ctx.saved_tensors
+        cotangents, call = stored[:count], KernelCall.from_flat(stored[count:])
         cell, two_states = _cell(ctx.cell), call.c_0 is not None
         present = [c is not None for c in cotangents]
 
@@ -245,17 +245,17 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        """Weights' gradients for each: one call each."""
-        return _one_by_one(_Gradients, info.batch_size, in_dims, args)
+        """Loop over the calls, because each has its own weight gradients."""
+        return _loop_over_calls(_Gradients, info.batch_size, in_dims, args)
 
 
 for _function in (_Sequence, _Gradients):
-    # torch binds the arguments of every call to this, and to find it out anew takes 20 us
+    # torch reads the signature at every call; computing it each time would take 20 us
     _function.forward.__signature__ = inspect.signature(_function.forward)  # pyright: ignore
 
 
 def _split(tensors: Any) -> tuple[Cotangents, Saved, tuple[Any, ...]]:
-    """The tensors of `_Gradients`, by what they are."""
+    """Split the tensors of `_Gradients` into cotangents, saved values and call."""
     first = len(Cotangents._fields)
     last = first + len(Saved._fields)
     return Cotangents(*tensors[:first]), Saved(*tensors[first:last]), tuple(tensors[last:])
@@ -266,7 +266,7 @@ def _cell(native: str) -> CellType:
 
 
 def _as_layer_call(cell: CellType, call: KernelCall) -> LayerCall:
-    """The call as the equations take it; without clipping."""
+    """Convert to the call format of the equations, without clipping."""
     two_states = call.c_0 is not None
     zones = (call.zone_h, call.zone_c)[: 2 if two_states else 1]
     return LayerCall(
@@ -282,7 +282,7 @@ def _as_layer_call(cell: CellType, call: KernelCall) -> LayerCall:
     )
 
 
-def _one_by_one(function: Any, size: int, in_dims: Any, args: Any) -> Any:
+def _loop_over_calls(function: Any, size: int, in_dims: Any, args: Any) -> Any:
     def pick(value: Any, dim: Any, i: int) -> Any:
         return value if dim is None else value.select(dim, i)
 

@@ -1,4 +1,4 @@
-"""What an engine is: it says what it lacks for a call, and computes the calls that it can."""
+"""The interface of engines."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -15,12 +15,12 @@ LayerRun = Callable[[LayerCall], tuple[Tensor, cells.State]]
 class Path(NamedTuple):
     """Which engine computes a call, and why."""
 
-    name: str  # of an engine
+    name: str  # name of the engine
     reason: str
 
 
 class Stack(Protocol):
-    """The layer module, as engines see it."""
+    """The part of a layer module that engines use."""
 
     num_layers: int
     bias: bool
@@ -33,33 +33,33 @@ class Stack(Protocol):
 
     @property
     def cell_type(self) -> CellType:
-        """What it computes."""
+        """The cell of the layer."""
         ...
 
     @property
     def observed(self) -> bool:
-        """Whether an observer wants this call's values."""
+        """Whether an observer records this call."""
         ...
 
     def beyond_torch(self) -> str:
-        """The first of its options that torch.nn's layers do not have, or nothing."""
+        """Return the first option in use that torch.nn's layers do not have, or an empty string."""
         ...
 
     def layer_by_layer(self, call: StackCall, run: LayerRun) -> tuple[Tensor, cells.State]:
-        """The stack of layers, each computed by `run`, with dropout between them."""
+        """Compute each layer of the stack with `run`, with dropout between layers."""
         ...
 
 
 class Engine(Protocol):
-    """A way to compute a stack of layers."""
+    """An implementation of the forward and backward pass of a stack of layers."""
 
     name: str
     description: str
 
     def lacks(self, stack: Stack, call: StackCall) -> str:
-        """What it lacks for this call, in words; nothing where it can compute it."""
+        """Return the name of an unsupported feature of this call, or an empty string."""
         ...
 
     def run(self, stack: Stack, call: StackCall) -> tuple[Tensor, cells.State]:
-        """Output [T',B',D*P] and the last state, [L*D,B,N] each."""
+        """Return the output [T',B',D*P] and the last state, [L*D,B,N] each."""
         ...

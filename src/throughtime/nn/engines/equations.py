@@ -1,4 +1,4 @@
-"""The plain equations as an engine: whatever a layer may be asked, in torch's own operations."""
+"""The engine of the plain equations, which supports every call, in torch operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,22 +12,22 @@ from throughtime.nn.engines.base import Stack
 
 
 class Equations:
-    """The engine that computes everything; the others are tested against it."""
+    """The engine that supports every call; the others are tested against it."""
 
     name = "equations"
     description = "the plain equations"
 
     def lacks(self, stack: Stack, call: StackCall) -> str:
-        """Nothing."""
+        """Return an empty string: every call is supported."""
         return ""
 
     def run(self, stack: Stack, call: StackCall) -> tuple[Tensor, cells.State]:
-        """Run the layers one by one."""
+        """Compute the layers one by one."""
         return stack.layer_by_layer(call, layer)
 
 
 def layer(call: LayerCall) -> tuple[Tensor, cells.State]:
-    """One layer by the plain equations: output [T',B',D*P] and the last state, [D,B,N] each."""
+    """Compute one layer; return output [T',B',D*P] and the last state, [D,B,N] each."""
     x, lengths, trace = call.x, call.lengths, call.options.trace
     rows = None
     if call.batch_sizes is not None:
@@ -72,27 +72,27 @@ def layer(call: LayerCall) -> tuple[Tensor, cells.State]:
 def _record(
     trace: Trace,
     steps: list[list[tuple[cells.State, cells.Gates]]],  # [D][T]
-    inside: Tensor | None,  # [T, B], where y is packed
+    inside: Tensor | None,  # [T, B], only if y is packed
     y: Tensor,
     last: cells.State,
 ) -> None:
-    """Fill the trace now, and its gradients in a backward pass."""
+    """Store the values in the trace now, and the gradients during a backward pass."""
 
     def placed(values: list[Tensor]) -> Tensor:  # T of [B, ...] to [T', B', ...]
         whole = torch.stack(values)
         return whole if inside is None else whole[inside].unsqueeze(0)
 
-    nothing = y.new_empty(0)
-    values = nothing
+    empty = y.new_empty(0)
+    values = empty
     if steps[0] and (steps[0][0][1] or len(last) > 1):
         values = torch.stack(
             [placed([torch.stack((*g, *s[1:]), dim=1).detach() for s, g in d]) for d in steps]
         )
-    h_n, *further = (state.detach() for state in last)
-    c_n = further[0] if further else nothing
-    trace.saved = Saved(y.detach(), h_n, c_n, values, nothing)
+    h_n, *others = (state.detach() for state in last)
+    c_n = others[0] if others else empty
+    trace.saved = Saved(y.detach(), h_n, c_n, values, empty)
 
-    # plain numbers alone: a hook that held a tensor of the graph would keep the graph for ever
+    # only plain numbers: a hook that holds a tensor of the graph would keep the graph alive
     shapes = [(len(steps), *y.shape[:2], s.shape[-1]) for s in last]
     if trace.norms:
         shapes = [shape[:3] for shape in shapes]
@@ -122,7 +122,7 @@ def _record(
 
 
 def _rows_of_packed(batch_sizes: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-    """Where each step and sample of a packed batch lies: rows [T,B], any beyond; lengths [B]."""
+    """Return the row of each step and sample [T,B] (undefined beyond a length), and lengths [B]."""
     inside = torch.arange(batch) < batch_sizes.unsqueeze(1)
     first = batch_sizes.cumsum(0) - batch_sizes
     rows = (first.unsqueeze(1) + torch.arange(batch)) * inside

@@ -1,8 +1,8 @@
-"""The only door from torch to C++: the two operators that the kernels are.
+"""Interface between torch and the C++ kernels: a forward and a backward operator.
 
-An operator computes one layer, its two directions side by side. It is called directly where nothing
-watches, and through torch's dispatcher (``torch.ops.throughtime``) where something does: compilers,
-exporters, tracers. `autograd.py` makes the two one differentiable function.
+An operator computes one layer with all its directions. It is normally called directly. It is called
+through torch's dispatcher (``torch.ops.throughtime``) if a compiler, exporter or tracer must see
+the call. `autograd.py` combines the two operators into a differentiable function.
 """
 
 import math
@@ -22,47 +22,47 @@ try:
     from throughtime import _native as kernels  # pyright: ignore[reportMissingModuleSource]
 
     unavailable = ""
-except ImportError as error:  # a source tree that was never built
+except ImportError as error:  # source tree without a build
     kernels = None
     unavailable = str(error)
 
-_OPTIONAL = 9  # tensors of a flat call before its weights
+_OPTIONAL = 9  # number of tensors of a flat call before its weights
 
 
 class KernelCall(NamedTuple):
-    """A call as the operators take it: tensors that are absent are None."""
+    """Arguments of the operators; absent tensors are None."""
 
     x: Tensor  # [T', B', I]
     h_0: Tensor  # [D, B, P]
     c_0: Tensor | None  # [D, B, H]
     lengths: Tensor | None  # [B]
-    batch_sizes: Tensor | None  # [T], packed alone
+    batch_sizes: Tensor | None  # [T], only for packed batches
     reset: Tensor | None  # [T, B]
     h_mask: Tensor | None  # [D, B, P]
     zone_h: Tensor | None  # [D, T', B', P]
     zone_c: Tensor | None  # [D, T', B', H]
-    weights: list[Tensor]  # of each direction in turn, see `direction`
+    weights: list[Tensor]  # of all directions, one after the other; see `direction`
 
     @classmethod
     def of(cls, call: LayerCall) -> "KernelCall":
-        """Flatten a call."""
+        """Convert a layer call."""
         h_0, c_0 = call.state if len(call.state) == 2 else (*call.state, None)
         zone_h, zone_c = (*call.zones, None, None)[:2]
         weights = flat_weights(call.weights)
-        given = (call.lengths, call.batch_sizes, call.reset, call.h_mask)
-        return cls(call.x, h_0, c_0, *given, zone_h, zone_c, weights)
+        masks = (call.lengths, call.batch_sizes, call.reset, call.h_mask)
+        return cls(call.x, h_0, c_0, *masks, zone_h, zone_c, weights)
 
     @classmethod
     def from_flat(cls, tensors: Sequence[Any]) -> "KernelCall":
-        """What `flat` made."""
+        """Undo `flat`."""
         return cls(*tensors[:_OPTIONAL], weights=list(tensors[_OPTIONAL:]))
 
     def flat(self) -> tuple[Tensor | None, ...]:
-        """Every tensor, the weights last."""
+        """Return all tensors in one tuple, the weights last."""
         return (*self[:_OPTIONAL], *self.weights)
 
     def direction(self, d: int) -> cells.Weights:
-        """The weights of one direction, by name."""
+        """Return the weights of one direction, by name."""
         per = len(self.weights) // self.h_0.shape[0]
         own = self.weights[per * d : per * (d + 1)]
         bias_ih, bias_hh = own[2:4] if per >= 4 else (None, None)
@@ -75,17 +75,17 @@ class KernelCall(NamedTuple):
 
 
 class CellFacts(NamedTuple):
-    """The sizes of a cell in the kernels."""
+    """Sizes of a cell in the kernels."""
 
     gates: int
     states: int
-    saved: int  # values a unit and step that forward keeps for backward
+    saved: int  # values per unit and step that forward saves for backward
     saved_with_zoneout: int
 
 
 @cache
 def facts(cell: str) -> CellFacts:
-    """Sizes of a cell that the kernels compute."""
+    """Return the sizes of a cell that the kernels support."""
     assert kernels is not None
     return CellFacts(*kernels.cell_facts(getattr(kernels.Cell, cell)))
 
@@ -93,15 +93,15 @@ def facts(cell: str) -> CellFacts:
 def lacking(
     cell: CellType, tensors: Sequence[Tensor], *, layer_norm: bool, zoned_projection: bool
 ) -> str:
-    """What the kernels lack for a call on these tensors, or nothing."""
+    """Return the name of a feature that the kernels do not support, or an empty string."""
     if not cell.native:
-        return f"{cell.name} cell"
+        return f"the {cell.name} cell"
     if layer_norm:
         return "layer_norm"
     if zoned_projection:
-        return "zoneout of a projection"
+        return "zoneout with proj_size"
     if kernels is None:
-        return f"build here ({unavailable})"
+        return f"this installation ({unavailable})"
     dtype = tensors[0].dtype
     if dtype not in (torch.float32, torch.float64):
         return f"dtype {dtype}"
@@ -120,7 +120,7 @@ def lacking(
 
 
 def compute(call: LayerCall) -> bool:
-    """Whether the kernels compute one layer's call."""
+    """Return whether the kernels support a call of one layer."""
     weights = call.weights[0]
     return not lacking(
         call.cell,
@@ -131,7 +131,7 @@ def compute(call: LayerCall) -> bool:
 
 
 def forward_mode() -> bool:
-    """Whether a dual number or torch.func.jvp watches: the kernels have no such derivative."""
+    """Return whether forward-mode differentiation is active; the kernels do not support it."""
     from torch.autograd import forward_ad
 
     level: int = forward_ad._current_level  # pyright: ignore[reportPrivateUsage]
@@ -145,36 +145,36 @@ def forward_mode() -> bool:
 
 
 def empty_saved(cell: str, keep: bool, checkpoint: bool, call: KernelCall, marked: int) -> Saved:
-    """The tensors that forward writes, not yet written."""
+    """Allocate the tensors that forward writes."""
     x, h_0 = call.x, call.h_0
     directions, batch, size = h_0.shape
     of_cell = facts(cell)
     width = of_cell.saved if call.zone_h is None else of_cell.saved_with_zoneout
     second = None if call.c_0 is None else call.c_0.shape[2]
     hidden = size if second is None else second
-    nothing = (0,)
+    empty = (0,)
     return Saved(
         x.new_empty(x.shape[0], x.shape[1], directions * size),
         torch.empty_like(h_0, memory_format=torch.contiguous_format),
-        x.new_empty(nothing if second is None else (directions, batch, second)),
+        x.new_empty(empty if second is None else (directions, batch, second)),
         x.new_empty(
             (directions, x.shape[0], x.shape[1], width, hidden)
             if keep and width and not checkpoint
-            else nothing
+            else empty
         ),
         x.new_empty(
-            (directions, marked, batch, second) if checkpoint and second is not None else nothing
+            (directions, marked, batch, second) if checkpoint and second is not None else empty
         ),
     )
 
 
 def mark_every(steps: int, checkpoint: bool) -> int:
-    """Steps between two kept states: about the square root of T; 0 without a checkpoint."""
+    """Return the steps between two stored states, about sqrt(T); 0 without checkpointing."""
     return max(1, math.isqrt(steps)) if checkpoint else 0
 
 
 def forward(cell: str, keep: bool, checkpoint: bool, call: KernelCall) -> Saved:
-    """One layer through all of time, by the kernels."""
+    """Compute one layer over all time steps."""
     assert kernels is not None
     steps = call.steps
     every = mark_every(steps, checkpoint)
@@ -185,7 +185,7 @@ def forward(cell: str, keep: bool, checkpoint: bool, call: KernelCall) -> Saved:
 
 
 def _layers(module: Any, cell: str, every: int, call: KernelCall, saved: Saved) -> list[Any]:
-    """The checked arrays of each direction."""
+    """Return the checked arrays of each direction."""
     kind = getattr(module.Cell, cell)
     directions, _, size = call.h_0.shape
     x = _rows(call.x)
@@ -205,9 +205,9 @@ def _layers(module: Any, cell: str, every: int, call: KernelCall, saved: Saved) 
                 h_0=call.h_0[d].contiguous(),
                 c_0=None if call.c_0 is None else call.c_0[d].contiguous(),
                 y=saved.y if directions == 1 else saved.y[..., d * size : (d + 1) * size],
-                kept=_one(saved.values, d),
+                kept=_direction_of(saved.values, d),
                 h_n=saved.h_n[d],
-                c_n=_one(saved.c_n, d),
+                c_n=_direction_of(saved.c_n, d),
                 lengths=_contiguous(call.lengths),
                 batch_sizes=_contiguous(call.batch_sizes),
                 reset=_contiguous(call.reset),
@@ -215,14 +215,14 @@ def _layers(module: Any, cell: str, every: int, call: KernelCall, saved: Saved) 
                 zone_h=None if call.zone_h is None else _rows(call.zone_h[d]),
                 zone_c=None if call.zone_c is None else _rows(call.zone_c[d]),
                 mark_every=every,
-                marks=_one(saved.marks, d),
+                marks=_direction_of(saved.marks, d),
             )
         )
     return found
 
 
 class Cotangents(NamedTuple):
-    """Gradients of a loss with respect to what forward returned; None for 0."""
+    """Gradients of a loss with respect to the outputs of forward; None means 0."""
 
     dy: Tensor | None  # [T', B', D*P]
     dh_n: Tensor | None  # [D, B, P]
@@ -230,17 +230,17 @@ class Cotangents(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What backward wrote; `dx` is empty where it is not asked for."""
+    """Results of backward; `dx` is empty if it was not requested."""
 
     dx: Tensor  # [T', B', I]
     dh_0: Tensor  # [D, B, P]
     dc_0: Tensor  # [D, B, H]
-    weights: list[Tensor]  # as KernelCall.weights
+    weights: list[Tensor]  # in the order of KernelCall.weights
     dh: Tensor  # [D, T', B', P]: dL/dh_t; empty without an observer
     dc: Tensor  # [D, T', B', H]: dL/dc_t
 
     def direction(self, d: int, directions: int) -> cells.Weights:
-        """The weights' gradients of one direction."""
+        """Return the weight gradients of one direction."""
         per = len(self.weights) // directions
         own = self.weights[per * d : per * (d + 1)]
         db_ih, db_hh = own[2:4] if per >= 4 else (None, None)
@@ -248,17 +248,17 @@ class Gradients(NamedTuple):
 
 
 def empty_gradients(wants_dx: bool, observed: bool, call: KernelCall) -> Gradients:
-    """The tensors that backward writes, not yet written."""
+    """Allocate the tensors that backward writes."""
     x, h_0, c_0 = call.x, call.h_0, call.c_0
     rows = (h_0.shape[0], x.shape[0], x.shape[1])
-    nothing = x.new_empty(0)
+    empty = x.new_empty(0)
     return Gradients(
-        x.new_empty(x.shape) if wants_dx else nothing,
+        x.new_empty(x.shape) if wants_dx else empty,
         h_0.new_empty(h_0.shape),
-        nothing if c_0 is None else c_0.new_empty(c_0.shape),
+        empty if c_0 is None else c_0.new_empty(c_0.shape),
         [w.new_empty(w.shape) for w in call.weights],
-        x.new_empty((*rows, h_0.shape[2])) if observed else nothing,
-        nothing if c_0 is None or not observed else x.new_empty((*rows, c_0.shape[2])),
+        x.new_empty((*rows, h_0.shape[2])) if observed else empty,
+        empty if c_0 is None or not observed else x.new_empty((*rows, c_0.shape[2])),
     )
 
 
@@ -273,7 +273,7 @@ def backward(
     wants_dx: bool,
     observed: bool,
 ) -> Gradients:
-    """Gradients of a layer; ``observed`` asks for dL/dh_t and dL/dc_t, too."""
+    """Compute the gradients of a layer; with ``observed`` also dL/dh_t and dL/dc_t."""
     assert kernels is not None
     dy, dh_n, dc_n = cotangents
     found = empty_gradients(wants_dx, observed, call)
@@ -300,9 +300,9 @@ def backward(
                 db_ih=own.bias_ih,
                 db_hh=own.bias_hh,
                 dh_0=found.dh_0[d],
-                dc_0=_one(found.dc_0, d),
-                dh_seen=_one(found.dh, d),
-                dc_seen=_one(found.dc, d),
+                dc_0=_direction_of(found.dc_0, d),
+                dh_seen=_direction_of(found.dh, d),
+                dc_seen=_direction_of(found.dc, d),
             )
         )
     kernels.backward(gradients, torch.get_num_threads())
@@ -316,51 +316,53 @@ def _contiguous(tensor: Tensor | None) -> Tensor | None:
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """[T, B, N] with the values of a row side by side; rows may lie anywhere."""
+    """Make each row [N] of [T, B, N] contiguous; T and B may have any stride."""
     return tensor if tensor.stride(2) == 1 or tensor.shape[2] == 1 else tensor.contiguous()
 
 
-def _one(tensor: Tensor, direction: int) -> Tensor | None:
-    """One direction's part, or None of a tensor that is empty because nobody needs it."""
+def _direction_of(tensor: Tensor, direction: int) -> Tensor | None:
+    """Return the part of one direction, or None if the tensor is empty (not needed)."""
     return None if tensor.dim() == 1 else tensor[direction].contiguous()
 
 
 def cpu_features() -> list[str]:
-    """What this processor can do for the kernels, e.g. ``['avx2', 'fma']``; empty if not built."""
+    """Return relevant CPU features, e.g. ``['avx2', 'fma']``; empty without a native build."""
     return kernels.cpu_features() if kernels else []
 
 
 def instruction_sets() -> list[str]:
-    """The instruction sets built in that run here, best first; empty if not built."""
+    """Return the supported instruction sets, best first; empty without a native build."""
     return kernels.instruction_sets() if kernels else []
 
 
 @contextmanager
 def instruction_set(name: str) -> Generator[None]:
-    """Compute by another instruction set, to test that one. Raises ValueError if it is not here."""
+    """Use another instruction set, for tests. Raises ValueError if it is not available."""
     before = kernels.instruction_set_in_use() if kernels else ""
     if not (kernels and kernels.use_instruction_set(name)):
-        raise ValueError(f"instruction set is one of {', '.join(instruction_sets())}; got {name!r}")
+        raise ValueError(
+            f"instruction set must be one of {', '.join(instruction_sets())}; got {name!r}"
+        )
     try:
         yield
     finally:
         kernels.use_instruction_set(before)
 
 
-# ------------------------------------------------------------------ as torch's operators
+# ------------------------------------------------------------------ registration with torch
 
-_GIVEN = (
+_CALL_SCHEMA = (
     "Tensor x, Tensor h_0, Tensor? c_0, Tensor? lengths, Tensor? batch_sizes, Tensor? reset, "
     "Tensor? h_mask, Tensor? zone_h, Tensor? zone_c, Tensor[] weights"
 )
 library = torch.library.Library("throughtime", "DEF")
 library.define(
-    f"forward(str cell, bool keep, bool checkpoint, {_GIVEN})"
+    f"forward(str cell, bool keep, bool checkpoint, {_CALL_SCHEMA})"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 library.define(
     "backward(str cell, bool checkpoint, float clip, bool wants_dx, Tensor? dy, Tensor? dh_n,"
-    f" Tensor? dc_n, {_GIVEN}, Tensor y, Tensor h_n, Tensor c_n, Tensor gates, Tensor marks)"
+    f" Tensor? dc_n, {_CALL_SCHEMA}, Tensor y, Tensor h_n, Tensor c_n, Tensor gates, Tensor marks)"
     " -> (Tensor, Tensor, Tensor, Tensor[])"
 )
 
@@ -372,13 +374,13 @@ def _forward_op(cell: str, keep: bool, checkpoint: bool, *tensors: Any) -> tuple
 def _forward_fake(cell: str, keep: bool, checkpoint: bool, *tensors: Any) -> tuple[Tensor, ...]:
     call = KernelCall(*tensors)
     marked: Any = 0
-    if checkpoint and call.c_0 is not None:  # the square root of a length that is not known
+    if checkpoint and call.c_0 is not None:  # sqrt(T) is unknown for a dynamic T
         marked = torch.library.get_ctx().new_dynamic_size()
     return tuple(empty_saved(cell, keep, checkpoint, call, marked))
 
 
 class _BackwardTensors(NamedTuple):
-    """The arguments of the backward operator behind its options."""
+    """The arguments of the backward operator after its options."""
 
     cotangents: Cotangents
     call: KernelCall
@@ -397,8 +399,8 @@ class _BackwardTensors(NamedTuple):
 def _backward_op(
     cell: str, checkpoint: bool, clip: float, wants_dx: bool, *tensors: Any
 ) -> tuple[Any, ...]:
-    given = _BackwardTensors.of(tensors)
-    found = backward(cell, checkpoint, clip, *given, wants_dx=wants_dx, observed=False)
+    arguments = _BackwardTensors.of(tensors)
+    found = backward(cell, checkpoint, clip, *arguments, wants_dx=wants_dx, observed=False)
     return found.dx, found.dh_0, found.dc_0, found.weights
 
 

@@ -1,4 +1,4 @@
-"""The project's kernels as an engine."""
+"""The engine of the native C++ kernels."""
 
 from torch import Tensor
 
@@ -9,13 +9,13 @@ from throughtime.nn.engines.base import Stack
 
 
 class Native:
-    """Whole layers in C++, forward and backward."""
+    """Computes whole layers in C++, forward and backward."""
 
     name = "native"
-    description = "the project's kernels"
+    description = "the native kernels"
 
     def lacks(self, stack: Stack, call: StackCall) -> str:
-        """What the kernels lack for this call."""
+        """Return the name of a feature that the kernels do not support, or an empty string."""
         return kernels.lacking(
             stack.cell_type,
             call.tensors(),
@@ -24,5 +24,5 @@ class Native:
         )
 
     def run(self, stack: Stack, call: StackCall) -> tuple[Tensor, cells.State]:
-        """Run the layers one by one."""
+        """Compute the layers one by one."""
         return stack.layer_by_layer(call, autograd.sequence)

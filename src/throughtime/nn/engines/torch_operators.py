@@ -1,4 +1,4 @@
-"""torch's own fused operators as an engine, for devices and dtypes that the kernels lack."""
+"""The engine of torch's fused operators, for devices and dtypes the kernels do not support."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from throughtime.nn.engines.kernels import forward_mode
 
 
 class TorchOperators:
-    """torch.lstm and its like: the whole stack at once."""
+    """Computes the whole stack at once with torch.lstm, torch.gru, torch.rnn_tanh or rnn_relu."""
 
     name = "torch"
     description = "torch's fused operator"
 
     def lacks(self, stack: Stack, call: StackCall) -> str:
-        """What torch's operators lack for this call."""
+        """Return the name of a feature that the operators do not support, or an empty string."""
         if not stack.cell_type.mode:
-            return f"{stack.cell_type.name} cell"
+            return f"the {stack.cell_type.name} cell"
         if option := stack.beyond_torch():
             return option
         if call.lengths is not None:
@@ -34,14 +34,14 @@ class TorchOperators:
         return "forward-mode derivatives" if forward_mode() else ""
 
     def run(self, stack: Stack, call: StackCall) -> tuple[Tensor, cells.State]:
-        """Run the whole stack."""
+        """Compute the whole stack."""
         operator: Any = getattr(torch, stack.cell_type.mode.lower())
         state = call.state[0] if len(call.state) == 1 else call.state
         weights = flat_weights(call.weights)
-        how = (stack.bias, stack.num_layers, stack.dropout, stack.training, stack.bidirectional)
+        options = (stack.bias, stack.num_layers, stack.dropout, stack.training, stack.bidirectional)
         if call.batch_sizes is not None:
-            output, *new_state = operator(call.x[0], call.batch_sizes, state, weights, *how)
+            output, *new_state = operator(call.x[0], call.batch_sizes, state, weights, *options)
             output = output.unsqueeze(0)
         else:
-            output, *new_state = operator(call.x, state, weights, *how, False)
+            output, *new_state = operator(call.x, state, weights, *options, False)
         return output, tuple(new_state)
