@@ -242,7 +242,7 @@ def test_the_advice_for_a_packed_npz_helps(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "_LEAST_UNPACKED", 0)
     arrays = {"x": np.zeros((40, 100_000, 1), dtype=np.uint8), "y": np.arange(40) % 2}
     np.savez_compressed(tmp_path / "a.npz", **arrays)
-    with pytest.raises(InputError, match="save it without compression, or give less"):
+    with pytest.raises(InputError, match="save it without compression, or split it"):
         read_archive(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", **arrays)
     assert read_archive(tmp_path / "a.npz").values.shape == (4_000_000, 1)

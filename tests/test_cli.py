@@ -165,7 +165,7 @@ def test_forecasts_do_not_begin_inside_the_file_in_silence(tmp_path):
     told = throughtime("predict", tmp_path / "m", data, "-o", tmp_path / "out.csv").stderr
     for text in (fitted, told):
         assert f"{data}: 200 rows, 1 series\n" in text
-        assert "10 of 200 rows lack a value" in text
+        assert "10 of 200 rows have missing values" in text
         assert "the last 10 rows of co2 have no value: forecasts begin at 2020-07-09" in text
     assert re.search(r"forecasts +begin at 2020-07-09 ", told)
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("2020-07-09,1,")

@@ -132,34 +132,34 @@ CASES = {
     "a byte order mark": (csv(b"\xef\xbb\xbf" + ROWS.encode()), Y, OK),
     "line ends of Windows and of old Macs": (csv(ROWS.replace("\n", "\r\n")), Y, OK),
     "an empty file": (csv(""), Y, "the file is empty"),
-    "a header and no rows": (csv("t,y\n"), Y, "a header and no rows"),
-    "no header": (csv("2024-01-01,1\n2024-01-02,2\n"), Y, "'2024-01-01' where the names of col"),
+    "a header and no rows": (csv("t,y\n"), Y, "the file has a header but no rows"),
+    "no header": (csv("2024-01-01,1\n2024-01-02,2\n"), Y, "'2024-01-01' in the header is a value"),
     "another delimiter": (csv(ROWS.replace(",", ";")), Y, OK),
     "a table of too many columns": (
         csv(",".join(f"c{k}" for k in range(10_001)) + "\n"),
         Y,
-        "10,001 columns; at most 10,000 are read; keep those you need",
+        "10,001 columns; at most 10,000 are supported; remove columns",
     ),
-    "a column twice": (csv(ROWS.replace("t,y", "y,y")), Y, "column 'y' stands there twice"),
-    "a ragged row": (rows(row_7="2024-01-06,5,9"), Y, "row 7: 3 fields where the header has 2"),
-    "a quote that does not end": (rows(row_7='"2024-01-06,5'), Y, "a quoted field that does not"),
+    "a column twice": (csv(ROWS.replace("t,y", "y,y")), Y, "column name 'y' appears twice"),
+    "a ragged row": (rows(row_7="2024-01-06,5,9"), Y, "row 7: 3 fields, but the header has 2"),
+    "a quote that does not end": (rows(row_7='"2024-01-06,5'), Y, "a quoted field is not closed"),
     "a file cut in its last row": (
         csv(ROWS + "2024-01-31"),
         Y,
-        "cut in the middle of its last row",
+        "the file is truncated in its last row",
     ),
     "a decimal comma": (
         csv("t;y\n" + "".join(f"{d};1,{k}\n" for k, d in enumerate(DAYS))),
         Y,
-        r"row 2, column 'y': text '1,0'.* a decimal comma\?",
+        r"row 2, column 'y': text '1,0'.* use decimal points",
     ),
     "text among numbers": (rows(row_7="2024-01-06,five"), Y, "row 7, column 'y': text 'five'"),
     "no numbers": (
         csv("t,y\na,b\nc,d\n"),
         Options(),
-        "is not a number, nor is any column numeric",
+        "is not a number, and no column is numeric",
     ),
-    "NaN": (rows(row_7="2024-01-06,NaN"), Y, "row 7, column 'y': 1 missing values"),
+    "NaN": (rows(row_7="2024-01-06,NaN"), Y, "row 7, column 'y': a missing value"),
     "infinity": (rows(row_7="2024-01-06,inf"), Y, "row 7, column 'y': an infinite value"),
     "beyond what can be squared": (rows(row_7="2024-01-06,1e200"), Y, "row 7.* beyond 1e\\+150"),
     "a constant target": (csv("y\n" + "3\n" * 99), Y, "the target is constant"),
@@ -186,19 +186,19 @@ CASES = {
     "a leap second": (
         csv("t,y\n2016-12-31 23:59:59,1\n2016-12-31 23:59:60,2\n2017-01-01 00:00:00,3\n"),
         T,  # it is the second after, as for most clocks
-        "row 4, column 't': the time of row 3 again",
+        "row 4, column 't': the same time as in row 3",
     ),
     "the hour that summer time has twice": (
         csv(
             "t,y\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n2024-10-27 03:00,4\n"
         ),
         Options(("y",), time="t"),
-        "row 4, column 't': the time of row 3 again",
+        "row 4, column 't': the same time as in row 3",
     ),
     "a time that goes back": (
         rows(row_7="2024-01-01,5"),
         Options(("y",), time="t"),
-        "time goes back",
+        "an earlier time than",
     ),
     "times of no step": (
         csv("t,y\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n2024-01-01 02:30,3\n"),
@@ -211,7 +211,11 @@ CASES = {
         Options(("y",), group="g"),
         "row 3",
     ),
-    "a gzip that is cut": (csv(gzip.compress(ROWS.encode())[:-9], "x.csv.gz"), Y, "cut or damaged"),
+    "a gzip that is cut": (
+        csv(gzip.compress(ROWS.encode())[:-9], "x.csv.gz"),
+        Y,
+        "truncated or damaged",
+    ),
     "a gzip that unpacks without end": (
         csv(gzip.compress(b"y\n" + b"1\n" * 40_000_000), "x.csv.gz"),
         Y,
@@ -222,37 +226,41 @@ CASES = {
     "dates beyond all calendars": (
         parquet(t=pl.Series([2**62 + k for k in range(80)]).cast(pl.Datetime("ms")), y=range(80)),
         Y,
-        "row 1, column 't': a date beyond the years 1000 to 9999",
+        "row 1, column 't': a date outside the years 1000 to 9999",
     ),
     "lists where words belong": (
         parquet(g=[[1]] * 80, y=range(80)),
         Options(("y",), group="g"),
-        "column 'g': List.*, not words",
+        "column 'g': its type List.* cannot be converted",
     ),
     "a column in two parts": (
         csv("t,y\n1,2\n"),
         Options(label="t", time="t"),
-        "'t' plays two parts",
+        "'t' is used for two roles",
     ),
     # labels
-    "one class alone": (classes("a"), GROUPS, "one class alone: a"),
+    "one class alone": (classes("a"), GROUPS, "there is only one class: a"),
     "a class absent from training": (
         csv(
             "g,x,y,p\n"
             + "".join(f"{k},1,{'ab'[k > 7]},{'train' if k < 8 else 'test'}\n" for k in range(10))
         ),
         Options(label="y", group="g", time="none", part="p"),
-        "class b is in the test part and not in the training part",
+        "class b is in the test part but not in the training part",
     ),
-    "labels that are all missing": (classes(""), GROUPS, "(one class alone|no answer is known)"),
-    "too few sequences": (classes("a", "b", per=1), GROUPS, "leave none for"),
+    "labels that are all missing": (classes(""), GROUPS, "(only one class|has no labels)"),
+    "too few sequences": (classes("a", "b", per=1), GROUPS, "none is left for"),
     # archives
     "an .npz that unpacks without end": (far_larger_unpacked, Options(), "unpack to 100,000,"),
-    "a .ts file without data": (csv("@problemName x\n", "x.ts"), Options(), "no line @data"),
+    "a .ts file without data": (
+        csv("@problemName x\n", "x.ts"),
+        Options(),
+        "there is no line @data",
+    ),
     "a sequence with a dimension too few": (
         csv("@classLabel true a b\n@data\n1,2:3,4:a\n1,2:b\n", "x.ts"),
         Options(),
-        "line 4: 1 dimensions where the first sequence has 2",
+        "line 4: 1 dimensions, but the first sequence has 2",
     ),
     "Python objects in an .npz": (
         npz(x=np.array([{}], dtype=object)),
@@ -270,14 +278,18 @@ CASES = {
         Options(),
         "a.txt, line 1: byte 0xf6 is not UTF",
     ),
-    "zero bytes in a text": (texts(a=b"ab\0c"), Options(), "line 1: a zero byte: no text"),
+    "zero bytes in a text": (
+        texts(a=b"ab\0c"),
+        Options(),
+        "line 1: a zero byte, so it is not text",
+    ),
     "empty documents": (texts(a="", b="word " * 400), Options(), OK),
-    "nothing but empty documents": (texts(a="", b=" \n"), Options(), "no letter in it"),
-    "a text too short": (texts(a="word"), Options(), "too few to learn from"),
+    "nothing but empty documents": (texts(a="", b=" \n"), Options(), "there is no text in it"),
+    "a text too short": (texts(a="word"), Options(), "are too few"),
     "a text in no folder of a class": (
         texts(a__x="x", y="y"),
         Options(label="folder"),
-        "y.txt: in no folder of a class",
+        "y.txt: not in a folder named after a class",
     ),
     "a pipe among texts": (
         piped,
@@ -285,13 +297,21 @@ CASES = {
         "b.txt: this is a pipe; only regular files are read",
     ),
     "a link that leads to itself": (linked, Options(), "loop.txt: cannot be read"),
-    "an empty folder": (lambda folder: folder, Options(), "no file that is known"),
+    "an empty folder": (lambda folder: folder, Options(), "no file of a supported type"),
     "no such path": (lambda folder: folder / "nothing.csv", Y, "no such file"),
-    "a name that no file can have": (lambda folder: folder / ("x" * 300), Y, "(no path|no such)"),
+    "a name that no file can have": (
+        lambda folder: folder / ("x" * 300),
+        Y,
+        "(not a valid path|no such)",
+    ),
     # recordings
-    "a recording cut": (sound(cut=900), Options(), "a/x.wav: the recording is cut"),
-    "a recording that is none": (sound(cut=3), Options(), "no recording that can be read"),
-    "a recording without a sample": (sound(np.zeros(0)), Options(), "(without samples|is cut)"),
+    "a recording cut": (sound(cut=900), Options(), "a/x.wav: the recording is truncated"),
+    "a recording that is none": (sound(cut=3), Options(), "not a readable recording"),
+    "a recording without a sample": (
+        sound(np.zeros(0)),
+        Options(),
+        "(has no samples|is truncated)",
+    ),
     "a recording of one sample": (sound(np.zeros(1)), Options(), OK),
     "a recording of hours": (
         sound(np.zeros(1000 * 7300), 1000, subtype="PCM_U8"),
@@ -308,12 +328,12 @@ CASES = {
     "samples that are no numbers": (
         sound(np.full(800, np.nan), subtype="FLOAT"),
         Options(),
-        "second 0.000: a sample that is no number",
+        "second 0.000: a sample is not a finite number",
     ),
     "samples far beyond full scale": (
         sound(np.full(800, 1e20), subtype="FLOAT"),
         Options(),
-        "scale it to -1 to 1",
+        "scale the samples to the range -1 to 1",
     ),
     "a rate of a few hertz": (
         sound(np.zeros(99), 10),
@@ -329,14 +349,14 @@ CASES = {
     "steps without end": (
         rows(),
         Options(("y",), context=10**12),
-        "1,000,000 steps are the most",
+        "give at most 1,000,000 steps",
     ),
     "a seed below 0": (rows(), Options(("y",), seed=-1), "--seed: -1"),
     "more folds than rows": (rows(), Options(("y",), folds=10**6), "--folds: 1000000"),
     "parts that make no whole": (
         rows(),
         Options(("y",), split="70/70/70"),
-        "three parts of 100",
+        "three percentages that add up to 100",
     ),
 }
 

@@ -56,7 +56,7 @@ def test_a_model_gets_the_marks_it_learned():
 def test_what_cannot_be_filled_is_told():
     with pytest.raises(InputError, match="--missing: 'guess'"):
         filled("guess")
-    with pytest.raises(InputError, match="sequence 3 has no value at all"):
+    with pytest.raises(InputError, match="sequence 3 has no values"):
         filled("interpolate", np.where(np.arange(14).reshape(7, 2) > 11, NAN, 1.0))
-    with pytest.raises(InputError, match="no sequence has all its values"):
+    with pytest.raises(InputError, match="every sequence has a missing value"):
         filled("drop", np.full((7, 2), NAN))

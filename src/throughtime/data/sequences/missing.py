@@ -36,7 +36,7 @@ def fill(
     and the steps since observed. ``masked``: the columns for which a trained model has indicators.
     """
     if missing not in MISSING:
-        raise InputError("--missing", f"unknown {missing!r}", f"choose from {', '.join(MISSING)}")
+        raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
     holes = np.isnan(values)
     every = np.ones(len(lengths), dtype=bool)
     lacking = [name for name, hole in zip(columns, holes.T, strict=True) if hole.any()]

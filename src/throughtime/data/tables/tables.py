@@ -108,7 +108,7 @@ def read_table(
     Raises InputError that names file, row and column.
     """
     if missing not in MISSING:
-        raise InputError("--missing", f"unknown {missing!r}", f"choose from {', '.join(MISSING)}")
+        raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
     frame, source = read_frame(path, delimiter, labels=(columns.group, *columns.categorical))
     choices = list(source.choices)
     if static is not None:
