@@ -257,7 +257,9 @@ def test_a_wide_table_is_refused_by_name_and_a_narrower_one_read_in_time(tmp_pat
         path.write_text(",".join(f"c{k}" for k in range(columns)) + "\n" + line * rows)
         return path
 
-    with pytest.raises(InputError, match=r"100,000 columns; at most 10,000 are read; keep those"):
+    with pytest.raises(
+        InputError, match=r"100,000 columns; at most 10,000 are supported; remove columns"
+    ):
         read_frame(written(100_000, 3))
     seconds = []
     for columns, rows in ((10, 300_000), (10_000, 300)):

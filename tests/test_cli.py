@@ -406,7 +406,7 @@ def test_data_sets_are_listed_and_pointed_at(tmp_path):
     assert {"japanese-vowels", "tiny-shakespeare"} <= {d["name"] for d in listed}
     assert "CC BY-SA 4.0" in throughtime("data", "list").stdout
     no = throughtime("data", "get", "lynx", "--from", tmp_path, "-o", tmp_path / "o", code=2)
-    assert "no Lynx.csv in it" in no.stderr
+    assert "no file Lynx.csv" in no.stderr
     assert "did you mean 'lynx'" in throughtime("data", "get", "lynxx", code=2).stderr
 
 

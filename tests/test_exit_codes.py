@@ -80,7 +80,10 @@ def rows(*values):
 BAD_DATA = {
     "infinity": (rows(*range(50), "inf", 3), "row 52, column 'y': an infinite value, 1 in total"),
     "too large": (rows(*range(50), "-5e307"), "row 52, column 'y': -5e+307 is beyond 1e+150"),
-    "too small": (rows(*[f"{i % 7}e-310" for i in range(99)]), "'y': the target is within 6e-310"),
+    "too small": (
+        rows(*[f"{i % 7}e-310" for i in range(99)]),
+        "'y': the target is within a range of 6e-310",
+    ),
     "unsorted": (
         "time,y\n1,1\n3,2\n2,3\n",
         "row 4, column 'time': an earlier time than in row 3; sort",
@@ -105,7 +108,7 @@ BAD_DATA = {
     ),
     "no header": (
         "2020-01-01,1.5\n2020-01-02,2\n",
-        "row 1: '2020-01-01' in the header is a value of col",
+        "row 1: '2020-01-01' in the header is a value",
     ),
     "two-digit years": (
         "time,y\n20-01-01,1\n20-01-02,2\n",

@@ -74,7 +74,7 @@ def _status(path: Path, *, suggest: bool = False) -> os.stat_result:
         advice = "check the path"
         if suggest:
             there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            advice = nearest(path.name, sorted(there))
+            advice = nearest(path.name, sorted(there)) if there else advice
         raise InputError(str(path), "no such file", advice) from None
     except OSError as error:
         raise _unreadable(path, error) from None

@@ -51,7 +51,11 @@ BAD_TS = {
     "no sequence": (HEAD, "\n", "there are no sequences after @data"),
     "a strange class": (HEAD, "1:2:3\n", "line 6: class '3' is not in @classLabel"),
     "another number of dimensions": (HEAD, "1:2:1\n1:2\n", "line 7: 1 dimensions, but"),
-    "dimensions of unlike length": (HEAD, "1,2:3:1\n", "line 6: dimensions of 1 to 2 steps"),
+    "dimensions of unlike length": (
+        HEAD,
+        "1,2:3:1\n",
+        "line 6: the dimensions of a sequence have 1 to 2 steps",
+    ),
     "text": (HEAD, "1,x:3,4:1\n", "line 6, dimension 1: 'x' is not a number"),
     "no steps": (HEAD, "::1\n", "line 6: the sequence has no steps"),
     "an infinite value": (HEAD, "inf:1:1\n", "line 6: an infinite value"),
@@ -96,7 +100,7 @@ class Exploding:
 
 
 BAD_NPZ = {
-    "no x": ({"z": np.zeros(3)}, "there is no array x (arrays: z)"),
+    "no x": ({"z": np.zeros(3)}, r"there is no array x \(arrays: z\)"),
     "objects": ({"x": np.array([Exploding()], dtype=object)}, "it contains Python objects"),
     "lengths that do not fit": (
         {"x": np.zeros((3, 1)), "lengths": np.array([1, 1])},

@@ -190,11 +190,17 @@ def test_stretches_of_time_label_every_frame(tmp_path):
 
 
 TABLES = {
-    "no such file": ("file,said\ny.wav,a\n", "row 2, column 'file': no file 'y.wav'"),
-    "a file twice": ("file,said\nx.wav,a\nx.wav,b\n", "row 3, column 'file': 'x.wav' again"),
+    "no such file": ("file,said\ny.wav,a\n", "row 2, column 'file': file 'y.wav' does not exist"),
+    "a file twice": (
+        "file,said\nx.wav,a\nx.wav,b\n",
+        "row 3, column 'file': file 'x.wav' is listed twice",
+    ),
     "no such column": ("file,word\nx.wav,a\n", "no column 'said'"),
-    "backwards": ("file,start,end,said\nx.wav,2,1,a\n", "row 2, column 'end': from 2 to 1"),
-    "a strange part": ("file,said,part\nx.wav,a,dev\n", "row 2, column 'part': 'dev'"),
+    "backwards": (
+        "file,start,end,said\nx.wav,2,1,a\n",
+        "row 2, column 'end': a period from 2 to 1",
+    ),
+    "a strange part": ("file,said,part\nx.wav,a,dev\n", "row 2, column 'part': part 'dev'"),
 }
 
 
@@ -210,7 +216,7 @@ def test_bad_tables_of_recordings_get_one_line(tmp_path, text, told):
 def test_mixed_channels_and_lone_files_are_told(tmp_path):
     record(tmp_path / "a" / "x.wav")
     record(tmp_path / "b" / "y.wav", tone(channels=2))
-    with pytest.raises(InputError, match=r"y.wav: 2 channels where x.wav has 1"):
+    with pytest.raises(InputError, match=r"y.wav: 2 channels, but x.wav has 1"):
         read_audio(tmp_path, AudioSettings(channels="all"), label="folder")
     record(tmp_path / "z.wav")
     with pytest.raises(InputError, match=r"z.wav: not in a folder named after a class"):

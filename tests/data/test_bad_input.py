@@ -323,7 +323,7 @@ CASES = {
     "the same, all channels asked": (
         sound(np.zeros((800, 2))),
         Options(channels="all"),
-        "2 channels where|1 channels where",
+        "2 channels, but|1 channels, but",
     ),
     "samples that are no numbers": (
         sound(np.full(800, np.nan), subtype="FLOAT"),

@@ -231,7 +231,7 @@ def test_a_models_own_unit_measures_the_gaps_of_new_rows(tmp_path):
 
 def test_gaps_of_several_series_are_refused(tmp_path):
     (tmp_path / "x.csv").write_text("who,t,y\na,1,1\na,2,2\nb,9,1\nb,11,2\n")
-    with pytest.raises(InputError, match="--gaps: several series"):
+    with pytest.raises(InputError, match="--gaps: it requires a single series"):
         read_table(tmp_path / "x.csv", Columns(("y",), "t", "who", gaps=True))
 
 

@@ -21,7 +21,7 @@ def test_nothing_missing_is_left_as_it_is():
 
 
 def test_missing_is_refused_with_its_place():
-    with pytest.raises(InputError, match="row 0, column 0: a missing value, 3 in all"):
+    with pytest.raises(InputError, match="row 0, column 0: a missing value, 3 in total"):
         filled("error")
 
 

@@ -118,7 +118,9 @@ def test_bad_tables_get_one_line(tmp_path, text, options, told):
 def test_a_strange_part_is_told_with_its_row(tmp_path):
     text = "who,x,y,part\na,1,0,train\na,2,0,test\nb,1,1,train\n"
     columns = LabelledColumns("y", "who", "none", ("x",), (), "part")
-    with pytest.raises(InputError, match=r"row 3, column 'part': 'test'; .*the same in all rows"):
+    with pytest.raises(
+        InputError, match=r"row 3, column 'part': part 'test'; .*the same in all rows"
+    ):
         read_labelled(table(tmp_path, text), columns)
 
 

@@ -86,7 +86,7 @@ def test_what_cannot_be_is_told(place, path, asked, told):
 
 
 def test_a_folder_of_two_kinds_is_told(place):
-    with pytest.raises(InputError, match="files of text and audio and parquet in one folder"):
+    with pytest.raises(InputError, match="text and audio and parquet files in one folder"):
         kind_of_folder(place)
 
 

@@ -90,7 +90,7 @@ def test_rows_are_the_lines_of_the_file(tmp_path):
 
 def test_a_delimiter_that_is_not_there_is_told(tmp_path):
     with pytest.raises(
-        InputError, match=r"no ';' in the header 'date,co2'; set --del.*\(comma\?\)"
+        InputError, match=r"no delimiter ';' in the header 'date,co2'; set --del.*\(comma\?\)"
     ):
         read(tmp_path, GOOD, delimiter=";")
     assert read(tmp_path, "y\n1\n", delimiter=";")[0].columns == ["y"]
@@ -133,7 +133,10 @@ BAD = {
         "2000-01;5.3\n2000-02;5.4\n",
         "row 1: '2000-01' in the header is a value",
     ),
-    "no header, times": ("31.1.2000 9:00,a\n31.1.2000 10:00,b\n", "row 1: '31.1.2000 9:00' where"),
+    "no header, times": (
+        "31.1.2000 9:00,a\n31.1.2000 10:00,b\n",
+        "row 1: '31.1.2000 9:00' in the header is a value",
+    ),
     "no header, quarters": ("2000 Q1,\n2000 Q2,3\n", "row 1: '2000 Q1' in the header is a value"),
     "no header, names": ("a,5.3\nb,5.4\n", "row 1: '5.3' in the header is a value"),
     "header of years": (

@@ -32,7 +32,7 @@ def test_what_was_not_said_is_worked_out_and_told(tmp_path):
     assert (read.time, read.targets, read.columns) == ("when", ("y",), ("y",))
     told = choices(read)
     assert told["time"] == ("when", "the only column of dates written as %Y-%m-%d")
-    assert told["target"] == ("y", "the one numeric column")
+    assert told["target"] == ("y", "the only numeric column")
     assert told["inputs"] == ("none", "no further numeric column; not name")
     assert told["time step"][0] == "1 day"
     assert all(c.option for c in read.choices if c.name not in ("time step", "format"))
@@ -124,7 +124,7 @@ def test_values_whose_squares_leave_float64_are_refused(tmp_path, value):
         ("a,b\n1,2\n", Columns(targets=("a",), time="tme"), "no column 'tme'"),
         ("a,b\n1,2\n", Columns(targets=("a",), group="x"), "no column 'x'"),
         ("a,b\n1,2\n", Columns(targets=("a",), inputs=("x",)), "no column 'x'"),
-        ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose what .* --target"),
+        ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose the column .* --target"),
         ("y\n1\nx\n3\n", Columns(targets=("y",)), r"row 3, column 'y': text 'x' in a numeric col"),
         ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*use decimal points, not commas"),
         (

@@ -99,7 +99,7 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
             if seconds > _LONGEST or size > _MOST_SAMPLES:
                 raise InputError(
                     where,
-                    f"{seconds / 3600:.1f} hours long, {file.channels} channels",
+                    f"it is {seconds / 3600:.1f} hours long (channels: {file.channels})",
                     "split it into files of one hour",
                 )
             samples = file.read(dtype="float32", always_2d=True)
@@ -271,7 +271,7 @@ def read_audio(
         odd = next(k for k, b in enumerate(blocks) if b.shape[1] != blocks[0].shape[1])
         raise InputError(
             str(names[odd]),
-            f"{blocks[odd].shape[1] // settings.bands} channels where {names[0].name} has "
+            f"{blocks[odd].shape[1] // settings.bands} channels, but {names[0].name} has "
             f"{blocks[0].shape[1] // settings.bands}",
             "set --channels mean",
         )

@@ -52,9 +52,8 @@ class NamedSet:
     source: str
     files: tuple[File, ...]
     use: str  # options for `compare` and `fit`, after the path
-    lay: Callable[[Sequence[Path], Layout], Path] | None = (
-        None  # converts, returns the path to open
-    )
+    # converts the files and returns the path to open
+    lay: Callable[[Sequence[Path], Layout], Path] | None = None
 
 
 def _pair(name: str, train: str, train_size: int, test: str, test_size: int) -> tuple[File, ...]:

@@ -237,7 +237,7 @@ def _cut_ends(
             following = rows.clock.stamp(rows.clock.after(stamps, np.array([1])))[0]
             then = f": forecasts begin at {'' if rows.time else 'row '}{following}"
         messages.append(
-            f"{of}the {end} {count} {'have' if lost > 1 else 'has'} no value of {lacked}{then}"
+            f"{of}the {end} {count} of {lacked} {'have' if lost > 1 else 'has'} no value{then}"
         )
     return messages
 
