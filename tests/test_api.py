@@ -179,31 +179,47 @@ def test_a_comparison_is_the_command_lines(tmp_path):
         (lambda: tt.read(FRAME, target="x"), InputError, "no column 'x'"),
         (lambda: tt.read(FRAME, targt="y"), TypeError, "'targt'; did you mean 'target'"),
         (lambda: tt.read(3), TypeError, "arrays or texts; got int"),
-        (lambda: tt.read(np.zeros((2, 2, 2, 2))), InputError, r"shape \(2, 2, 2, 2\)"),
+        (lambda: tt.read(np.zeros((2, 2, 2, 2))), InputError, r"shape is \(2, 2, 2, 2\)"),
         (lambda: tt.read(FRAME, missing="guess"), InputError, "^missing: 'guess'; take one of"),
         (lambda: tt.read(FRAME, horizon=0, target="y"), InputError, "^horizon: 0; give"),
-        (lambda: tt.read(FRAME, label="y", horizon=3), InputError, "^horizon: .* takes label, "),
+        (
+            lambda: tt.read(FRAME, label="y", horizon=3),
+            InputError,
+            "^horizon: .* options are label, ",
+        ),
         (lambda: tt.fit(tt.read(FRAME, **HOW), network="cnn"), InputError, "^network: 'cnn'; take"),
         (lambda: tt.fit(tt.read(FRAME, **HOW), epoch=3), TypeError, "argument 'epoch'"),
         (lambda: tt.compare(tt.read(FRAME, **HOW), networks=[]), InputError, "^networks: "),
         (lambda: tt.compare(tt.read(FRAME, **HOW), seeds=0), InputError, "^seeds: 0; give a whole"),
         (lambda: tt.load("nowhere"), InputError, "no model here"),
-        (lambda: tt.read(""), InputError, "the path: is empty"),
-        (lambda: tt.read([]), InputError, "the list: is empty"),
-        (lambda: tt.read(FRAME, answers=[1]), InputError, "^answers: are for arrays and texts"),
-        (lambda: tt.read(["a", "b"], answers=["x"]), InputError, "^answers: 1 for 2 items"),
+        (lambda: tt.read(""), InputError, "the path: it is empty"),
+        (lambda: tt.read([]), InputError, "the list: it is empty"),
+        (
+            lambda: tt.read(FRAME, answers=[1]),
+            InputError,
+            "^answers: they apply to arrays and texts",
+        ),
+        (lambda: tt.read(["a", "b"], answers=["x"]), InputError, "^answers: 1 answers for 2 items"),
         (lambda: tt.read(["a", "b"], answers=["x", None]), InputError, "^answers: an answer is N"),
-        (lambda: tt.read(np.zeros((4, 9, 1)), [1, 2]), InputError, "^answers: 2 for an array"),
+        (
+            lambda: tt.read(np.zeros((4, 9, 1)), [1, 2]),
+            InputError,
+            "^answers: 2 answers for an array",
+        ),
         (
             lambda: tt.read([np.zeros((4, 1)), np.zeros((6, 1))], [[0] * 6, [1] * 4]),
             InputError,
-            "answers of item 1: 6 for 4 steps",
+            "answers of item 1: 6 answers for 4 steps",
         ),
         (lambda: tt.read([np.zeros((4, 1)), np.zeros((6, 2))]), InputError, "others 2; give all"),
         (lambda: tt.read(np.zeros(9, dtype=complex)), InputError, "complex128; give real"),
         (lambda: tt.read(FRAME, horizon=2.5), InputError, "^horizon: 2.5; give a whole number"),
         (lambda: tt.read(FRAME, target=0), InputError, "^target: 0; give a name, or a list"),
-        (lambda: tt.read(FRAME.with_columns(o=pl.lit({1}, pl.Object))), InputError, "'o': objects"),
+        (
+            lambda: tt.read(FRAME.with_columns(o=pl.lit({1}, pl.Object))),
+            InputError,
+            "'o': Python objects",
+        ),
         (lambda: tt.compare(FRAME), TypeError, "what throughtime.read returns; got DataFrame"),
         (lambda: tt.fit(tt.read(FRAME, **HOW), network=None), InputError, "^network: None is no"),
         (
@@ -253,7 +269,7 @@ def test_values_of_other_libraries_keep_what_they_say():
     big = pandas.DataFrame({"id": np.array([2**63 + 5, 1], dtype=np.uint64)})
     assert frames.to_polars(big)["id"].to_list() == [2**63 + 5, 1]
     twice = pandas.DataFrame([[1, 2]], columns=["a", "a"])
-    with pytest.raises(InputError, match="two columns are called 'a'"):
+    with pytest.raises(InputError, match="two columns are named 'a'"):
         tt.read(twice)
     zoned = pandas.date_range("2024-01-01", periods=300, freq="h", tz="Europe/Berlin", name="when")
     frame = pandas.DataFrame({"y": WAVE}, index=zoned)

@@ -165,7 +165,7 @@ def test_forecasts_do_not_begin_inside_the_file_in_silence(tmp_path):
     told = throughtime("predict", tmp_path / "m", data, "-o", tmp_path / "out.csv").stderr
     for text in (fitted, told):
         assert f"{data}: 200 rows, 1 series\n" in text
-        assert "10 of 200 rows lack a value" in text
+        assert "10 of 200 rows have missing values" in text
         assert "the last 10 rows of co2 have no value: forecasts begin at 2020-07-09" in text
     assert re.search(r"forecasts +begin at 2020-07-09 ", told)
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("2020-07-09,1,")
@@ -406,7 +406,7 @@ def test_data_sets_are_listed_and_pointed_at(tmp_path):
     assert {"japanese-vowels", "tiny-shakespeare"} <= {d["name"] for d in listed}
     assert "CC BY-SA 4.0" in throughtime("data", "list").stdout
     no = throughtime("data", "get", "lynx", "--from", tmp_path, "-o", tmp_path / "o", code=2)
-    assert "no Lynx.csv in it" in no.stderr
+    assert "no file Lynx.csv" in no.stderr
     assert "did you mean 'lynx'" in throughtime("data", "get", "lynxx", code=2).stderr
 
 

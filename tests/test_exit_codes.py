@@ -48,7 +48,7 @@ MISTAKES = {
     ),
     "bad split": (
         ["fit", "{co2}", "--missing", "drop", "--split", "70/30", "-o", "m"],
-        "--split: '70/30'; give three parts of 100, such as 70/15/15",
+        "--split: '70/30' is not three percentages that add up to 100",
     ),
     "no run": (["report", "nowhere"], "comparison.json: no such file"),
     "another run": (
@@ -78,32 +78,38 @@ def rows(*values):
 
 
 BAD_DATA = {
-    "infinity": (rows(*range(50), "inf", 3), "row 52, column 'y': an infinite value, 1 in all"),
-    "too large": (rows(*range(50), "-5e307"), "row 52, column 'y': -5e+307, beyond 1e+150"),
-    "too small": (rows(*[f"{i % 7}e-310" for i in range(99)]), "'y': the target is within 6e-310"),
+    "infinity": (rows(*range(50), "inf", 3), "row 52, column 'y': an infinite value, 1 in total"),
+    "too large": (rows(*range(50), "-5e307"), "row 52, column 'y': -5e+307 is beyond 1e+150"),
+    "too small": (
+        rows(*[f"{i % 7}e-310" for i in range(99)]),
+        "'y': the target is within a range of 6e-310",
+    ),
     "unsorted": (
         "time,y\n1,1\n3,2\n2,3\n",
-        "row 4, column 'time': time goes back after row 3; sort",
+        "row 4, column 'time': an earlier time than in row 3; sort",
     ),
     "duplicate": (
         "time,y\n1,1\n2,2\n2,3\n",
-        "row 4, column 'time': the time of row 3 again; remove",
+        "row 4, column 'time': the same time as in row 3; remove",
     ),
     "irregular": (
         "time,y\n2,1\n4,2\n6,3\n9,1\n",
         "row 5, column 'time': irregular times: 9 follows 6",
     ),
-    "constant": (rows(*[7] * 99), "column 'y': the target is constant (7) in its training part"),
+    "constant": (rows(*[7] * 99), "column 'y': the target is constant (7) in the training part"),
     "not UTF-8": (b"time,y\n1,1\n2,\xe9\n", "row 3, column 'y': byte 0xe9 is not UTF-8; save the"),
     "cut": (
         "time,y\n1,1\n2",
-        "row 3: the file is cut in the middle of its last row (1 of 2 fields)",
+        "row 3: the file is truncated in its last row (1 of 2 fields)",
     ),
     "cut before a field": (
         "time,y\n1,1\n2,",
         "row 3, column 'y': the file ends with an empty field",
     ),
-    "no header": ("2020-01-01,1.5\n2020-01-02,2\n", "row 1: '2020-01-01' where the names of col"),
+    "no header": (
+        "2020-01-01,1.5\n2020-01-02,2\n",
+        "row 1: '2020-01-01' in the header is a value",
+    ),
     "two-digit years": (
         "time,y\n20-01-01,1\n20-01-02,2\n",
         "row 2, column 'time': the year of '20-01-",
@@ -113,7 +119,7 @@ BAD_DATA = {
         "row 5, column 'time': 2914267 of 2914271 steps of 1 day have no row, most of them where",
     ),
     "decimal commas": ("time;y\n1;1,5\n2;2,5\n", "row 2, column 'y': '1,5' is not a number"),
-    "empty": ("", "the file is empty; give one with a header and rows"),
+    "empty": ("", "the file is empty; give a file with a header and rows"),
     "short": (rows(1, 2, 3), "the longest series has 3 rows, too short for context"),
 }
 

@@ -259,7 +259,7 @@ def test_a_data_set_without_a_home_needs_a_place(stranger):
     done = stranger.run("data", "get", "lynx", "--from", "/tmp", cwd=Path("/tmp"), HOME=None)
     check_ending(done, (2,))
     if ROOT:  # whose number has no name in the system's list, and so no home
-        assert "no home folder to keep it in; name one with --out" in done.stderr
+        assert "there is no home folder to save to; give a folder with --out" in done.stderr
 
 
 @pytest.fixture(scope="module")

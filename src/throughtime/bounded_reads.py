@@ -1,7 +1,7 @@
-"""Reading files with a bound on their size, and never from what has no end.
+"""Read files with a size limit.
 
-What a user names may be a file or a pipe. What lies inside a folder (data, models, runs) must be a
-regular file: opening a pipe there would wait forever, and a device may have no end.
+A path given by the user may be a file or a pipe. A file found inside a folder (data, models, runs)
+must be a regular file: opening a pipe there would block forever, and a device may never end.
 """
 
 import os
@@ -10,30 +10,30 @@ from pathlib import Path
 
 from throughtime.errors import InputError, nearest
 
-MOST_BYTES = 4_000_000_000  # of a file that is read whole into memory
-MOST_PIPED = 1_000_000_000  # of a pipe, whose size is unknown before it ends
+MOST_BYTES = 4_000_000_000  # largest file; files are read into memory as a whole
+MOST_PIPED = 1_000_000_000  # most bytes from a pipe, whose size is not known in advance
 _PIECE = 1 << 20
 
 
 def read_given(path: Path) -> bytes:
-    """All bytes of a file or pipe that the user named.
+    """Read all bytes of a file or pipe given by the user.
 
-    Raises InputError where there is no such file, it is a folder, a device or a socket, it is
-    larger than MOST_BYTES (a pipe: MOST_PIPED), or it changes while it is read.
+    Raises InputError if the file does not exist, is a folder, a device or a socket, is larger than
+    MOST_BYTES (a pipe: MOST_PIPED), or changes while it is read.
     """
     return _read(path, MOST_BYTES, pipes=True)
 
 
 def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
-    """All bytes of a file inside a folder; links to regular files are followed.
+    """Read all bytes of a file inside a folder; links to regular files are followed.
 
-    Raises InputError as `read_given` does, and for a pipe.
+    Raises InputError like `read_given`, and also for a pipe.
     """
     return _read(path, most, pipes=False)
 
 
 def check_regular(path: Path) -> None:
-    """Raise InputError unless this is a regular file; it is not opened."""
+    """Raise InputError unless the path is a regular file; the file is not opened."""
     _check_kind(path, _status(path), pipes=False)
 
 
@@ -44,7 +44,7 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
     if pipe:
         most = min(most, MOST_PIPED)
     try:
-        # a pipe that took the file's place since must not make `open` wait
+        # do not block if a pipe has replaced the file since the check
         handle = os.open(path, os.O_RDONLY | (0 if pipe else os.O_NONBLOCK))
         with os.fdopen(handle, "rb") as file:
             before = os.fstat(file.fileno())
@@ -62,24 +62,24 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
     except OSError as error:
         raise _unreadable(path, error) from None
     if not pipe and (before.st_size, before.st_mtime_ns) != (size, after.st_mtime_ns):
-        raise InputError(str(path), "changed while it was read", "wait until it is written whole")
+        raise InputError(str(path), "changed while it was read", "wait until it is complete")
     return b"".join(pieces)
 
 
 def _status(path: Path, *, suggest: bool = False) -> os.stat_result:
-    """Of a file; ``suggest``: where it is missing, name those that are called alike."""
+    """Return the status of a file; ``suggest``: name similar files if it does not exist."""
     try:
         return path.stat()
     except FileNotFoundError:
-        advice = "check it"
+        advice = "check the path"
         if suggest:
             there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            advice = nearest(path.name, sorted(there))
+            advice = nearest(path.name, sorted(there)) if there else advice
         raise InputError(str(path), "no such file", advice) from None
     except OSError as error:
         raise _unreadable(path, error) from None
-    except ValueError as error:  # a zero byte in its name
-        raise InputError(repr(str(path)), f"no path ({error})", "check it") from None
+    except ValueError as error:  # a zero byte in the name
+        raise InputError(repr(str(path)), f"not a valid path ({error})", "check the path") from None
 
 
 def _check_kind(path: Path, status: os.stat_result, *, pipes: bool) -> None:
@@ -94,9 +94,11 @@ def _check_kind(path: Path, status: os.stat_result, *, pipes: bool) -> None:
 
 
 def _too_large(path: Path, found: str) -> InputError:
-    advice = "give less; a folder of Parquet files may be larger than memory"
+    advice = "give a smaller file, or a folder of Parquet files, which may be larger than memory"
     return InputError(str(path), found, advice)
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(str(path), f"cannot be read ({error.strerror})", "check it")
+    return InputError(
+        str(path), f"cannot be read ({error.strerror})", "check the path and its permissions"
+    )

@@ -1,13 +1,13 @@
-"""What may be asked of data: one description, which the command line and Python follow.
+"""The options for reading data, shared by the command line and the Python API.
 
-An option is added here, and used where the data are read.
+A new option is declared here and used where the data are read.
 """
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-# kinds of data, and the words for them
+# kinds of data, as messages name them
 FORECAST = "a forecast"
 PARQUET_FOLDER = "a folder of Parquet"
 LABELLED_TABLE = "a labelled table"
@@ -29,7 +29,7 @@ _EVERYTHING = (
 _TABLES = (FORECAST, LABELLED_TABLE)
 
 
-# groups of options in help, in this order; the usual ones come before, in none
+# option groups in --help, in this order; common options come first, outside any group
 PANELS = (
     ("Tables", (FORECAST, PARQUET_FOLDER, LABELLED_TABLE)),
     ("Texts, recordings and tasks", (ARCHIVE, TEXT, LABELLED_TEXT, RECORDINGS, TASK)),
@@ -39,12 +39,12 @@ _USUAL = {"target", "label", "time", "group", "horizon", "missing"}
 
 
 def _about(kinds: tuple[str, ...], help: str, *, listed: bool = True) -> dict[str, Any]:
-    """Which kinds take an option, and its help; not `listed`: commands add it themselves."""
+    """Build field metadata; options that are not `listed` are added by the commands themselves."""
     return {"kinds": kinds, "help": help, "listed": listed}
 
 
 def panel_of(option: str) -> str | None:
-    """The group of an option in help; None: a usual one."""
+    """Return the group of an option in --help, or None for a common option."""
     kinds = next(f.metadata["kinds"] for f in fields(DataOptions) if f.name == option)
     if option in _USUAL:
         return None
@@ -55,7 +55,7 @@ def panel_of(option: str) -> str | None:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """All that may be asked of data; None, or the default, lets the data decide.
+    """All options for reading data; None lets the reader choose from the data.
 
     >>> DataOptions(target=("load",), time="when", horizon=24).given()
     {'target': ('load',), 'time': 'when', 'horizon': 24}
@@ -65,95 +65,105 @@ class DataOptions:
         default=None,
         metadata=_about(
             (FORECAST, PARQUET_FOLDER),
-            "Column to forecast; several with commas, a name with a comma in quotes.",
+            "Column to forecast; separate several by commas, quote names that contain one.",
         ),
     )
     label: str | None = field(
         default=None,
         metadata=_about(
             (LABELLED_TABLE, LABELLED_TEXT, RECORDINGS),
-            "Column of answers to learn instead; 'folder': each folder is a class.",
+            "Column of labels to predict instead; 'folder': each folder is a class.",
         ),
     )
     time: str | None = field(
-        default=None, metadata=_about(_TABLES, "Column of times; 'none': rows in order.")
+        default=None, metadata=_about(_TABLES, "Column of times; 'none': rows are in time order.")
     )
     group: str | None = field(
-        default=None, metadata=_about(_TABLES, "Column that tells several series apart.")
+        default=None, metadata=_about(_TABLES, "Column that identifies the series of each row.")
     )
     inputs: tuple[str, ...] | None = field(
         default=None,
         metadata=_about(
-            (*_TABLES, PARQUET_FOLDER), "Further numeric columns to use, with commas; 'none'."
+            (*_TABLES, PARQUET_FOLDER),
+            "Further numeric columns to use, separated by commas, or 'none'.",
         ),
     )
     categorical: tuple[str, ...] = field(
-        default=(), metadata=_about(_TABLES, "Columns of categories to use, with commas.")
+        default=(), metadata=_about(_TABLES, "Categorical columns to use, separated by commas.")
     )
     known: tuple[str, ...] = field(
         default=(),
-        metadata=_about((FORECAST,), "Columns that are known ahead (plans), with commas."),
+        metadata=_about((FORECAST,), "Columns whose future values are known, separated by commas."),
     )
     calendar: tuple[str, ...] = field(
         default=(),
-        metadata=_about((FORECAST,), "Of the time: some of minute, hour, weekday, month, yearday."),
+        metadata=_about(
+            (FORECAST,), "Calendar features: some of minute, hour, weekday, month, yearday."
+        ),
     )
     resample: str | None = field(
         default=None,
-        metadata=_about((FORECAST,), "Bring rows to a step, by means: 15min, 1h, 1d, ..."),
+        metadata=_about((FORECAST,), "Average rows to a regular time step: 15min, 1h, 1d, ..."),
     )
     gaps: bool = field(
         default=False,
-        metadata=_about((FORECAST,), "Rows are steps; the time between them is an input."),
+        metadata=_about(
+            (FORECAST,), "Use each row as a step and the time since the row before as an input."
+        ),
     )
     static: Path | None = field(
         default=None,
-        metadata=_about(_TABLES, "Table with a row for each group, to use at every step."),
+        metadata=_about(
+            _TABLES, "Table with one row per group, whose columns are inputs at every step."
+        ),
     )
     part: str | None = field(
         default=None,
         metadata=_about(
             (LABELLED_TABLE, LABELLED_TEXT, RECORDINGS),
-            "Column that says train, validation or test.",
+            "Column that contains train, validation or test.",
         ),
     )
     text: str | None = field(
-        default=None, metadata=_about((LABELLED_TEXT,), "Column of texts, each of a class.")
+        default=None, metadata=_about((LABELLED_TEXT,), "Column of texts to classify.")
     )
     file: str | None = field(
-        default=None, metadata=_about((RECORDINGS,), "Column of names of recordings.")
+        default=None, metadata=_about((RECORDINGS,), "Column of paths of recordings.")
     )
     answer: str = field(
         default="auto",
-        metadata=_about((LABELLED_TABLE, ARCHIVE), "Labels are classes, numbers, or auto."),
+        metadata=_about((LABELLED_TABLE, ARCHIVE), "Type of the labels: classes, numbers or auto."),
     )
     tokens: str = field(
         default="characters",
         metadata=_about(
-            (TEXT, LABELLED_TEXT), "Of text: bytes, characters, words, or a tokenizer.json."
+            (TEXT, LABELLED_TEXT), "Tokens of text: bytes, characters, words, or a tokenizer.json."
         ),
     )
     features: str = field(
-        default="logmel", metadata=_about((RECORDINGS,), "Of recordings: logmel or mfcc.")
+        default="logmel", metadata=_about((RECORDINGS,), "Features of recordings: logmel or mfcc.")
     )
     bands: int = field(
-        default=40, metadata=_about((RECORDINGS,), "Mel bands, or coefficients of mfcc.")
+        default=40, metadata=_about((RECORDINGS,), "Number of mel bands or MFCC coefficients.")
     )
     rate: int = field(
-        default=8000, metadata=_about((RECORDINGS,), "Hz that recordings are brought to.")
+        default=8000,
+        metadata=_about((RECORDINGS,), "Sampling rate to resample recordings to, in Hz."),
     )
     channels: str = field(
-        default="mean", metadata=_about((RECORDINGS,), "Of recordings: mean, or all.")
+        default="mean", metadata=_about((RECORDINGS,), "Channels of recordings: mean or all.")
     )
     length: int | None = field(
-        default=None, metadata=_about((TASK,), "Of task:NAME: steps to be bridged.")
+        default=None, metadata=_about((TASK,), "Number of steps to remember, for task:NAME.")
     )
     horizon: int | None = field(
-        default=None, metadata=_about((FORECAST, PARQUET_FOLDER), "Steps to forecast.")
+        default=None, metadata=_about((FORECAST, PARQUET_FOLDER), "Number of steps to forecast.")
     )
-    context: int | None = field(default=None, metadata=_about(_EVERYTHING, "Steps a network sees."))
+    context: int | None = field(
+        default=None, metadata=_about(_EVERYTHING, "Number of steps that a network sees.")
+    )
     season: int | None = field(
-        default=None, metadata=_about((FORECAST,), "Steps of the season; 1: none.")
+        default=None, metadata=_about((FORECAST,), "Season length in steps; 1: no season.")
     )
     missing: str = field(
         default="error",
@@ -162,23 +172,26 @@ class DataOptions:
     delimiter: str | None = field(
         default=None,
         metadata=_about(
-            (*_TABLES, LABELLED_TEXT, RECORDINGS), "Of a CSV: one character, or 'tab'."
+            (*_TABLES, LABELLED_TEXT, RECORDINGS),
+            "Delimiter of a CSV file: one character, or 'tab'.",
         ),
     )
     split: str = field(
         default="70/15/15",
-        metadata=_about(_EVERYTHING, "Percent of the time for training, validation and test."),
+        metadata=_about(_EVERYTHING, "Percent of the data for training, validation and test."),
     )
     folds: int = field(
         default=1,
         metadata=_about(
-            (FORECAST,), "Of forecasts: test so many stretches, trained anew each.", listed=False
+            (FORECAST,),
+            "Number of test periods (rolling origin), with a new training for each.",
+            listed=False,
         ),
     )
     seed: int = field(default=0, metadata=_about(_EVERYTHING, "The (first) seed.", listed=False))
 
     def given(self) -> dict[str, Any]:
-        """The options that differ from their defaults."""
+        """Return the options that differ from their defaults."""
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -186,7 +199,7 @@ class DataOptions:
         }
 
     def as_text(self) -> dict[str, str]:
-        """The same as the command line writes them, for the record."""
+        """Return these options as text, as on the command line."""
         return {
             name: ",".join(value) if isinstance(value, tuple) else str(value)
             for name, value in self.given().items()
@@ -194,7 +207,7 @@ class DataOptions:
 
 
 def options_of(kind: str) -> list[str]:
-    """The options that a kind of data takes, beside context, split and seed."""
+    """Return the options that a kind of data accepts, except context, split and seed."""
     return [
         f.name
         for f in fields(DataOptions)

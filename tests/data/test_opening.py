@@ -65,18 +65,18 @@ def test_every_door_leads_to_its_problem(place):
     ("path", "asked", "told"),
     [
         ("task:copy", {"label": "y"}, "--label: does not apply to a generated task"),
-        ("texts", {"horizon": 3}, "--horizon: does not apply to text; .* it takes --tokens"),
+        ("texts", {"horizon": 3}, "--horizon: does not apply to text; .* the options are --tokens"),
         ("x.csv", {"label": "y", "horizon": 3}, "--horizon: does not apply to a labelled table"),
         ("x.csv", {"bands": 3}, "--bands: does not apply to a forecast"),
         ("x.csv", {"context": 0}, "--context: 0; give a whole number"),
-        ("x.csv", {"text": "x"}, "--text: no --label"),
-        ("x.csv", {"file": "x"}, "--file: no --label"),
-        ("sounds", {"rate": 3}, "rate is 1,000 to 192,000 Hz"),
+        ("x.csv", {"text": "x"}, "--text: it requires --label"),
+        ("x.csv", {"file": "x"}, "--file: it requires --label"),
+        ("sounds", {"rate": 3}, "rate must be from 1,000 to 192,000 Hz"),
         ("x.csv", {"split": "50/50"}, "--split: '50/50'"),
         ("x.csv", {"label": "y", "missing": "guess"}, "--missing: 'guess'"),
-        ("empty", {}, "no file that is known"),
+        ("empty", {}, "no file of a supported type"),
         ("nowhere", {}, "no such file"),
-        ("texts", {"tokens": "syllables"}, "--tokens: 'syllables'"),
+        ("texts", {"tokens": "syllables"}, "--tokens: unknown 'syllables'"),
     ],
 )
 def test_what_cannot_be_is_told(place, path, asked, told):
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_told(place, path, asked, told):
 
 
 def test_a_folder_of_two_kinds_is_told(place):
-    with pytest.raises(InputError, match="files of text and audio and parquet in one folder"):
+    with pytest.raises(InputError, match="text and audio and parquet files in one folder"):
         kind_of_folder(place)
 
 

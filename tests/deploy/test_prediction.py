@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_told(tmp_path):
     path, _, _ = ragged(tmp_path)
     model, spec, _ = saved(path, {}, tmp_path)
     np.savez(tmp_path / "other.npz", x=np.zeros((3, 4, 5)))
-    with pytest.raises(InputError, match=r"5 columns .*; the model learned 2"):
+    with pytest.raises(InputError, match=r"5 columns .*, but the model has 2"):
         use(model, spec, tmp_path / "other.npz")
     holes = np.zeros((3, 4, 2))
     holes[1, 2, 0] = np.nan
@@ -161,7 +161,7 @@ def test_what_is_left_out_leaves_the_others_their_names(tmp_path):
     np.savez(tmp_path / "new.npz", x=x, lengths=lengths)
     found = use(model, spec, tmp_path / "new.npz", missing="drop")
     assert found.rows["sequence"].to_list() == [str(k) for k in range(1, 51) if k != 2]
-    assert any("1 sequences with one are left out" in c.reason for c in found.choices)
+    assert any("1 sequences with missing values are left out" in c.reason for c in found.choices)
     (tmp_path / "t.csv").write_text(
         "body,kind\n" + "".join(f"{'' if k == 1 else f'w{k}'},{k % 2}\n" for k in range(40))
     )

@@ -1,1 +1,1 @@
-"""From files to windows a network can be trained on."""
+"""Read data from files and memory into training problems."""

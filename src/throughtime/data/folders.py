@@ -1,4 +1,4 @@
-"""Folders of files: which are in them, in an order that does not depend on the disk."""
+"""List and read the files in a folder, in an order that does not depend on the file system."""
 
 import hashlib
 import os
@@ -16,14 +16,13 @@ PARQUETS = (".parquet",)
 
 
 def files_in(folder: Path, endings: Sequence[str]) -> list[Path]:
-    """All files below a folder with one of these endings, sorted by name; hidden ones left out.
+    """List all files below a folder with one of the endings, sorted by name, without hidden files.
 
     >>> files_in(Path("recordings"), SOUNDS)
 
-    Links to folders are not followed, so none can lead in a circle. Folders of models, runs and
-    trainings are left out: they hold texts that are no data. Raises InputError for a folder that
-    cannot be read, for a file that is not regular (a pipe, a device), and where there is no such
-    file.
+    Links to folders are not followed, which prevents endless loops. Folders of models, runs and
+    trainings are skipped: their text files are not data. Raises InputError for a folder that
+    cannot be read, for a file that is not regular (a pipe, a device), and if no file is found.
     """
 
     def refuse(error: OSError) -> None:
@@ -51,7 +50,7 @@ def files_in(folder: Path, endings: Sequence[str]) -> list[Path]:
 
 
 def known_files(folder: Path) -> list[Path]:
-    """All files below a folder that some reader takes; none where none is there."""
+    """List all files below a folder that any reader accepts; may be empty."""
     found: list[Path] = []
     for endings in (TEXTS, SOUNDS, PARQUETS):
         with suppress(InputError):
@@ -60,10 +59,9 @@ def known_files(folder: Path) -> list[Path]:
 
 
 def read_files(files: Sequence[Path]) -> list[bytes]:
-    """All bytes of several files inside a folder.
+    """Read all bytes of several files inside a folder.
 
-    Raises InputError for one that is not regular, and where together they are larger than
-    MOST_BYTES.
+    Raises InputError for a file that is not regular, and if their total size exceeds MOST_BYTES.
     """
     left = MOST_BYTES
     contents: list[bytes] = []
@@ -74,9 +72,9 @@ def read_files(files: Sequence[Path]) -> list[bytes]:
 
 
 def kind_of_folder(folder: Path) -> str:
-    """What a folder holds: "text", "audio" or "parquet".
+    """Return the kind of files in a folder: "text", "audio" or "parquet".
 
-    Raises InputError where it holds none, or several.
+    Raises InputError if it holds none of them, or several kinds.
     """
     kinds = {"text": TEXTS, "audio": SOUNDS, "parquet": PARQUETS}
     found: list[str] = []
@@ -92,17 +90,21 @@ def kind_of_folder(folder: Path) -> str:
         return found[0]
     if found:
         raise InputError(
-            str(folder), f"files of {' and '.join(found)} in one folder", "name a folder of one"
+            str(folder), f"{' and '.join(found)} files in one folder", "give a folder with one kind"
         )
     endings = ", ".join(ending for kind in kinds.values() for ending in kind)
-    raise InputError(str(folder), "no file that is known", f"known are {endings}; or name a file")
+    raise InputError(
+        str(folder),
+        "no file of a supported type",
+        f"supported are {endings}; or name a single file",
+    )
 
 
 def fingerprint_of(parts: Sequence[tuple[str, bytes]]) -> str:
-    """SHA-256 over names and contents of several files."""
+    """Compute the SHA-256 of the names and contents of several files."""
     digest = hashlib.sha256()
     for name, content in parts:
-        mark = os.fsencode(name)  # as the disk has it, UTF-8 or not
+        mark = os.fsencode(name)  # the name on disk may not be valid UTF-8
         digest.update(f"{len(mark)} {len(content)}\n".encode())
         digest.update(mark)
         digest.update(content)

@@ -1,4 +1,4 @@
-"""Data frames of other libraries, to polars and back."""
+"""Convert data frames of other libraries to polars and back."""
 
 import sys
 from typing import Any
@@ -8,21 +8,21 @@ import polars as pl
 
 from throughtime.errors import InputError
 
-_PLAIN = "give numbers, words or times"
+_PLAIN = "give numbers, text or times"
 
 
 def is_frame(value: object) -> bool:
-    """Whether this is a data frame: polars, pandas, or anything with the Arrow C stream."""
-    if type(value).__name__ == "Series":  # one column: values, not a table
+    """Return whether a value is a data frame: polars, pandas, or any Arrow C stream."""
+    if type(value).__name__ == "Series":  # a single column is not a table
         return False
     lazy = isinstance(value, pl.LazyFrame)
     return lazy or _is_pandas(value) or hasattr(value, "__arrow_c_stream__")
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """A data frame as polars has it; of pandas, an index that is not 0, 1, ... becomes a column.
+    """Convert a data frame to polars; a pandas index other than 0, 1, ... becomes a column.
 
-    Raises InputError for a column of a type that no table file could have.
+    Raises InputError for a column with a type that table files do not support.
     """
     try:
         if isinstance(frame, pl.DataFrame):
@@ -37,14 +37,16 @@ def to_polars(frame: Any) -> pl.DataFrame:
         raise InputError("the table", f"cannot be read ({error})", _PLAIN) from None
     for name, dtype in found.schema.items():
         if dtype == pl.Object:
-            raise InputError(f"the table, column {name!r}", "objects of Python", _PLAIN)
+            raise InputError(
+                f"the table, column {name!r}", "Python objects are not supported", _PLAIN
+            )
     return found
 
 
 def like(rows: pl.DataFrame, given: object) -> Any:
-    """Rows as the library has them that `given` is of, its columns with the types they have there.
+    """Convert rows to the library and the column types of the data frame `given`.
 
-    Of pandas a frame, with the index that the given one has; of polars for anything else.
+    Returns a pandas data frame with the same index for pandas, otherwise a polars data frame.
     """
     if not is_frame(given):
         return rows
@@ -60,7 +62,7 @@ def like(rows: pl.DataFrame, given: object) -> Any:
 
 
 def _typed(words: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Words as numbers or times again; as they are where one of them is none."""
+    """Convert text back to numbers or times; unchanged if any value cannot be converted."""
     found = words
     if dtype.is_numeric():
         found = words.cast(dtype, strict=False)
@@ -83,12 +85,12 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
     names = [str(name) for name in table.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError("the table", f"two columns are called {twice[0]!r}", "rename one of them")
+        raise InputError("the table", f"two columns are named {twice[0]!r}", "rename one of them")
     return pl.DataFrame({str(name): _column(table[name], pandas) for name in table.columns})
 
 
 def _index_columns(frame: Any) -> list[str]:
-    """Names of the columns that `reset_index` makes; none for an index that counts rows."""
+    """Names of the columns of an index; none for an index that only counts rows."""
     pandas: Any = sys.modules["pandas"]
     if isinstance(frame.index, pandas.RangeIndex) and frame.index.name is None:
         return []
@@ -108,10 +110,12 @@ def _column(column: Any, pandas: Any) -> pl.Series:
         found = found.dt.replace_time_zone("UTC")
         try:
             return found.dt.convert_time_zone(str(zone))
-        except pl.exceptions.PolarsError:  # an offset without a name
+        except pl.exceptions.PolarsError:  # an unnamed offset
             return found
     if types.is_complex_dtype(column.dtype):
-        raise InputError(f"the table, column {column.name!r}", "complex numbers", _PLAIN)
+        raise InputError(
+            f"the table, column {column.name!r}", "complex numbers are not supported", _PLAIN
+        )
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
     if numeric and types.is_integer_dtype(column.dtype) and not column.isna().any():
         return pl.Series(column.to_numpy(dtype=str(column.dtype).lower()))

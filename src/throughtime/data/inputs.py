@@ -1,4 +1,4 @@
-"""What users give as data in Python: paths, bytes, data frames, arrays and texts."""
+"""Convert Python data (paths, bytes, data frames, arrays, texts) to data sources."""
 
 from dataclasses import fields
 from difflib import get_close_matches
@@ -23,26 +23,30 @@ from throughtime.errors import InputError
 def source_of(
     source: Any, answers: Any = None, *, sequences: bool = False
 ) -> tuple[DataSource, dict[str, Any]]:
-    """What a user gave as data, where a path may stand; and the options that this implies.
+    """Convert user data to a data source, and return the options that it implies.
 
     >>> source_of(np.zeros((3, 50, 2)), answers=[0, 1, 0])[0].arrays["x"].shape
     (3, 50, 2)
 
-    ``sequences``: arrays are sequences of their own even without answers, as a model takes them.
-    Raises TypeError for what is no data, InputError for arrays of a shape that has no meaning.
+    ``sequences``: treat arrays as separate sequences even without answers, for prediction.
+    Raises TypeError for unsupported types, InputError for arrays of an unsupported shape.
     """
     found = _ready(source)
     if found is not None:
         if answers is not None:
-            raise InputError("--answers", "are for arrays and texts", "name a column: label")
+            raise InputError(
+                "--answers",
+                "they apply to arrays and texts only",
+                "give the column of labels: label=NAME",
+            )
         return found, {}
     source, answers = _plain(source), None if answers is None else _plain(answers)
     items = list(source) if isinstance(source, list | tuple) else None
     if items is not None and not items:
-        raise InputError("the list", "is empty", "give arrays or texts")
+        raise InputError("the list", "it is empty", "give arrays or texts")
     if answers is not None and items is not None and len(answers) != len(items):
-        found = f"{len(answers)} for {len(items)} items"
-        raise InputError("--answers", found, "give one answer, or one list of them, for each")
+        found = f"{len(answers)} answers for {len(items)} items"
+        raise InputError("--answers", found, "give one answer, or one list of answers, per item")
     if items and all(isinstance(item, str) for item in items):
         return _texts(items, answers)
     if items and all(isinstance(item, int | float) for item in items):
@@ -59,10 +63,10 @@ def source_of(
 
 
 def _ready(source: Any) -> DataSource | None:
-    """What says by itself what its columns are; None for arrays and texts."""
+    """Return a source for data that name their columns; None for arrays and texts."""
     if isinstance(source, str | Path):
         if not str(source):
-            raise InputError("the path", "is empty", "name a file or a folder")
+            raise InputError("the path", "it is empty", "give the path of a file or folder")
         return Path(source)
     if isinstance(source, bytes):
         return MemoryFile(source)
@@ -73,7 +77,7 @@ def _texts(texts: list[str], answers: Any) -> tuple[DataSource, dict[str, Any]]:
     if answers is None:
         return MemoryTexts(tuple(texts)), {}
     if any(answer is None for answer in answers):
-        raise InputError("--answers", "an answer is None", "leave its text out")
+        raise InputError("--answers", "an answer is None", "remove its text")
     words = [str(answer) for answer in answers]
     table = _table("the texts", {"text": texts, "label": words})
     return table, {"text": "text", "label": "label"}
@@ -82,11 +86,11 @@ def _texts(texts: list[str], answers: Any) -> tuple[DataSource, dict[str, Any]]:
 def _arrays(
     series: list[np.ndarray], answers: Any, sequences: bool
 ) -> tuple[DataSource, dict[str, Any]]:
-    """Many series [T, C]."""
+    """Several series [T, C]."""
     widths = sorted({s.shape[1] for s in series})
     if len(widths) > 1:
         found = f"some have {widths[0]} columns, others {widths[-1]}"
-        raise InputError("the arrays", found, "give all the same")
+        raise InputError("the arrays", found, "give all arrays the same number of columns")
     if answers is None and not sequences:
         return _series("the arrays", series), {"group": "series"}
     _check_steps(series, answers)
@@ -95,22 +99,22 @@ def _arrays(
 
 
 def _array(array: np.ndarray, answers: Any, sequences: bool) -> tuple[DataSource, dict[str, Any]]:
-    """One array: a series, or many of one length."""
+    """One array: a series, or several of equal length."""
     if answers is not None or sequences:
         if answers is not None and (array.ndim < 2 or len(answers) != len(array)):
-            found = f"{len(answers)} for an array of shape {array.shape}"
-            raise InputError("--answers", found, "give one for each of [N, T, C]")
+            found = f"{len(answers)} answers for an array of shape {array.shape}"
+            raise InputError("--answers", found, "give an array [N, T, C] and N answers")
         _check_steps(array, answers)
         return MemorySequences({"x": array, **_answers(answers)}), {}
     if array.ndim == 3:
         return _series("the array", list(array)), {"group": "series"}
     if array.ndim in (1, 2):
         return _series("the array", [_columns(array)], single=True), {}
-    raise InputError("the array", f"shape {array.shape}", "give [T], [T, C] or [N, T, C]")
+    raise InputError("the array", f"its shape is {array.shape}", "give [T], [T, C] or [N, T, C]")
 
 
 def _plain(values: Any) -> Any:
-    """Arrays of any library as numpy has them, without gradients or masks; texts as a list."""
+    """Convert arrays of any library to numpy, without gradients or masks; texts to a list."""
     if hasattr(values, "detach"):  # a tensor
         values = values.detach().cpu()
         values = (
@@ -133,28 +137,30 @@ def _plain(values: Any) -> Any:
             return np.array(array.tolist(), dtype=np.float64)
         except (TypeError, ValueError):
             raise InputError(
-                "the array", f"{array.dtype}, not numbers", "give numbers or words alone"
+                "the array",
+                f"its type {array.dtype} is not numeric",
+                "give only numbers or only texts",
             ) from None
     if array.dtype.kind == "c" or array.dtype.names:
-        raise InputError("the array", f"{array.dtype}", "give real numbers")
+        raise InputError("the array", f"its type is {array.dtype}", "give real numbers")
     return array
 
 
 def _check_steps(series: Any, answers: Any) -> None:
-    """Raise InputError where each has answers, and not one for each of its steps."""
+    """Raise InputError for a series with several answers, but not one per step."""
     for number, (x, y) in enumerate(
         zip(series, answers if answers is not None else (), strict=False)
     ):
         if np.ndim(y) == 1 and len(y) != len(x) and np.ndim(x) == 2:
             raise InputError(
                 f"answers of item {number + 1}",
-                f"{len(y)} for {len(x)} steps",
-                "give one for each step, or one for the whole",
+                f"{len(y)} answers for {len(x)} steps",
+                "give one answer per step, or one for the whole sequence",
             )
 
 
 def _answers(answers: Any) -> dict[str, np.ndarray]:
-    """Answers as one array: of sequences [N], or of all steps end to end."""
+    """Return the answers as one array: of sequences [N], or of all steps, concatenated."""
     if answers is None:
         return {}
     if isinstance(answers, list | tuple) and len(answers) and np.ndim(answers[0]) > 0:
@@ -171,7 +177,7 @@ def _table(name: str, columns: dict[str, Any]) -> MemoryTable:
 
 
 def _series(name: str, series: list[np.ndarray], *, single: bool = False) -> MemoryTable:
-    """Series [T, C] under each other: columns x1, x2, ..., and which series each row is of."""
+    """Concatenate series [T, C] to a table with columns x1, x2, ... and the series number."""
     values = np.concatenate(series)
     columns: dict[str, Any] = {f"x{k + 1}": values[:, k] for k in range(values.shape[1])}
     if not single:
@@ -181,21 +187,23 @@ def _series(name: str, series: list[np.ndarray], *, single: bool = False) -> Mem
 
 
 def data_options_of(given: dict[str, Any]) -> DataOptions:
-    """The options of data as a caller wrote them. Raises TypeError for an unknown one."""
+    """Convert keyword arguments to data options. Raises TypeError for an unknown option."""
     known = [f.name for f in fields(DataOptions)]
     hints = get_type_hints(DataOptions)
     found: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
             close = get_close_matches(name, known, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            advice = (
+                f"did you mean {close[0]!r}?" if close else f"the arguments are {', '.join(known)}"
+            )
             raise TypeError(f"read() got an unexpected argument {name!r}; {advice}")
         found[name] = _option(name, value, str(hints[name]))
     return DataOptions(**found)
 
 
 def _option(name: str, value: Any, hint: str) -> Any:
-    """The value of an option as `DataOptions` has it. Raises InputError for another type."""
+    """Convert an option to its type in `DataOptions`. Raises InputError for a wrong type."""
     if value is None:
         return getattr(DataOptions(), name)
     if "tuple" in hint:

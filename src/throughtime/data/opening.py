@@ -1,4 +1,4 @@
-"""The one door: a path and what was asked, to a problem."""
+"""Open any supported data as a training problem."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -38,87 +38,88 @@ ARCHIVES = (".ts", ".npz")
 AnyProblem = Problem | SequenceProblem | TextProblem
 
 
-def kind_of(path: DataSource, asked: DataOptions) -> str:
-    """What a path holds, in the words of `data_options`."""
+def kind_of(path: DataSource, options: DataOptions) -> str:
+    """Return the kind of the data, one of the constants of `data_options`."""
     if isinstance(path, InMemory):
-        return _kind_in_memory(path, asked)
+        return _kind_in_memory(path, options)
     if str(path).startswith(PREFIX):
         return TASK
     ending = path.suffix.lower()
     if ending in ARCHIVES:
         return ARCHIVE
-    if asked.file is not None or ending in SOUNDS:
+    if options.file is not None or ending in SOUNDS:
         return RECORDINGS
-    if asked.text is not None:
+    if options.text is not None:
         return LABELLED_TEXT
     if path.is_dir():
         found = kind_of_folder(path)
         if found == "audio":
             return RECORDINGS
         if found == "text":
-            return LABELLED_TEXT if asked.label is not None else TEXT
+            return LABELLED_TEXT if options.label is not None else TEXT
         if found == "parquet":
             return PARQUET_FOLDER
     elif ending in TEXTS:
         return TEXT
-    return LABELLED_TABLE if asked.label is not None else FORECAST
+    return LABELLED_TABLE if options.label is not None else FORECAST
 
 
-def _kind_in_memory(data: InMemory, asked: DataOptions) -> str:
+def _kind_in_memory(data: InMemory, options: DataOptions) -> str:
     if isinstance(data, MemorySequences):
         return ARCHIVE
     if isinstance(data, MemoryTexts):
         return TEXT
-    if asked.text is not None:
+    if options.text is not None:
         return LABELLED_TEXT
-    return LABELLED_TABLE if asked.label is not None else FORECAST
+    return LABELLED_TABLE if options.label is not None else FORECAST
 
 
 def open_problem(
-    path: DataSource, asked: DataOptions, watch: Callable[[int, int], None] | None = None
+    path: DataSource, options: DataOptions, watch: Callable[[int, int], None] | None = None
 ) -> AnyProblem:
-    """What a path holds, as a problem to learn.
+    """Open data as a training problem.
 
     >>> open_problem(Path("task:adding"), DataOptions(length=200)).record.windows
     (8000, 1000, 2000)
 
-    ``watch`` is told how many of how many recordings are done. Raises InputError for what cannot be
-    learned from, naming the place, and for an option that does not apply to such data.
+    ``watch``: progress callback, called with the number of recordings done and the total. Raises
+    InputError that names the place in data that cannot be used, and for an option that does not
+    apply to this kind of data.
     """
-    found = _opened(path, asked, watch)
-    return replace(found, record=replace(found.record, options=asked.as_text()))
+    found = _opened(path, options, watch)
+    return replace(found, record=replace(found.record, options=options.as_text()))
 
 
 def _opened(
-    path: DataSource, asked: DataOptions, watch: Callable[[int, int], None] | None
+    path: DataSource, options: DataOptions, watch: Callable[[int, int], None] | None
 ) -> AnyProblem:
     try:
-        kind = kind_of(path, asked)
+        kind = kind_of(path, options)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(repr(str(path))[:80], "no path that can be read", "check it") from None
-    _refuse_strange(kind, asked)
-    split, seed, context = Split.read(asked.split), asked.seed, asked.context
+        raise InputError(repr(str(path))[:80], "not a valid path", "check the path") from None
+    _check_options(kind, options)
+    split, seed, context = Split.read(options.split), options.seed, options.context
     for name in ("context", "length", "horizon", "season"):
-        value = getattr(asked, name)
+        value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name}", str(value), "give a whole number of steps, 1 or more")
         if value is not None and value > MOST_STEPS:
-            raise InputError(f"--{name}", str(value), f"{MOST_STEPS:,} steps are the most")
+            raise InputError(f"--{name}", str(value), f"give at most {MOST_STEPS:,} steps")
     if not 0 <= seed < 2**63:
-        raise InputError("--seed", str(seed), "give a number from 0 on, below 2 to the 63")
+        raise InputError("--seed", str(seed), "give a whole number from 0 to 2**63 - 1")
     if kind == TASK:
         name = str(path).removeprefix(PREFIX)
-        return task_problem(name, asked.length or 100, seed=seed, context=context)
+        return task_problem(name, options.length or 100, seed=seed, context=context)
     if kind == TEXT:
-        return text_problem(path, tokens=asked.tokens, split=split, seed=seed, context=context)
+        return text_problem(path, tokens=options.tokens, split=split, seed=seed, context=context)
     if kind == PARQUET_FOLDER:
         assert isinstance(path, Path)
         return shard_problem(
             path,
-            Columns(asked.target, inputs=asked.inputs),
-            horizon=asked.horizon,
+            Columns(options.target, inputs=options.inputs),
+            horizon=options.horizon,
             context=context,
             split=split,
             watch=watch,
@@ -127,29 +128,29 @@ def _opened(
         return read_problem(
             path,
             Columns(
-                asked.target,
-                asked.time,
-                asked.group,
-                asked.inputs,
-                known=asked.known,
-                calendar=asked.calendar,
-                categorical=asked.categorical,
-                resample=asked.resample,
-                gaps=asked.gaps,
+                options.target,
+                options.time,
+                options.group,
+                options.inputs,
+                known=options.known,
+                calendar=options.calendar,
+                categorical=options.categorical,
+                resample=options.resample,
+                gaps=options.gaps,
             ),
-            static=asked.static,
-            missing=asked.missing,
-            delimiter=asked.delimiter,
-            horizon=asked.horizon,
+            static=options.static,
+            missing=options.missing,
+            delimiter=options.delimiter,
+            horizon=options.horizon,
             context=context,
-            season=asked.season,
+            season=options.season,
             split=split,
-            folds=asked.folds,
+            folds=options.folds,
         )
     return sequence_problem(
-        _read(kind, path, asked, watch),
-        missing=asked.missing,
-        answer=asked.answer,
+        _read(kind, path, options, watch),
+        missing=options.missing,
+        answer=options.answer,
         split=split,
         seed=seed,
         context=context,
@@ -157,43 +158,52 @@ def _opened(
 
 
 def _read(
-    kind: str, path: DataSource, asked: DataOptions, watch: Callable[[int, int], None] | None
+    kind: str, path: DataSource, options: DataOptions, watch: Callable[[int, int], None] | None
 ) -> Read:
     if kind == ARCHIVE:
         return read_archive(path)
     if kind == LABELLED_TEXT:
-        if asked.label is None:
-            raise InputError("--text", "no --label", "name the column of classes")
+        if options.label is None:
+            raise InputError(
+                "--text", "it requires --label", "give the column of classes with --label"
+            )
         return read_labelled_texts(
             path,
-            label=asked.label,
-            text=asked.text,
-            part=asked.part,
-            tokens=asked.tokens,
-            delimiter=asked.delimiter,
+            label=options.label,
+            text=options.text,
+            part=options.part,
+            tokens=options.tokens,
+            delimiter=options.delimiter,
         )
     if kind == RECORDINGS:
-        if asked.file is not None and asked.label is None:
-            raise InputError("--file", "no --label", "name the column of labels")
+        if options.file is not None and options.label is None:
+            raise InputError(
+                "--file", "it requires --label", "give the column of labels with --label"
+            )
         assert isinstance(path, Path)
         return read_audio(
             path,
-            audio_settings(asked.features, asked.rate, asked.bands, asked.channels),
-            label=asked.label or "folder",
-            file=asked.file,
-            part=asked.part,
-            delimiter=asked.delimiter,
+            audio_settings(options.features, options.rate, options.bands, options.channels),
+            label=options.label or "folder",
+            file=options.file,
+            part=options.part,
+            delimiter=options.delimiter,
             store=feature_store(),
             watch=watch,
         )
     columns = LabelledColumns(
-        asked.label or "", asked.group, asked.time, asked.inputs, asked.categorical, asked.part
+        options.label or "",
+        options.group,
+        options.time,
+        options.inputs,
+        options.categorical,
+        options.part,
     )
-    return read_labelled(path, columns, delimiter=asked.delimiter, static=asked.static)
+    return read_labelled(path, columns, delimiter=options.delimiter, static=options.static)
 
 
-def files_of(path: Path, asked: DataOptions) -> list[Path]:
-    """Every file that opening such data reads: none of them may become an output.
+def files_of(path: Path, options: DataOptions) -> list[Path]:
+    """List every file that is read when the data are opened; none may be overwritten.
 
     >>> files_of(Path("JapaneseVowels_TRAIN.ts"), DataOptions())
     [PosixPath('JapaneseVowels_TRAIN.ts'), PosixPath('JapaneseVowels_TEST.ts')]
@@ -205,18 +215,18 @@ def files_of(path: Path, asked: DataOptions) -> list[Path]:
         found += known_files(path)
     elif path.suffix.lower() == ".ts":
         found += partners(path)
-    elif asked.file is not None and path.is_file():
-        frame, source = read_frame(path, asked.delimiter, labels=(asked.file,))
-        if asked.file in frame.columns:
-            names = words_of(frame[asked.file], source).drop_nulls().unique().to_list()
+    elif options.file is not None and path.is_file():
+        frame, source = read_frame(path, options.delimiter, labels=(options.file,))
+        if options.file in frame.columns:
+            names = words_of(frame[options.file], source).drop_nulls().unique().to_list()
             found += [path.parent / name for name in names]
-    tokens = [Path(asked.tokens)] if asked.tokens.endswith(".json") else []
-    options = [value for value in vars(asked).values() if isinstance(value, Path)]
-    return [*found, *options, *tokens]
+    tokens = [Path(options.tokens)] if options.tokens.endswith(".json") else []
+    paths = [value for value in vars(options).values() if isinstance(value, Path)]
+    return [*found, *paths, *tokens]
 
 
 def audio_settings(features: str, rate: int, bands: int, channels: str) -> AudioSettings:
-    """How sound becomes features. Raises InputError for what cannot be."""
+    """Build the feature settings. Raises InputError for invalid values."""
     try:
         return AudioSettings(features, rate, bands, channels)
     except ValueError as error:
@@ -225,11 +235,13 @@ def audio_settings(features: str, rate: int, bands: int, channels: str) -> Audio
         ) from None
 
 
-def _refuse_strange(kind: str, asked: DataOptions) -> None:
-    """Raise InputError for an option that such data has no use for."""
-    for field in fields(asked):
-        if field.name in asked.given() and kind not in field.metadata["kinds"]:
+def _check_options(kind: str, options: DataOptions) -> None:
+    """Raise InputError for an option that does not apply to the kind of data."""
+    for field in fields(options):
+        if field.name in options.given() and kind not in field.metadata["kinds"]:
             takes = ", ".join(f"--{name}" for name in options_of(kind))
             raise InputError(
-                f"--{field.name}", f"does not apply to {kind}", f"leave it out; it takes {takes}"
+                f"--{field.name}",
+                f"does not apply to {kind}",
+                f"remove it; the options are {takes}",
             )

@@ -1,4 +1,4 @@
-"""Data that are in memory already: they take the place of a path wherever data are read."""
+"""Data in memory, accepted wherever data are read from a path."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import polars as pl
 
 
 class InMemory:
-    """Stands where a path would: it has a name for messages, and is neither file nor folder."""
+    """Base class of data in memory: has a name for messages, is neither file nor folder."""
 
     name: str
     suffix = ""
@@ -18,17 +18,17 @@ class InMemory:
         return self.name
 
     def is_dir(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     def is_file(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryTable(InMemory):
-    """A table as a data frame."""
+    """A data frame."""
 
     frame: pl.DataFrame
     name: str = "the table"
@@ -48,7 +48,7 @@ class MemoryFile(InMemory):
 
 @dataclass(frozen=True, eq=False)
 class MemorySequences(InMemory):
-    """Arrays as a `.npz` file holds them: x, and lengths, y and part where there are such."""
+    """Arrays as in a `.npz` file: x, and optionally lengths, y and part."""
 
     arrays: Mapping[str, np.ndarray]
     name: str = "the arrays"
@@ -58,7 +58,7 @@ class MemorySequences(InMemory):
 
 @dataclass(frozen=True, eq=False)
 class MemoryTexts(InMemory):
-    """Documents."""
+    """Text documents."""
 
     texts: tuple[str, ...]
     name: str = "the texts"

@@ -46,14 +46,18 @@ def test_targets_of_a_ts_file_may_be_numbers(tmp_path):
 
 
 BAD_TS = {
-    "no data line": ("@problemName x\n", "", "no line @data"),
+    "no data line": ("@problemName x\n", "", "there is no line @data"),
     "a row before the data": ("1,2:1\n", "", "line 1: '1,2:1' before @data"),
-    "no sequence": (HEAD, "\n", "no sequence after @data"),
-    "a strange class": (HEAD, "1:2:3\n", "line 6: class '3' is none of @classLabel"),
-    "another number of dimensions": (HEAD, "1:2:1\n1:2\n", "line 7: 1 dimensions where"),
-    "dimensions of unlike length": (HEAD, "1,2:3:1\n", "line 6: dimensions of 1 to 2 steps"),
-    "text": (HEAD, "1,x:3,4:1\n", "line 6, dimension 1: 'x' is no number"),
-    "no steps": (HEAD, "::1\n", "line 6: a sequence without steps"),
+    "no sequence": (HEAD, "\n", "there are no sequences after @data"),
+    "a strange class": (HEAD, "1:2:3\n", "line 6: class '3' is not in @classLabel"),
+    "another number of dimensions": (HEAD, "1:2:1\n1:2\n", "line 7: 1 dimensions, but"),
+    "dimensions of unlike length": (
+        HEAD,
+        "1,2:3:1\n",
+        "line 6: the dimensions of a sequence have 1 to 2 steps",
+    ),
+    "text": (HEAD, "1,x:3,4:1\n", "line 6, dimension 1: 'x' is not a number"),
+    "no steps": (HEAD, "::1\n", "line 6: the sequence has no steps"),
     "an infinite value": (HEAD, "inf:1:1\n", "line 6: an infinite value"),
     "time stamps": (HEAD.replace("@data", "@timeStamps true\n@data"), "", "with time stamps"),
     "bytes": (HEAD, "\x00\x01:\x02:1\n", "line 6, dimension 1"),
@@ -69,7 +73,7 @@ def test_bad_ts_files_get_one_line(tmp_path, head, body, told):
 
 def test_two_files_that_do_not_fit_are_told(tmp_path):
     ts(tmp_path, name="x_TEST.ts", body="1:1\n")
-    with pytest.raises(InputError, match=r"1 dimensions where .*x_TRAIN.ts has 2"):
+    with pytest.raises(InputError, match=r"1 dimensions, but .*x_TRAIN.ts has 2"):
         read_archive(ts(tmp_path, name="x_TRAIN.ts"))
 
 
@@ -96,8 +100,8 @@ class Exploding:
 
 
 BAD_NPZ = {
-    "no x": ({"z": np.zeros(3)}, "no array x among z"),
-    "objects": ({"x": np.array([Exploding()], dtype=object)}, "it holds Python objects"),
+    "no x": ({"z": np.zeros(3)}, r"there is no array x \(arrays: z\)"),
+    "objects": ({"x": np.array([Exploding()], dtype=object)}, "it contains Python objects"),
     "lengths that do not fit": (
         {"x": np.zeros((3, 1)), "lengths": np.array([1, 1])},
         "whole numbers, 1 or more, that add up",
@@ -106,11 +110,14 @@ BAD_NPZ = {
         {"x": np.array([[[1.0], [np.inf]]])},
         r"an infinite value at \[0, 1, 0\]",
     ),
-    "complex numbers": ({"x": np.zeros((1, 2, 1), dtype=complex)}, "not real numbers"),
-    "answers that do not fit": ({"x": np.zeros((2, 3, 1)), "y": np.zeros(5)}, "one for each of 2"),
+    "complex numbers": ({"x": np.zeros((1, 2, 1), dtype=complex)}, "is not a real number"),
+    "answers that do not fit": (
+        {"x": np.zeros((2, 3, 1)), "y": np.zeros(5)},
+        "one label for each of 2",
+    ),
     "a strange part": (
         {"x": np.zeros((1, 3, 1)), "y": np.zeros(1), "part": np.array(["half"])},
-        "name train, validation or test",
+        "save train, validation or test for each",
     ),
     "nothing in it": ({"x": np.zeros((0, 3, 1))}, "shape"),
 }
@@ -140,7 +147,7 @@ def test_a_header_that_lies_takes_no_memory(tmp_path):
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("x.npy", header.getvalue() + bytes(80))
     with pytest.raises(
-        InputError, match=r"x.npz, array x: 80 bytes of an array of 8,000,000,000,000"
+        InputError, match=r"x.npz, array x: 80 bytes, but its header declares 8,000,000,000,000"
     ):
         read_archive(path)
 
@@ -150,5 +157,5 @@ def test_words_that_are_no_text_are_refused(tmp_path, point):
     """numpy keeps any number where a character belongs; a model could not be saved with it."""
     words = np.array([point, ord("a")] * 20, dtype=np.uint32).view("<U1")
     np.savez(tmp_path / "x.npz", x=np.zeros((40, 3, 1)), y=words)
-    with pytest.raises(InputError, match="array y: words that are no text; save others"):
+    with pytest.raises(InputError, match="array y: the labels are not valid text; save valid"):
         read_archive(tmp_path / "x.npz")

@@ -71,7 +71,7 @@ def test_padding_is_small():
 
 
 def test_a_limit_that_is_none_is_told():
-    with pytest.raises(ValueError, match="a batch holds 1 or more"):
+    with pytest.raises(ValueError, match="batch_size and batch_steps must be 1 or more"):
         Buckets(torch.tensor([3]), batch_size=0, batch_steps=1, seed=0)
 
 

@@ -21,7 +21,7 @@ def test_nothing_missing_is_left_as_it_is():
 
 
 def test_missing_is_refused_with_its_place():
-    with pytest.raises(InputError, match="row 0, column 0: a missing value, 3 in all"):
+    with pytest.raises(InputError, match="row 0, column 0: a missing value, 3 in total"):
         filled("error")
 
 
@@ -56,7 +56,7 @@ def test_a_model_gets_the_marks_it_learned():
 def test_what_cannot_be_filled_is_told():
     with pytest.raises(InputError, match="--missing: 'guess'"):
         filled("guess")
-    with pytest.raises(InputError, match="sequence 3 has no value at all"):
+    with pytest.raises(InputError, match="sequence 3 has no values"):
         filled("interpolate", np.where(np.arange(14).reshape(7, 2) > 11, NAN, 1.0))
-    with pytest.raises(InputError, match="no sequence has all its values"):
+    with pytest.raises(InputError, match="every sequence has a missing value"):
         filled("drop", np.full((7, 2), NAN))

@@ -43,7 +43,7 @@ def test_answers_of_steps_are_unknown_behind_the_end():
 
 
 def test_lengths_must_add_up():
-    with pytest.raises(ValueError, match="add up to 4, not to 3 rows"):
+    with pytest.raises(ValueError, match="add up to 4, but there are 3 rows"):
         Sequences(torch.zeros(3, 1), torch.tensor([2, 2]))
 
 
@@ -78,8 +78,8 @@ def test_given_parts_are_kept_and_validation_comes_of_training():
 @pytest.mark.parametrize(
     ("values", "given_parts", "told"),
     [
-        ([0, 1], None, "leave none for"),
-        ([0] * 9 + [1] * 9, ["train"] * 9 + ["test"] * 9, "class b is in the test part and not"),
+        ([0, 1], None, "none is left for"),
+        ([0] * 9 + [1] * 9, ["train"] * 9 + ["test"] * 9, "class b is in the test part but not"),
     ],
 )
 def test_parts_that_cannot_be_are_told(values, given_parts, told):
@@ -90,7 +90,7 @@ def test_parts_that_cannot_be_are_told(values, given_parts, told):
 
 def test_one_class_alone_is_nothing_to_learn():
     answers = Answers("y", ("a",), False, torch.zeros(50, dtype=torch.int64))
-    with pytest.raises(InputError, match="one class alone: a"):
+    with pytest.raises(InputError, match="there is only one class: a"):
         split_sequences(answers, 50, USUAL_SPLIT, 0, None, "x")
 
 

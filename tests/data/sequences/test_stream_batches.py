@@ -51,11 +51,11 @@ def test_what_is_given_is_not_what_is_handed_out():
 @pytest.mark.parametrize(
     "documents, options, told",
     [
-        ([], {"lanes": 1}, "every document needs two steps"),
-        (numbered(5, 1), {"lanes": 1}, "every document needs two steps"),
+        ([], {"lanes": 1}, "every document needs at least two steps"),
+        (numbered(5, 1), {"lanes": 1}, "every document needs at least two steps"),
         (numbered(5), {"lanes": 0}, "1 or more; got 0"),
         (numbered(5), {"lanes": 5}, "4 steps are too few for 5 lanes"),
-        (numbered(5), {"lanes": 1, "targets": numbered(4)}, "not the same numbers of steps"),
+        (numbered(5), {"lanes": 1, "targets": numbered(4)}, "must have the same numbers of steps"),
     ],
 )
 def test_what_cannot_be_is_told(documents, options, told):

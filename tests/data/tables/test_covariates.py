@@ -178,12 +178,12 @@ def test_static_columns_are_at_every_step(tmp_path):
     ("options", "told"),
     [
         ({"known": ("q",)}, "no column 'q'"),
-        ({"known": ("y",)}, "column 'y' plays two parts"),
-        ({"categorical": ("t",)}, "cannot be both time or group and values"),
-        ({"calendar": ("moon",)}, "--calendar: 'moon'; take some of minute, hour"),
-        ({"resample": "soon"}, "--resample: 'soon'; give a step such as 10s"),
+        ({"known": ("y",)}, "column 'y' is used for two roles"),
+        ({"categorical": ("t",)}, "is used as values and as time or group"),
+        ({"calendar": ("moon",)}, "--calendar: unknown feature 'moon'; choose from minute, hour"),
+        ({"resample": "soon"}, "--resample: 'soon' is not a time step; give a step such as 10s"),
         ({"resample": "0h"}, "--resample: '0h'"),
-        ({"calendar": ("hour",), "time": "none"}, "no column of times; name one with --time"),
+        ({"calendar": ("hour",), "time": "none"}, "there is no time column; give one with --time"),
     ],
 )
 def test_what_cannot_be_is_told(tmp_path, options, told):
@@ -195,7 +195,7 @@ def test_what_cannot_be_is_told(tmp_path, options, told):
 def test_a_plan_has_no_gaps(tmp_path):
     path = table(tmp_path, 20)
     path.write_text(path.read_text().replace(",1007,", ",,"))
-    with pytest.raises(InputError, match="row 9, column 'p': a missing value in a column that is"):
+    with pytest.raises(InputError, match="row 9, column 'p': a missing value in a known-ahead"):
         read_table(path, asked(known=("p",)))
 
 
@@ -231,7 +231,7 @@ def test_a_models_own_unit_measures_the_gaps_of_new_rows(tmp_path):
 
 def test_gaps_of_several_series_are_refused(tmp_path):
     (tmp_path / "x.csv").write_text("who,t,y\na,1,1\na,2,2\nb,9,1\nb,11,2\n")
-    with pytest.raises(InputError, match="--gaps: several series"):
+    with pytest.raises(InputError, match="--gaps: it requires a single series"):
         read_table(tmp_path / "x.csv", Columns(("y",), "t", "who", gaps=True))
 
 

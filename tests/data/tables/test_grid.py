@@ -31,7 +31,7 @@ def test_ends_that_are_cut_off_are_told(tmp_path, missing):
         tmp_path, [f"{d},{v}" for d, v in zip(days(25), values, strict=True)], "date,y", missing
     )
     assert (read.rows, len(read.values)) == (25, 20)
-    assert told(read, "missing")[1].startswith("5 of 25 rows lack a value: ")
+    assert told(read, "missing")[1].startswith("5 of 25 rows have missing values: ")
     assert told(read, "ends") == (
         "cut off",
         "the first 2 rows of y have no value; "
@@ -59,7 +59,7 @@ def test_series_without_a_whole_row_are_left_out_and_told(tmp_path):
     read = table(tmp_path, rows, "g,date,y", columns=Columns(targets=("y",), group="g"))
     assert [s.name for s in read.series] == ["a"]
     assert told(read, "series left out")[0] == "b, c"
-    with pytest.raises(InputError, match="no row has all its values"):
+    with pytest.raises(InputError, match="no row has a value in every column"):
         table(tmp_path, rows[9:], "g,date,y", columns=Columns(targets=("y",), group="g"))
 
 
@@ -94,7 +94,10 @@ def test_half_of_a_grid_may_be_empty(tmp_path):
     some = [f"{d},{i}" for i, d in enumerate(days(30)) if i < 10 or i >= 20]
     read = table(tmp_path, some)
     assert len(read.values) == 30
-    assert told(read, "missing")[1] == "10 steps of 1 day without a row: filled by straight lines"
+    assert (
+        told(read, "missing")[1]
+        == "10 steps of 1 day without a row: filled by linear interpolation"
+    )
     with pytest.raises(
         InputError, match=r"row 12, .*most of them where 2000-01-31 follows 2000-01-1"
     ):

@@ -92,12 +92,20 @@ def _many():
 
 BAD = {
     "no label": (ROWS, {"label": "z"}, "no column 'z'"),
-    "no group": (ROWS.replace("a,4", ",4"), {}, "row 6, column 'who': a row without a group"),
-    "time goes back": (ROWS.replace("a,4,3", "a,1,3"), {}, "row 6, column 't': time goes back"),
-    "time stands still": (ROWS.replace("a,4", "a,2"), {}, "row 6, column 't': the time of the row"),
+    "no group": (ROWS.replace("a,4", ",4"), {}, "row 6, column 'who': the group is missing"),
+    "time goes back": (
+        ROWS.replace("a,4,3", "a,1,3"),
+        {},
+        "row 6, column 't': an earlier time",
+    ),
+    "time stands still": (
+        ROWS.replace("a,4", "a,2"),
+        {},
+        "row 6, column 't': the same time as in row",
+    ),
     "text in a number": (ROWS.replace("20", "x20"), {"inputs": ("x",)}, "row 4, column 'x'"),
     "an infinite value": (ROWS.replace("20", "inf"), {"inputs": ("x",)}, "row 4.*infinite"),
-    "nothing to learn from": (ROWS, {"inputs": ()}, "no column to learn from"),
+    "nothing to learn from": (ROWS, {"inputs": ()}, "no input columns"),
 }
 
 
@@ -110,7 +118,9 @@ def test_bad_tables_get_one_line(tmp_path, text, options, told):
 def test_a_strange_part_is_told_with_its_row(tmp_path):
     text = "who,x,y,part\na,1,0,train\na,2,0,test\nb,1,1,train\n"
     columns = LabelledColumns("y", "who", "none", ("x",), (), "part")
-    with pytest.raises(InputError, match=r"row 3, column 'part': 'test'; .*the same in all rows"):
+    with pytest.raises(
+        InputError, match=r"row 3, column 'part': part 'test'; .*the same in all rows"
+    ):
         read_labelled(table(tmp_path, text), columns)
 
 
@@ -118,7 +128,7 @@ def test_a_strange_part_is_told_with_its_row(tmp_path):
     ("static", "told"),
     [
         ("who,age\na,30\n", "no row for who 'b'"),
-        ("who,age\na,1\nb,2\na,3\n", "row 2, column 'who': a group again"),
+        ("who,age\na,1\nb,2\na,3\n", "row 2, column 'who': the group is listed twice"),
         ("who,x\na,1\nb,2\n", "column 'x' is in both tables"),
         ("age\n1\n", "no column 'who'"),
     ],
@@ -127,7 +137,7 @@ def test_static_tables_that_do_not_fit_are_told(tmp_path, static, told):
     other = table(tmp_path, static, "static.csv")
     with pytest.raises(InputError, match=told):
         read_labelled(table(tmp_path), LabelledColumns("y", "who", "t"), static=other)
-    with pytest.raises(InputError, match="--static: no --group"):
+    with pytest.raises(InputError, match="--static: it requires --group"):
         read_labelled(table(tmp_path), LabelledColumns("y"), static=other)
 
 
@@ -174,5 +184,5 @@ def test_labels_are_classes_or_numbers(tmp_path, label, asked, classes):
 
 
 def test_words_are_no_numbers(tmp_path):
-    with pytest.raises(InputError, match="--answer: the answers are words"):
+    with pytest.raises(InputError, match="--answer: the labels are text"):
         sequence_problem(read(tmp_path, _many()), answer="numbers")

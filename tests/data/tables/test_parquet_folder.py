@@ -127,8 +127,8 @@ BAD = {
         r"2.parquet, row 2, column 'x': a missing",
     ),
     "an infinite value": (lambda f: harm(f, n=[np.inf, 1.0]), r"2.parquet, row 1, column 'n': inf"),
-    "other columns": (lambda f: harm(f, y=[1.0, 2.0]), r"2.parquet: column 'y' is not as in 0"),
-    "another type": (lambda f: harm(f, x=["a", "b"]), r"2.parquet: column 'x' is not as in 0"),
+    "other columns": (lambda f: harm(f, y=[1.0, 2.0]), r"2.parquet: column 'y' differs from 0"),
+    "another type": (lambda f: harm(f, x=["a", "b"]), r"2.parquet: column 'x' differs from 0"),
     "a damaged file": (
         lambda f: (f / "1.parquet").write_bytes(b"PAR1 nothing"),
         r"1.parquet: this Parquet file cannot be read",

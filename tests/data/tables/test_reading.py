@@ -73,8 +73,8 @@ def test_a_last_row_without_a_line_end_is_told(tmp_path):
         frame, source = read(tmp_path, text)
         assert frame["b"].to_list() == ["2", "4"]
         told = source.choices[-1]
-        assert (told.name, told.value) == ("last row", f"row {row}, taken as whole")
-        assert told.reason.startswith("it has no line end: if the file was cut there, its last val")
+        assert (told.name, told.value) == ("last row", f"row {row}, taken as complete")
+        assert told.reason.startswith("it has no line end: if the file is truncated, its last val")
         _, source = read(tmp_path, text + "\n")
         assert all(choice.name != "last row" for choice in source.choices)
 
@@ -90,7 +90,7 @@ def test_rows_are_the_lines_of_the_file(tmp_path):
 
 def test_a_delimiter_that_is_not_there_is_told(tmp_path):
     with pytest.raises(
-        InputError, match=r"no ';' in the header 'date,co2'; set --del.*\(comma\?\)"
+        InputError, match=r"no delimiter ';' in the header 'date,co2'; set --del.*\(comma\?\)"
     ):
         read(tmp_path, GOOD, delimiter=";")
     assert read(tmp_path, "y\n1\n", delimiter=";")[0].columns == ["y"]
@@ -112,44 +112,59 @@ def test_one_column_and_nameless_columns(tmp_path):
 BAD = {
     "empty": ("", "the file is empty"),
     "white space": (" \n \n", "the file is empty"),
-    "header only": ("a,b\n", "a header and no rows"),
-    "cut in a row": ("a,b,c\n1,2,3\n4,5", r"row 3: the file is cut in the middle .*2 of 3 fields"),
-    "cut in a quote": ('a,b\n1,"x\n', r"row 2: a quoted field that does not end"),
-    "short row": ("a,b,c\n1,2\n4,5,6\n", r"row 2: 2 fields where the header has 3"),
-    "long row": ("a,b\n1,2\n4,5,6\n", r"row 3: 3 fields where the header has 2"),
-    "long quoted row": ('a,b\n"1",2\n4,5,6\n', r"row 3: 3 fields where the header has 2"),
+    "header only": ("a,b\n", "the file has a header but no rows"),
+    "cut in a row": ("a,b,c\n1,2,3\n4,5", r"row 3: the file is truncated .*2 of 3 fields"),
+    "cut in a quote": ('a,b\n1,"x\n', r"row 2: a quoted field is not closed"),
+    "short row": ("a,b,c\n1,2\n4,5,6\n", r"row 2: 2 fields, but the header has 3"),
+    "long row": ("a,b\n1,2\n4,5,6\n", r"row 3: 3 fields, but the header has 2"),
+    "long quoted row": ('a,b\n"1",2\n4,5,6\n', r"row 3: 3 fields, but the header has 2"),
     "latin-1": (b"a,b\n1,2\n3,\xe9\n", r"row 3, column 'b': byte 0xe9 is not UTF-8"),
     "utf-16": ("a,b\n1,2\n".encode("utf-16"), "not a text file in UTF-8"),
     "binary": (b"a\0\1\2", "not a text file in UTF-8"),
-    "no header": ("1,2\n3,4\n", "row 1: '1' where the names of columns belong; add a header row"),
-    "no header, dates": ("2000-01-01,5.3\n2000-01-02,5.4\n", "row 1: '2000-01-01' where the names"),
-    "no header, months": ("2000-01;5.3\n2000-02;5.4\n", "row 1: '2000-01' where the names"),
-    "no header, times": ("31.1.2000 9:00,a\n31.1.2000 10:00,b\n", "row 1: '31.1.2000 9:00' where"),
-    "no header, quarters": ("2000 Q1,\n2000 Q2,3\n", "row 1: '2000 Q1' where the names"),
-    "no header, names": ("a,5.3\nb,5.4\n", "row 1: '5.3' where the names of columns belong"),
-    "header of years": ("country,2019,2020\na,5,6\n", "'2019' .* or begin a name .* with a letter"),
-    "no header, counted": ("0,1\n1,2\n", "row 1: '0' where the names of columns belong"),
-    "double name": ("a,a\n3,4\n", "row 1: column 'a' stands there twice"),
+    "no header": (
+        "1,2\n3,4\n",
+        "row 1: '1' in the header is a value, not a column name; add a header row",
+    ),
+    "no header, dates": (
+        "2000-01-01,5.3\n2000-01-02,5.4\n",
+        "row 1: '2000-01-01' in the header is a value",
+    ),
+    "no header, months": (
+        "2000-01;5.3\n2000-02;5.4\n",
+        "row 1: '2000-01' in the header is a value",
+    ),
+    "no header, times": (
+        "31.1.2000 9:00,a\n31.1.2000 10:00,b\n",
+        "row 1: '31.1.2000 9:00' in the header is a value",
+    ),
+    "no header, quarters": ("2000 Q1,\n2000 Q2,3\n", "row 1: '2000 Q1' in the header is a value"),
+    "no header, names": ("a,5.3\nb,5.4\n", "row 1: '5.3' in the header is a value"),
+    "header of years": (
+        "country,2019,2020\na,5,6\n",
+        "'2019' .* or rename the column to begin with a letter",
+    ),
+    "no header, counted": ("0,1\n1,2\n", "row 1: '0' in the header is a value"),
+    "double name": ("a,a\n3,4\n", "row 1: column name 'a' appears twice"),
     "empty gzip": (gzip.compress(b""), "the file is empty"),
     "gzip of white space": (gzip.compress(b"\n \n"), "the file is empty"),
     "byte order mark alone": (b"\xef\xbb\xbf", "the file is empty"),
     "byte order mark and a line": (b"\xef\xbb\xbf\n", "the file is empty"),
     "cut before a field": (
         "a,b\n1,2\n3,",
-        "row 3, column 'b': the file ends with an empty field and no line end: it is cut there",
+        "row 3, column 'b': the file ends with an empty field and no line end, so it may",
     ),
     "cut gzip before a field": (gzip.compress(b"a,b\n1,2\n3,"), "row 3, column 'b': the file ends"),
     "cut before a field, quotes": ('a,b\n1,"2"\n3,', "row 3, column 'b': the file ends with"),
     "cut in a row below blank lines": (
         "\n\na,b,c\n1,2,3\n4,5",
-        "row 5: the file is cut in the mid",
+        "row 5: the file is truncated in its",
     ),
-    "short row below blank lines": ("\n\na,b\n1\n4,5\n", "row 4: 1 fields where the header has 2"),
+    "short row below blank lines": ("\n\na,b\n1\n4,5\n", "row 4: 1 fields, but the header has 2"),
     "latin-1 below blank lines": (b"\n\na,b\n1,2\n3,\xe9\n", "row 5, column 'b': byte 0xe9"),
-    "no header below blank lines": ("\n\n1,2\n", "row 3: '1' where the names"),
-    "quote below blank lines": ('\n\na,b\n1,"x\n', "row 4: a quoted field that does not end"),
-    "cut gzip": (gzip.compress(GOOD.encode())[:-12], "cut or damaged gzip"),
-    "damaged gzip": (b"\x1f\x8b" + b"x" * 40, "cut or damaged gzip"),
+    "no header below blank lines": ("\n\n1,2\n", "row 3: '1' in the header is a value"),
+    "quote below blank lines": ('\n\na,b\n1,"x\n', "row 4: a quoted field is not closed"),
+    "cut gzip": (gzip.compress(GOOD.encode())[:-12], "truncated or damaged gzip"),
+    "damaged gzip": (b"\x1f\x8b" + b"x" * 40, "truncated or damaged gzip"),
 }
 
 

@@ -31,8 +31,8 @@ def test_what_was_not_said_is_worked_out_and_told(tmp_path):
     read = table(tmp_path, "when,y,name\n2000-01-01,1,a\n2000-01-02,2,b\n")
     assert (read.time, read.targets, read.columns) == ("when", ("y",), ("y",))
     told = choices(read)
-    assert told["time"] == ("when", "the one column of dates written as %Y-%m-%d")
-    assert told["target"] == ("y", "the one numeric column")
+    assert told["time"] == ("when", "the only column of dates written as %Y-%m-%d")
+    assert told["target"] == ("y", "the only numeric column")
     assert told["inputs"] == ("none", "no further numeric column; not name")
     assert told["time step"][0] == "1 day"
     assert all(c.option for c in read.choices if c.name not in ("time step", "format"))
@@ -42,7 +42,7 @@ def test_dates_that_later_rows_make_clear_are_read(tmp_path):
     days = [f"{d:02d}/{m:02d}/2020" for m, last in ((1, 31), (2, 29)) for d in range(1, last + 1)]
     read = table(tmp_path, "day,y\n" + "".join(f"{d},{i}\n" for i, d in enumerate(days)))
     assert (read.time, read.clock.describe()) == ("day", "1 day")
-    with pytest.raises(InputError, match="may be day or month first"):
+    with pytest.raises(InputError, match="may have the day or the month first"):
         table(tmp_path, "day,y\n" + "".join(f"{d},{i}\n" for i, d in enumerate(days[:12])))
 
 
@@ -69,7 +69,7 @@ def test_groups_become_series_however_their_rows_lie(tmp_path):
 def test_missing_values_are_an_error_by_default(tmp_path):
     with pytest.raises(InputError, match=r"row 3, column 'y': 2 missing values \(rows 3, 5\)"):
         table(tmp_path, daily([1, "", 3, "", 5]))
-    with pytest.raises(InputError, match=r"row 3, column 'date': 1 row missing from the grid"):
+    with pytest.raises(InputError, match=r"row 3, column 'date': 1 row missing at a time step"):
         table(tmp_path, "date,y\n2000-01-01,1\n2000-01-02,2\n2000-01-04,4\n2000-01-05,4\n")
     with pytest.raises(InputError, match="take one of error, interpolate, drop"):
         table(tmp_path, daily([1, 2]), missing="guess")
@@ -86,7 +86,7 @@ def test_missing_values_and_rows_are_filled_by_straight_lines(tmp_path):
     assert read.clock.stamp(read.times)[0] == "2000-01-02"
     assert read.rows == 6
     assert choices(read)["missing"][1].startswith(
-        "3 of 6 rows lack a value, 1 step of 1 day without a row: "
+        "3 of 6 rows have missing values, 1 step of 1 day without a row: "
     )
     assert table(tmp_path, text, missing="drop").usable.tolist() == read.observed.tolist()
 
@@ -112,7 +112,7 @@ def test_rows_take_the_place_of_times(tmp_path):
 
 @pytest.mark.parametrize("value", [5e307, -5e307, 1e200])
 def test_values_whose_squares_leave_float64_are_refused(tmp_path, value):
-    with pytest.raises(InputError, match=r"row 3, column 'y': -?\S+, beyond 1e\+150, 1 in all"):
+    with pytest.raises(InputError, match=r"row 3, column 'y': -?\S+ is beyond 1e\+150, 1 in total"):
         table(tmp_path, daily([1, value, 3]))
 
 
@@ -124,27 +124,39 @@ def test_values_whose_squares_leave_float64_are_refused(tmp_path, value):
         ("a,b\n1,2\n", Columns(targets=("a",), time="tme"), "no column 'tme'"),
         ("a,b\n1,2\n", Columns(targets=("a",), group="x"), "no column 'x'"),
         ("a,b\n1,2\n", Columns(targets=("a",), inputs=("x",)), "no column 'x'"),
-        ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose what .* --target"),
+        ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose the column .* --target"),
         ("y\n1\nx\n3\n", Columns(targets=("y",)), r"row 3, column 'y': text 'x' in a numeric col"),
-        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*decimal comma\? write points"),
-        ("d;y\n2000-01-01;2,5\n", Columns(), r"row 2, column 'y': '2,5' is not .*decimal comma\?"),
+        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*use decimal points, not commas"),
+        (
+            "d;y\n2000-01-01;2,5\n",
+            Columns(),
+            r"row 2, column 'y': '2,5' is not .*use decimal points",
+        ),
         ("d,y\n2000-01-01,\n2000-01-02,low\n", Columns(), r"row 3, column 'y': 'low' is not a num"),
-        ("d,y\n2000-01-01,\n", Columns(), "no column of numbers"),
+        ("d,y\n2000-01-01,\n", Columns(), "no numeric column"),
         ("date:y\n2000-01-01:1\n", Columns(), r"'2000-01-01:1' is not a number.*with --delimiter"),
         ("date y\n2000-01-01 1\n", Columns(), r"'2000-01-01 1' is not a number.*with --delimiter"),
         ("\n\ny\n1\nx\n3\n", Columns(targets=("y",)), r"row 5, column 'y': text 'x'"),
         ("d,y\n20-01-01,1\n20-01-02,2\n", Columns(), "row 2, column 'd': the year of '20-01-01'"),
         ("y,z\n1,1\n2,oops\n3,3\n", Columns(targets=("y",)), r"row 3, column 'z': text 'oops'"),
         ("y\n1\ninf\n3\n", Columns(targets=("y",)), r"row 3, column 'y': an infinite value"),
-        ("y,g\n1,a\n2,\n", Columns(targets=("y",), group="g"), "row 3, column 'g': a row without"),
-        ("y,z\n1,\n,2\n", Columns(targets=("y",), inputs=("z",)), "no row has all its values"),
+        (
+            "y,g\n1,a\n2,\n",
+            Columns(targets=("y",), group="g"),
+            "row 3, column 'g': the group is missing",
+        ),
+        (
+            "y,z\n1,\n,2\n",
+            Columns(targets=("y",), inputs=("z",)),
+            "no row has a value in every column",
+        ),
         (
             "a,b,y\n2000-01-01,2000-01-01,1\n2000-01-02,2000-01-02,2\n",
             Columns(),
-            "'a' or 'b' may be the time; choose with --time",
+            "'a' or 'b' may be the time column; choose one with --time",
         ),
         ("y,z\n1,1\nx,2\n3,3\n", Columns(), "row 3, column 'y': text 'x'"),
-        ("t,y\n1,1\n", Columns(("t",), time="t"), "'t' cannot be both time or group and values"),
+        ("t,y\n1,1\n", Columns(("t",), time="t"), "'t' is used as values and as time or group"),
         ("date,y\nx,1\n", Columns(), "row 2, column 'date': 'x' is not a time"),
         (
             "day,y\n" + "2000-01-01,1\n" * 9 + "soon,1\n",

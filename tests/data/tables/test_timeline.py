@@ -88,14 +88,22 @@ def test_a_model_lends_its_step_to_a_row_alone():
     assert clock("2000-01-31", Clock("date", 1, "month")).describe() == "1 month"
     assert clock("7", Clock("number", 3, "number")).count == 3
     for value, learned, text in (
-        ("2000-01-01", hourly, "a date in the form %Y-%m-%d, but the model learned a date every 1"),
-        ("2000 Q1", Clock("date", 1, "month"), "but the model learned a date every 1 month"),
+        (
+            "2000-01-01",
+            hourly,
+            "a date in the form %Y-%m-%d, but the model was trained on a date every 1",
+        ),
+        ("2000 Q1", Clock("date", 1, "month"), "but the model was trained on a date every 1 month"),
         (
             "7",
             hourly,
-            "row 2, column 't': 7 is a number, but the model learned a date every 1 hour",
+            "row 2, column 't': 7 is a number, but the model was trained on a date every 1 hour",
         ),
-        ("2000-01-01", Clock("number", 3, "number"), "but the model learned a number every 3"),
+        (
+            "2000-01-01",
+            Clock("number", 3, "number"),
+            "but the model was trained on a number every 3",
+        ),
     ):
         with pytest.raises(InputError, match=text):
             clock(value, learned)
@@ -110,18 +118,18 @@ def test_a_gap_is_a_missing_row_and_no_irregularity():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (["2000-01-02", "2000-01-01"], "row 3, column 't': time goes back after row 2"),
-        (["2000-01-01", "2000-01-01"], "row 3, column 't': the time of row 2 again"),
+        (["2000-01-02", "2000-01-01"], "row 3, column 't': an earlier time than in row 2"),
+        (["2000-01-01", "2000-01-01"], "row 3, column 't': the same time as in row 2"),
         (
             ["2000-01-01", "2000-01-08", "2000-01-15", "2000-01-20"],
             "row 5, column 't': irregular times: 2000-01-20 follows 2000-01-15, "
-            "where the usual step is 7 days",
+            "but the usual step is 7 days",
         ),
         ([1, 3, 4, 8, 9, 12, 14, 16], r"row 4, column 't': irregular times: 4 follows 3"),
         (["1/8/2020", "1/15/2020", "1/22/2020", "1/24/2020"], "1/24/2020 follows 1/22/2020"),
         (
             ["2020-03-31", "2020-04-30", "2020-05-31", "2020-06-29"],
-            "2020-06-29 follows 2020-05-31, where the usual step is 1 month",
+            "2020-06-29 follows 2020-05-31, but the usual step is 1 month",
         ),
     ],
 )

@@ -65,19 +65,25 @@ def test_the_way_of_writing_is_that_of_all_rows():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (["2000-01-01", None], "row 3, column 't': a row without a time"),
+        (["2000-01-01", None], "row 3, column 't': the time is missing"),
         (["2000-01-01", "soon"], "row 3, column 't': 'soon' is not a time"),
         (
             ["2000-01-01T00:00Z", "2000-01-01T25:00Z"],
             "row 3, column 't': '2000-01-01T25:00Z' is no",
         ),
-        (["01/02/2000", "02/03/2000"], "'01/02/2000' may be day or month first"),
+        (["01/02/2000", "02/03/2000"], "'01/02/2000' may have the day or the month first"),
         (["20-01-15", "20-01-16"], "row 2, column 't': the year of '20-01-15' does not have four"),
         (["1/15/20", "1/16/20"], "the year of '1/15/20' does not have four digits; write dates as"),
         (["15.01.2020", "16.01.20"], "row 3, column 't': the year of '16.01.20' does not"),
         (["20-01-15T10:00Z", "20-01-16T10:00Z"], "the year of '20-01-15T10:00' does not"),
-        (["0.0", "0.1"], r"'0.0' is not a time; count time in whole numbers \(0.1 s: 100 ms\)"),
-        ([1.5, 2.5], "Float64 cannot be a time; write whole numbers or dates, or --time none"),
+        (
+            ["0.0", "0.1"],
+            r"'0.0' is not a time; use whole numbers in a smaller unit \(0.1 s: 100 ms\)",
+        ),
+        (
+            [1.5, 2.5],
+            "its type Float64 is not a time; use whole numbers or dates, or set --time none",
+        ),
         (["9" * 19, "9" * 20], f"row 2, column 't': '{'9' * 19}' is not a time"),
     ],
 )
@@ -121,5 +127,5 @@ def test_irregular_offsets_are_shown_as_the_file_has_them():
 def test_times_beyond_the_calendar_and_beyond_64_bits():
     clock, times = clock_of(["9999-12-30", "9999-12-31"])
     assert clock.write(clock.after(times, np.array([1]))) == ["10000-01-01"]
-    with pytest.raises(InputError, match=r"data\.csv, column 't': a number beyond 64 bits"):
+    with pytest.raises(InputError, match=r"data\.csv, column 't': a number exceeds 64 bits"):
         clock_of(pl.Series("t", [2**63, 2**63 + 1], dtype=pl.UInt64))

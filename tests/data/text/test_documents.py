@@ -59,10 +59,10 @@ def test_what_was_never_seen_is_code_0():
 
 
 def test_an_alphabet_that_is_none_is_told(tmp_path):
-    with pytest.raises(InputError, match="--tokens: 'syllables'"):
+    with pytest.raises(InputError, match="--tokens: unknown 'syllables'"):
         Alphabet.learned("syllables", ["x"])
     bad = write(tmp_path, "{}", "tokenizer.json")
-    with pytest.raises(InputError, match=r"tokenizer.json: no tokenizer of Hugging Face"):
+    with pytest.raises(InputError, match=r"tokenizer.json: not a Hugging Face tokenizer"):
         Alphabet.learned("words", ["x"], bad)
 
 
@@ -99,9 +99,9 @@ BAD = {
     "latin 1": (b"gut\nsch\xf6n\n", r"line 2: byte 0xf6 is not UTF-8"),
     "utf-16": ("schön".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
     "zero bytes": (b"a\nb\0c", "line 2: a zero byte"),
-    "empty": (b"", "no letter in it"),
-    "blank": (b" \n\t\n", "no letter in it"),
-    "short": (b"abc", "too few to learn from"),
+    "empty": (b"", "there is no text in it"),
+    "blank": (b" \n\t\n", "there is no text in it"),
+    "short": (b"abc", "are too few"),
 }
 
 
@@ -134,7 +134,7 @@ def test_a_tables_columns_are_texts_and_classes(tmp_path):
 def test_texts_without_a_class_are_told(tmp_path):
     write(tmp_path, "x", "t/a/1.txt")
     write(tmp_path, "y", "t/2.txt")
-    with pytest.raises(InputError, match=r"t/2.txt: in no folder of a class"):
+    with pytest.raises(InputError, match=r"t/2.txt: not in a folder named after a class"):
         read_labelled_texts(tmp_path / "t", label="folder")
     with pytest.raises(InputError, match="no column 'boddy'; did you mean 'body'"):
         table = write(tmp_path, "body,kind\nx,a\n", "x.csv")

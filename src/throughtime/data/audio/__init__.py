@@ -1,1 +1,1 @@
-"""Recordings as sequences of features."""
+"""Audio recordings as sequences of features."""

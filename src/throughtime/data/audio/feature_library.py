@@ -1,4 +1,4 @@
-"""librosa, loaded so that it runs nothing that lies in the current folder, and needs no home."""
+"""Load librosa without running code from the current folder and without a home folder."""
 
 import atexit
 import os
@@ -18,7 +18,7 @@ _one_at_a_time = threading.Lock()
 
 
 def load_librosa() -> Any:
-    """The library, whose compiler (numba) takes neither settings nor code from outside."""
+    """Load librosa; its compiler (numba) ignores settings and code in the current folder."""
     with _one_at_a_time:
         return _loaded()
 
@@ -27,28 +27,28 @@ def load_librosa() -> Any:
 def _loaded() -> Any:
     # numba reads .numba_config.yaml in the current folder, which may name a folder of code to run
     yaml = sys.modules.get("yaml")
-    sys.modules["yaml"] = None  # pyright: ignore[reportArgumentType] - Python's way to say: absent
+    sys.modules["yaml"] = None  # pyright: ignore[reportArgumentType] - marks it absent
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it cannot read that file
+            warnings.simplefilter("ignore")  # numba warns that it cannot read the file
             from numba.core import config  # pyright: ignore[reportMissingImports]
     finally:
         del sys.modules["yaml"]
         if yaml is not None:
             sys.modules["yaml"] = yaml
-    config._config_fname = ""  # pyright: ignore[reportPrivateUsage] - it looks again whenever it compiles
+    config._config_fname = ""  # pyright: ignore[reportPrivateUsage] - read again at each compilation
     import librosa
 
     give_numba_a_place(Path(librosa.__file__).parent)
-    config.reload_config()  # that place is in the environment, which numba has read already
+    config.reload_config()  # numba has already read the environment
     return librosa
 
 
 def give_numba_a_place(package: Path) -> None:
-    """Let numba keep its code in a folder of this process's alone, where it has no other place.
+    """Give numba a private cache folder for this process if it has no writable one.
 
-    It fails where it can keep nothing: no home, and a package that belongs to somebody else. Never
-    a folder that others may write to, as what numba keeps is run.
+    Without a cache folder numba fails (no home folder, and a package that is not writable). The
+    folder must not be writable by others, because numba runs the code that it caches.
     """
     home = cache_home()
     usual = [package / "core" / "__pycache__"] + ([home] if home is not None else [])

@@ -1,4 +1,4 @@
-"""Recordings to features: log-mel spectra or MFCC, computed once and kept."""
+"""Features of audio recordings (log-mel spectra or MFCC), computed once and cached."""
 
 import hashlib
 import io
@@ -24,56 +24,58 @@ from throughtime.files import cache_home, write_whole
 from throughtime.runs import Choice
 
 FEATURES = ("logmel", "mfcc")
-FRAME = 0.01  # seconds from one frame to the next
-_Stretches = list[tuple[float, float, str]]  # from, to, in seconds, and what it is
-_FORMAT = 1  # of what is kept; raise it when features change
-_LONGEST = 2 * 3600  # seconds of a recording
+FRAME = 0.01  # seconds between the starts of two frames
+_Stretches = list[tuple[float, float, str]]  # start and end in seconds, and the label
+_FORMAT = 1  # of the cache; increase it when the features change
+_LONGEST = 2 * 3600  # seconds in a recording
 _LEAST_RATE = 1000  # Hz
-_MOST_SAMPLES = 600_000_000  # of all channels, as they are or as they will be
-_LOUDEST = 1e6  # of floating-point samples, whose full scale is 1
-_FLOOR = 1e-6  # power below which all is silence, of a signal within -1 to 1
+_MOST_SAMPLES = 600_000_000  # of all channels, before or after resampling
+_LOUDEST = 1e6  # largest floating-point sample; full scale is 1
+_FLOOR = 1e-6  # power that counts as silence, for a signal within -1 to 1
 
 
 @dataclass(frozen=True)
 class AudioSettings:
-    """How sound becomes features.
+    """Settings for computing audio features.
 
-    Frames of 25 ms every 10 ms, as is usual for speech (Davis and Mermelstein 1980 for MFCC).
+    Frames of 25 ms every 10 ms, as usual for speech (MFCC: Davis and Mermelstein 1980).
     """
 
     features: str = "logmel"
-    rate: int = 8000  # Hz that all recordings are brought to
-    bands: int = 40  # mel bands, or coefficients of mfcc
-    channels: str = "mean"  # "mean", or "all": the features of each, side by side
+    rate: int = 8000  # Hz; all recordings are resampled to it
+    bands: int = 40  # number of mel bands or MFCC coefficients
+    channels: str = "mean"  # "mean", or "all": the features of all channels, concatenated
 
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
-            raise ValueError(f"features are {' or '.join(FEATURES)}; got {self.features!r}")
+            raise ValueError(f"features must be {' or '.join(FEATURES)}; got {self.features!r}")
         if self.channels not in ("mean", "all"):
-            raise ValueError(f"channels is mean or all; got {self.channels!r}")
+            raise ValueError(f"channels must be mean or all; got {self.channels!r}")
         if not 1000 <= self.rate <= 192_000:
-            raise ValueError(f"rate is 1,000 to 192,000 Hz; got {self.rate}")
+            raise ValueError(f"rate must be from 1,000 to 192,000 Hz; got {self.rate}")
         if not 1 <= self.bands <= 128:
-            raise ValueError(f"bands are 1 to 128; got {self.bands}")
+            raise ValueError(f"bands must be from 1 to 128; got {self.bands}")
         mel = max(40, self.bands) if self.features == "mfcc" else self.bands
         if mel > self.rate // 40:
-            raise ValueError(f"{mel} mel bands are too many for a rate of {self.rate} Hz")
+            raise ValueError(
+                f"a rate of {self.rate} Hz allows at most {self.rate // 40} mel bands; got {mel}"
+            )
 
     @property
     def hop(self) -> int:
-        """Samples from one frame to the next: 10 ms."""
+        """The distance between two frames in samples (10 ms)."""
         return self.rate // 100
 
     @property
     def window(self) -> int:
-        """Samples of a frame: 25 ms."""
+        """The length of a frame in samples (25 ms)."""
         return self.rate // 40
 
 
 def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarray:
-    """Samples [channels,N] of a WAV, FLAC, OGG or MP3 file, at the rate that is asked.
+    """Return the samples [channels,N] of a WAV, FLAC, OGG or MP3 file at the rate of the settings.
 
-    Raises InputError for a file that is cut, damaged, empty or too long.
+    Raises InputError for a file that is truncated, damaged, empty or too long.
     """
     where = str(path)
     try:
@@ -85,18 +87,20 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
         ) from None
     try:
         with soundfile.SoundFile(io.BytesIO(raw)) as file:
-            told = file.frames
+            declared = file.frames
             if file.samplerate < _LEAST_RATE:
                 raise InputError(
-                    where, f"{file.samplerate} Hz", "give a recording of 1,000 or more"
+                    where,
+                    f"the sampling rate is {file.samplerate} Hz",
+                    "give a recording of 1,000 Hz or more",
                 )
             seconds = file.frames / file.samplerate
             size = seconds * max(file.samplerate, settings.rate) * file.channels
             if seconds > _LONGEST or size > _MOST_SAMPLES:
                 raise InputError(
                     where,
-                    f"{seconds / 3600:.1f} hours long, {file.channels} channels",
-                    "cut it into pieces of an hour",
+                    f"it is {seconds / 3600:.1f} hours long (channels: {file.channels})",
+                    "split it into files of one hour",
                 )
             samples = file.read(dtype="float32", always_2d=True)
             rate = file.samplerate
@@ -105,19 +109,29 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
             raise
         raise InputError(
             where,
-            f"no recording that can be read ({getattr(error, 'error_string', error)})"[:120],
-            "get the whole file",
+            f"not a readable recording ({getattr(error, 'error_string', error)})"[:120],
+            "get a complete copy of the file",
         ) from None
     if not len(samples):
-        raise InputError(where, "a recording without samples", "remove it, or get the whole file")
-    # libsndfile reads what is there of a file that was cut, and its header says more
-    if 0 < len(samples) < told or _cut_wav(raw):
-        raise InputError(where, "the recording is cut", "get the whole file")
+        raise InputError(
+            where, "the recording has no samples", "remove it, or get a complete copy of the file"
+        )
+    # libsndfile reads the rest of a truncated file; only the header has the full length
+    if 0 < len(samples) < declared or _cut_wav(raw):
+        raise InputError(where, "the recording is truncated", "get a complete copy of the file")
     if not np.isfinite(samples).all():
         second = float(np.argwhere(~np.isfinite(samples))[0][0]) / rate
-        raise InputError(f"{where}, second {second:.3f}", "a sample that is no number", "mend it")
+        raise InputError(
+            f"{where}, second {second:.3f}",
+            "a sample is not a finite number",
+            "correct or remove the recording",
+        )
     if np.abs(samples).max() > _LOUDEST:
-        raise InputError(where, f"samples up to {np.abs(samples).max():g}", "scale it to -1 to 1")
+        raise InputError(
+            where,
+            f"the largest sample is {np.abs(samples).max():g}",
+            "scale the samples to the range -1 to 1",
+        )
     signal = samples.T
     if settings.channels == "mean":
         signal = signal.mean(axis=0, keepdims=True)
@@ -127,7 +141,7 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
 
 
 def _cut_wav(raw: bytes) -> bool:
-    """Whether a WAV file holds less than its header says."""
+    """Return whether a WAV file has less data than its header declares."""
     if raw[:4] != b"RIFF" or raw[8:12] != b"WAVE":
         return False
     at = 12
@@ -140,7 +154,7 @@ def _cut_wav(raw: bytes) -> bool:
 
 
 def features_of(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Features [T, channels * bands] of samples [channels,N], float32; a frame every 10 ms."""
+    """Compute features [T, channels * bands] of samples [channels,N], float32."""
     librosa = load_librosa()
     found: list[np.ndarray] = []
     size = 1 << (settings.window - 1).bit_length()
@@ -164,11 +178,11 @@ def features_of(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
 def kept_features(
     path: Path, settings: AudioSettings, store: Path | None, *, inside: bool = True
 ) -> tuple[np.ndarray, str]:
-    """Features of a file, from `store` if they were computed before; and the file's SHA-256.
+    """Return the features of a file, from the cache in `store` if possible, and its SHA-256.
 
-    What is kept is named by the file's content and the settings, so a changed file is computed
-    anew; a damaged entry is, too. Where the store cannot be written to, nothing is kept.
-    ``inside``: the file lies in a folder or is named by a table, and must be a regular one.
+    The key of a cache entry is a hash of the file's content and the settings. Changed files and
+    damaged entries are computed again. A store that cannot be written to is not used.
+    ``inside``: the file was found in a folder or in a table and must be a regular file.
     """
     raw = read_regular(path) if inside else read_given(path)
     content = hashlib.sha256(raw).hexdigest()
@@ -183,7 +197,7 @@ def kept_features(
     if entry is not None:
         buffer = io.BytesIO()
         np.save(buffer, found)
-        with suppress(OSError):  # no home, no room: computed anew each time
+        with suppress(OSError):  # not writable or full: compute again next time
             write_whole(entry, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
     return found, content
 
@@ -197,14 +211,14 @@ def _kept(entry: Path, bands: int) -> np.ndarray | None:
         return None
     try:
         found = np.load(io.BytesIO(whole[32:]), allow_pickle=False)
-    except Exception:  # numpy's are many; what is kept can be computed anew
+    except Exception:  # numpy raises many types; the entry is computed again
         return None
     fits = found.dtype == np.float32 and found.ndim == 2 and found.shape[0] > 0
     return found if fits and found.shape[1] > 0 and found.shape[1] % bands == 0 else None
 
 
 def feature_store() -> Path | None:
-    """Where features are kept: a folder that may be removed at any time; None without a home."""
+    """Return the cache folder, which may be deleted at any time; None without a home folder."""
     home = cache_home()
     return home / "features" if home else None
 
@@ -221,17 +235,18 @@ def read_audio(
     watch: Callable[[int, int], None] | None = None,
     labelled: bool = True,
 ) -> Read:
-    """Recordings of classes: a folder with a folder for each class, or a table that names files.
+    """Read labelled recordings from a folder with one subfolder per class, or from a table.
 
     >>> read = read_audio(Path("recordings"), AudioSettings(), label="folder")
     >>> read = read_audio(Path("digits.csv"), AudioSettings(), label="digit", file="file")
 
-    The table's column ``file`` names recordings, beside the table or below it. With columns `start`
-    and `end`, in seconds, a file has several rows, each the label of that stretch of time, and an
-    answer is asked of every frame. ``watch`` is told how many files are done, of how many. Features
-    are kept in ``store``. ``labelled``: False where no label is needed.
+    The column ``file`` of the table has the paths of the recordings, relative to the table. With
+    the columns `start` and `end` (in seconds) a file may have several rows, each with the label of
+    that period, and every frame has a label. ``watch`` is called with the number of files done and
+    the total. ``store`` is the cache folder for features. ``labelled``: whether labels are
+    required.
 
-    Raises InputError naming the file, and the row of the table.
+    Raises InputError that names the file, and the row of the table.
     """
     names, rows, words, parts, stretches, mark = (
         _table(path, label, file, part, delimiter, labelled)
@@ -256,7 +271,7 @@ def read_audio(
         odd = next(k for k, b in enumerate(blocks) if b.shape[1] != blocks[0].shape[1])
         raise InputError(
             str(names[odd]),
-            f"{blocks[odd].shape[1] // settings.bands} channels where {names[0].name} has "
+            f"{blocks[odd].shape[1] // settings.bands} channels, but {names[0].name} has "
             f"{blocks[0].shape[1] // settings.bands}",
             "set --channels mean",
         )
@@ -301,7 +316,7 @@ def read_audio(
     )
 
 
-# files, where each is named, classes, parts, stretches of time, the table's fingerprint
+# files, the row of each, classes, parts, labelled periods, the fingerprint of the table
 _Found = tuple[
     list[Path],
     list[tuple[str, int]],
@@ -320,9 +335,8 @@ def _folder(path: Path, labelled: bool) -> _Found:
         if labelled and len(inside) < 2:
             raise InputError(
                 str(name),
-                "in no folder of a class",
-                "put each recording into its class's folder, or name a table's column of files "
-                "with --file",
+                "not in a folder named after a class",
+                "move each recording into the folder of its class, or give a table and set --file",
             )
         words.append(printable(inside[0]) if len(inside) > 1 else None)
     return (
@@ -349,8 +363,8 @@ def _table(
         if not name or not _is_file(path.parent / name):
             raise InputError(
                 f"{source.path}, row {source.row(first[name])}, column {file!r}",
-                f"no file {name!r}",
-                f"name files as they lie below {path.parent}",
+                f"file {name!r} does not exist",
+                f"write paths relative to {path.parent}",
             )
     words = words_of(frame[label], source).to_list() if labelled else None
     stretches = None
@@ -361,19 +375,19 @@ def _table(
         twice = next(k for k, name in enumerate(given) if first[name] != k)
         raise InputError(
             f"{source.path}, row {source.row(twice)}, column {file!r}",
-            f"{given[twice]!r} again",
-            "name each file once, or give columns start and end, in seconds",
+            f"file {given[twice]!r} is listed twice",
+            "list each file once, or add the columns start and end, in seconds",
         )
     parts = None
     if part:
-        said = words_of(frame[part], source).fill_null("").to_list()
-        parts = np.array([said[first[name]] for name in order])
+        listed_parts = words_of(frame[part], source).fill_null("").to_list()
+        parts = np.array([listed_parts[first[name]] for name in order])
         strange = ~np.isin(parts, ("train", "validation", "test"))
         if strange.any():
             bad = order[int(strange.argmax())]
             raise InputError(
                 f"{source.path}, row {source.row(first[bad])}, column {part!r}",
-                repr(str(parts[strange.argmax()])),
+                f"part {str(parts[strange.argmax()])!r}",
                 "write train, validation or test",
             )
     rows = [(source.path, source.row(first[name])) for name in order]
@@ -383,7 +397,7 @@ def _table(
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
@@ -394,15 +408,15 @@ def _stretches(
     order: Sequence[str],
     words: Sequence[str | None],
 ) -> list[_Stretches]:
-    """Of each file its labelled stretches of time."""
+    """Return the labelled periods of each file."""
     begin, end = numbers_of(frame["start"], source), numbers_of(frame["end"], source)
     wrong = ~((begin < end) & (begin >= 0) & (end <= _LONGEST))
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
             f"{source.path}, row {source.row(row)}, column 'end'",
-            f"from {begin[row]:g} to {end[row]:g} seconds",
-            "start and end are seconds, the first before the second",
+            f"a period from {begin[row]:g} to {end[row]:g} seconds",
+            "give start and end in seconds from 0, with start before end",
         )
     found: dict[str, _Stretches] = {name: [] for name in order}
     for name, first, last, word in zip(given, begin.tolist(), end.tolist(), words, strict=True):
@@ -412,7 +426,7 @@ def _stretches(
 
 
 def _frames(stretches: Sequence[_Stretches], lengths: np.ndarray) -> list[str | None]:
-    """The label of every frame, end to end; None where none was given."""
+    """Return the label of every frame of all files, or None for frames without a label."""
     found: list[str | None] = []
     for of_file, length in zip(stretches, lengths.tolist(), strict=True):
         frames: list[str | None] = [None] * length

@@ -1,1 +1,1 @@
-"""Public data sets by name."""
+"""Named public data sets."""

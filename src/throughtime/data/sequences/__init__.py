@@ -1,1 +1,1 @@
-"""Sequences of any length, and batches of them."""
+"""Sequences of variable length, and batches of them."""

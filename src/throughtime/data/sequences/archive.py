@@ -1,4 +1,4 @@
-"""Files of whole sequences: `.ts` of the UCR and UEA archive, and numpy's `.npz`."""
+"""Read files of sequences: `.ts` of the UCR and UEA archives, and numpy `.npz`."""
 
 import io
 import math
@@ -21,14 +21,14 @@ _MARK = b"@data"
 
 
 def read_archive(path: DataSource, *, alone: bool = False) -> Read:
-    """Sequences of a `.ts` or `.npz` file.
+    """Read the sequences of a `.ts` or `.npz` file.
 
-    `NAME_TRAIN.ts` is read with `NAME_TEST.ts` beside it, which is the test part then. A `.npz`
-    holds `x` [N,T,C], or [R,C] with `lengths` [N]; and `y` [N], or [N,T] or [R] for every step:
-    whole numbers or words are classes, others numbers. `part` [N] may name the parts. ``alone``:
-    without the file beside it.
+    `NAME_TRAIN.ts` is read together with `NAME_TEST.ts` in the same folder, which becomes the test
+    part; ``alone`` turns this off. A `.npz` file has `x` [N,T,C], or [R,C] with `lengths` [N]; and
+    `y` [N], or [N,T] or [R] for labels at every step. Whole numbers and text are classes, other
+    numbers are regression targets. `part` [N] may give the parts.
 
-    Raises InputError naming file, line or array.
+    Raises InputError that names file, line or array.
     """
     if isinstance(path, MemorySequences):
         parts = [f"{name} {a.shape} {a.dtype}" for name, a in sorted(path.arrays.items())]
@@ -36,7 +36,7 @@ def read_archive(path: DataSource, *, alone: bool = False) -> Read:
         mark = fingerprint(b"".join([*(part.encode() for part in parts), *raw]))
         return _of_arrays(path.arrays, str(path), mark)
     if not isinstance(path, Path):
-        raise InputError(str(path), "no sequences", "give arrays, or a .ts or .npz file")
+        raise InputError(str(path), "not a file of sequences", "give arrays, or a .ts or .npz file")
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     read = _read_ts(path)
@@ -46,7 +46,7 @@ def read_archive(path: DataSource, *, alone: bool = False) -> Read:
 
 
 def partners(path: Path) -> list[Path]:
-    """The test part that is read with a training part, where it lies beside it."""
+    """Return the test file that belongs to a training file, if it exists."""
     for train, test in _PARTNERS.items():
         if path.stem.endswith(train):
             other = path.with_name(path.stem.removesuffix(train) + test + path.suffix)
@@ -59,9 +59,9 @@ def _joined(train: Read, test: Read) -> Read:
     if len(train.columns) != len(test.columns) or (train.words is None) != (test.words is None):
         raise InputError(
             test.where,
-            f"{len(test.columns)} dimensions where {train.where} has {len(train.columns)}, or "
-            "labels of another kind",
-            "give two files of one data set",
+            f"{len(test.columns)} dimensions, but {train.where} has {len(train.columns)}, or the "
+            "kinds of labels differ",
+            "give two files of the same data set",
         )
     parts = [np.full(len(read.lengths), name) for read, name in ((train, "train"), (test, "test"))]
     numbers = None
@@ -98,15 +98,21 @@ def _read_ts(path: Path, read: Callable[[Path], bytes] = read_given) -> Read:
             raise InputError(
                 f"{where}, line {number + 1}",
                 f"{_short(text)} before @data",
-                "a .ts file begins with lines of # and @, then @data",
+                "begin each line before @data with # or @",
             )
         words = text.decode("utf-8", "replace").split()
         header[words[0].lower()] = words[1:]
     if begin is None:
-        raise InputError(where, "no line @data", "give a whole .ts file of the UCR or UEA archive")
+        raise InputError(
+            where, "there is no line @data", "give a complete .ts file of the UCR or UEA archive"
+        )
     header = {name: words or ["false"] for name, words in header.items()}
     if header.get("@timestamps", ["false"])[0].lower() == "true":
-        raise InputError(where, "steps with time stamps", "write a CSV with --time and --group")
+        raise InputError(
+            where,
+            "steps with time stamps are not supported",
+            "convert it to CSV and set --time and --group",
+        )
     labelled = header.get("@classlabel", header.get("@targetlabel", ["false"]))
     has_label = labelled[0].lower() == "true"
     known = set(header.get("@classlabel", [])[1:])
@@ -123,20 +129,22 @@ def _read_ts(path: Path, read: Callable[[Path], bytes] = read_given) -> Read:
         label = fields.pop().decode("utf-8", "replace").strip() if has_label else None
         if label is not None and known and label not in known:
             raise InputError(
-                at, f"class {label!r} is none of @classLabel", "mend the line, or the file is cut"
+                at,
+                f"class {label!r} is not in @classLabel",
+                "correct the line, or get a complete copy if the file is truncated",
             )
         dimensions = dimensions or len(fields)
         if len(fields) != dimensions or not fields:
             raise InputError(
                 at,
-                f"{len(fields)} dimensions where the first sequence has {dimensions}",
-                "mend the line, or get the whole file",
+                f"{len(fields)} dimensions, but the first sequence has {dimensions}",
+                "correct the line, or get a complete copy if the file is truncated",
             )
         blocks.append(_steps(fields, at))
         words_.append(label)
         rows.append((where, number + 1))
     if not blocks:
-        raise InputError(where, "no sequence after @data", "give a file that has some")
+        raise InputError(where, "there are no sequences after @data", "give a file with sequences")
     regression = "@targetlabel" in header and has_label
     return Read(
         values=np.concatenate(blocks),
@@ -153,7 +161,7 @@ def _read_ts(path: Path, read: Callable[[Path], bytes] = read_given) -> Read:
 
 
 def _steps(fields: list[bytes], at: str) -> np.ndarray:
-    """One sequence [T,C] from its dimensions as text."""
+    """Parse one sequence [T,C] from its dimensions as text."""
     columns: list[np.ndarray] = []
     for number, field in enumerate(fields, start=1):
         cells = [cell.strip() for cell in field.split(b",")] if field.strip() else []
@@ -164,21 +172,21 @@ def _steps(fields: list[bytes], at: str) -> np.ndarray:
         except ValueError:
             bad = next(cell for cell in cells if not _is_number(cell))
             raise InputError(
-                f"{at}, dimension {number}", f"{_short(bad)} is no number", "mend it"
+                f"{at}, dimension {number}", f"{_short(bad)} is not a number", "correct it"
             ) from None
         columns.append(np.array(values))
     lengths = {len(column) for column in columns}
     if len(lengths) > 1:
         raise InputError(
             at,
-            f"dimensions of {min(lengths)} to {max(lengths)} steps in one sequence",
-            "give all dimensions of a sequence as many steps",
+            f"the dimensions of a sequence have {min(lengths)} to {max(lengths)} steps",
+            "give all dimensions of a sequence the same number of steps",
         )
     block = np.column_stack(columns)
     if not len(block):
-        raise InputError(at, "a sequence without steps", "remove the line")
+        raise InputError(at, "the sequence has no steps", "remove the line")
     if np.isinf(block).any():
-        raise InputError(at, "an infinite value", "write another number, or ? for none")
+        raise InputError(at, "an infinite value", "correct it, or write ? for a missing value")
     return block
 
 
@@ -190,7 +198,9 @@ def _target_numbers(words: list[str | None], rows: list[tuple[str, int]]) -> np.
         except ValueError:
             value = float("nan")
         if not np.isfinite(value):
-            raise InputError(f"{where}, line {line}", f"target {word!r} is no number", "mend it")
+            raise InputError(
+                f"{where}, line {line}", f"target {word!r} is not a number", "correct it"
+            )
         found.append(value)
     return np.array(found)[:, None]
 
@@ -222,7 +232,7 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], where: str, mark: str) -> Read:
     if x is None:
         raise InputError(
             where,
-            f"no array x among {', '.join(sorted(arrays)) or 'none'}",
+            f"there is no array x (arrays: {', '.join(sorted(arrays)) or 'none'})",
             "save x [N,T,C], or x [R,C] and lengths [N], and y",
         )
     lengths = arrays.get("lengths")
@@ -233,7 +243,7 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], where: str, mark: str) -> Read:
         if x.ndim != 3 or not x.size:
             raise InputError(
                 f"{where}, array x",
-                f"shape {x.shape}",
+                f"its shape is {x.shape}",
                 "save x [N,T,C], or x [R,C] with lengths [N]",
             )
         lengths = np.full(x.shape[0], x.shape[1])
@@ -246,8 +256,8 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], where: str, mark: str) -> Read:
         if not fit or sum(lengths.tolist()) != len(x):
             raise InputError(
                 f"{where}, array lengths",
-                f"shape {lengths.shape} of {lengths.dtype}; x has shape {x.shape}",
-                "lengths [N] are whole numbers, 1 or more, that add up to the rows of x",
+                f"shape {lengths.shape} and type {lengths.dtype} do not fit x of shape {x.shape}",
+                "save lengths [N] as whole numbers, 1 or more, that add up to the rows of x",
             )
     count = len(lengths)
     words, numbers, every_step = _answers(y, count, len(x), where)
@@ -257,8 +267,8 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], where: str, mark: str) -> Read:
         if not right or {*part.tolist()} - {"train", "validation", "test"}:
             raise InputError(
                 f"{where}, array part",
-                f"shape {part.shape} of {part.dtype}",
-                "name train, validation or test for each sequence",
+                f"shape {part.shape} and type {part.dtype}, or an unknown part",
+                f"save train, validation or test for each of the {count} sequences",
             )
     return Read(
         x,
@@ -283,15 +293,15 @@ def _arrays(raw: bytes, where: str) -> dict[str, np.ndarray]:
             if size > most:
                 raise InputError(
                     where,
-                    f"{len(raw):,} bytes that unpack to {size:,}; at most {most:,} are read",
-                    "save it without compression, or give less",
+                    f"{len(raw):,} bytes that unpack to {size:,}; at most {most:,} are allowed",
+                    "save it without compression, or split it",
                 )
             for entry in file.infolist():
                 name = entry.filename.removesuffix(".npy")
                 found[name] = _array(file.read(entry), f"{where}, array {name}")
     except InputError:
         raise
-    except Exception as error:  # zlib's and zipfile's own among them, of a damaged file
+    except Exception as error:  # a damaged file raises errors of zlib, zipfile and others
         raise InputError(
             where,
             f"cannot be read as .npz ({str(error)[:80] or type(error).__name__})",
@@ -301,39 +311,45 @@ def _arrays(raw: bytes, where: str) -> dict[str, np.ndarray]:
 
 
 def _array(content: bytes, where: str) -> np.ndarray:
-    """One array of a .npz. Raises InputError where its header promises more than is there."""
+    """Load one array of a .npz file. Raises InputError if its size differs from its header."""
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     else:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype.hasobject:
-        raise InputError(where, "it holds Python objects", "save plain arrays with numpy.savez")
-    told, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
-    if told != there:
-        raise InputError(where, f"{there:,} bytes of an array of {told:,}", "save it again")
+        raise InputError(where, "it contains Python objects", "save plain arrays with numpy.savez")
+    declared, present = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+    if declared != present:
+        raise InputError(
+            where, f"{present:,} bytes, but its header declares {declared:,}", "save the file again"
+        )
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def _numeric(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind not in "fiub":
-        raise InputError(where, f"{array.dtype}, not real numbers", "save numbers")
+        raise InputError(where, f"its type {array.dtype} is not a real number", "save real numbers")
     with np.errstate(over="ignore"):
         array = array.astype(np.float64)
     if np.isinf(array).any():
         at = tuple(int(k) for k in np.argwhere(np.isinf(array))[0])
-        raise InputError(where, f"an infinite value at {list(at)}", "save another, or NaN for none")
+        raise InputError(
+            where, f"an infinite value at {list(at)}", "correct it, or save NaN if missing"
+        )
     return array
 
 
 def _answers(
     y: np.ndarray | None, count: int, rows: int, where: str
 ) -> tuple[list[str | None] | None, np.ndarray | None, bool]:
-    """Classes or numbers of sequences, or of all steps end to end."""
+    """Return classes or numbers of sequences, or of all steps, concatenated."""
     if y is None:
         return None, None, False
     if not y.size or not y.ndim:
-        raise InputError(f"{where}, array y", f"shape {y.shape}", "give an answer for each")
+        raise InputError(
+            f"{where}, array y", f"its shape is {y.shape}", "give a label per sequence"
+        )
     if y.shape[:1] == (count,) and (y.ndim == 1 or (y.dtype.kind == "f" and y.size // count < 2)):
         flat, every_step = y, False
     elif y.size and y.size % rows == 0 and (y.shape[0] == rows or y.ndim > 1):
@@ -341,23 +357,33 @@ def _answers(
     else:
         raise InputError(
             f"{where}, array y",
-            f"shape {y.shape}",
-            f"give one for each of {count} sequences, or for each of {rows} steps",
+            f"its shape is {y.shape}",
+            f"give one label for each of {count} sequences, or for each of {rows} steps",
         )
     whole = np.equal(np.floor(flat), flat) | np.isnan(flat) if flat.dtype.kind == "f" else None
     if whole is not None and (flat.ndim > 1 or not whole.all()):
         if np.isinf(flat).any():
-            raise InputError(f"{where}, array y", "an infinite value", "save another")
+            raise InputError(
+                f"{where}, array y", "an infinite value", "correct it, or save NaN if unknown"
+            )
         return None, flat.reshape(len(flat), -1), every_step
     if flat.ndim > 1:
-        raise InputError(f"{where}, array y", f"shape {y.shape} of classes", "one for each")
+        raise InputError(
+            f"{where}, array y",
+            f"classes of shape {y.shape}",
+            "give one class per sequence or step",
+        )
     if flat.dtype.kind == "f":
         return [None if np.isnan(v) else f"{v:g}" for v in flat], None, every_step
     if flat.dtype.kind not in "iubU":
-        raise InputError(f"{where}, array y", f"{flat.dtype}", "save whole numbers or words")
+        raise InputError(
+            f"{where}, array y", f"unsupported type {flat.dtype}", "save numbers or text"
+        )
     try:
         words: list[str | None] = [str(v) for v in flat.tolist()]
         "".join(map(str, words)).encode()
-    except (SystemError, ValueError):  # code points that no text has
-        raise InputError(f"{where}, array y", "words that are no text", "save others") from None
+    except (SystemError, ValueError):  # invalid code points
+        raise InputError(
+            f"{where}, array y", "the labels are not valid text", "save valid Unicode text"
+        ) from None
     return words, None, every_step

@@ -1,4 +1,4 @@
-"""Sequences as a reader found them, whatever they were, and how they become a problem."""
+"""Sequences from any reader, and their conversion to a training problem."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,24 +23,24 @@ from throughtime.errors import InputError
 from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
-_MOST_CLASSES = 50  # whole numbers of more values than that are numbers
-_LONGEST_WINDOW = 32  # steps that window-dense sees, unless told
+_MOST_CLASSES = 50  # with more distinct whole numbers, the task is regression
+_LONGEST_WINDOW = 32  # default steps that window-dense sees
 
 
 class Read(NamedTuple):
-    """Sequences as a reader found them, end to end."""
+    """Sequences from a reader, concatenated along time."""
 
     values: np.ndarray  # [R,C] float64 or float32, NaN where missing
     lengths: np.ndarray  # [N]
     columns: tuple[str, ...]  # C
     words: Sequence[str | None] | None  # classes, of sequences [N] or of steps [R]
-    numbers: np.ndarray | None  # or numbers, [N,O] or [R,O]
+    numbers: np.ndarray | None  # regression targets, [N,O] or [R,O]
     every_step: bool
     part: np.ndarray | None  # [N] of "train", "validation", "test"
     where: str
     fingerprint: str
-    rows: Sequence[tuple[str, int]]  # of each sequence the file and line it begins in
-    names: Sequence[str] = ()  # of each sequence
+    rows: Sequence[tuple[str, int]]  # file and first line of each sequence
+    names: Sequence[str] = ()  # names of the sequences, or empty
     codes: np.ndarray | None = None  # [R,M]
     code_columns: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
@@ -48,15 +48,15 @@ class Read(NamedTuple):
     source: str = "archive"
     time: str | None = None
     group: str | None = None
-    how: dict[str, str] = {}  # noqa: RUF012 - never changed
+    how: dict[str, str] = {}  # noqa: RUF012 - never modified
     choices: tuple[Choice, ...] = ()
-    step_rows: np.ndarray | None = None  # [R] of each step the file's row, where it has such
+    step_rows: np.ndarray | None = None  # [R] row number of each step, for tables
 
 
 def complete(
     read: Read, missing: str, learned: SequenceSpec | None = None
 ) -> tuple[Read, tuple[Choice, ...]]:
-    """The same with nothing missing, or with marks for it; and what was done."""
+    """Fill or drop missing values; return the result and the choices made."""
     begins = np.concatenate([[0], np.cumsum(read.lengths)])
 
     def place(row: int, column: int) -> str:
@@ -95,7 +95,7 @@ def complete(
 
 
 def sequences_of(read: Read) -> Sequences:
-    """All its steps as one tensor: numbers, then codes."""
+    """Concatenate all steps to one tensor: numeric columns, then codes."""
     parts: list[Tensor] = []
     if read.columns:
         parts.append(torch.from_numpy(np.ascontiguousarray(read.values)))
@@ -115,13 +115,13 @@ def sequence_problem(
     seed: int = 0,
     context: int | None = None,
 ) -> SequenceProblem:
-    """What was read as a problem: filled, its answers understood, split.
+    """Convert sequences to a problem: fill missing values, interpret the labels, and split.
 
-    ``answer``: "classes", "numbers", or "auto": numbers where they are not whole, or are many.
-    Raises InputError naming the place.
+    ``answer``: "classes", "numbers", or "auto" (numbers if some are not whole or there are many
+    values). Raises InputError that names the place.
     """
     rows = len(read.values)
-    # cut before anything is filled: no line is drawn from one part to another
+    # cut before filling, so that no value is interpolated across parts
     cut: tuple[Choice, ...] = ()
     if read.every_step and len(read.lengths) == 1:
         read, cut = _cut(read, split, context)
@@ -133,7 +133,9 @@ def sequence_problem(
     )
     sequences, known_codes = _recoded(sequences, training, read)
     if not len(_known(answers.values[_rows_of(sequences, answers, training)])):
-        raise InputError(read.where, "no answer is known in the training part", "label more of it")
+        raise InputError(
+            read.where, "the training part has no labels", "add labels, or set --split"
+        )
     if answers.classes and answers.every_step:
         known = answers.values[sequences.steps_of(training)]
         _check_steps(answers, known, read.where)
@@ -203,30 +205,30 @@ def _known(values: Tensor) -> Tensor:
 
 
 def _answers(read: Read, asked: str) -> tuple[Answers, str]:
-    """What is asked, as tensors, and why it is classes or numbers."""
+    """Convert labels to tensors; also return the reason for classes or numbers."""
     if read.numbers is not None:
         if asked == "classes":
-            raise InputError("--answer", "the answers are not whole numbers", "leave it out")
+            raise InputError("--answer", "the labels are not whole numbers", "use --answer numbers")
         values = torch.from_numpy(np.ascontiguousarray(read.numbers, dtype=np.float64))
         answers = Answers(read.label, (), read.every_step, values)
-        return answers, "each is 0 or 1" if answers.binary else "they are not whole"
+        return answers, "all are 0 or 1" if answers.binary else "some are not whole numbers"
     if read.words is None:
-        raise InputError(read.where, "no answers to learn from", "give labels (see --label)")
-    understood = "as asked"
+        raise InputError(read.where, "there are no labels", "give labels (see --label)")
+    understood = "as requested"
     if read.source in ("archive", "audio") and asked == "auto":
-        asked, understood = "classes", "as the file has them"
+        asked, understood = "classes", "as in the file"
     numbers = _as_numbers(read.words)
     if asked == "auto":
         values = {v for v in numbers if not np.isnan(v)} if numbers is not None else set[float]()
         whole = all(float(v).is_integer() for v in values)
         many = len(values) > _MOST_CLASSES
         asked = "numbers" if numbers is not None and (many or not whole) else "classes"
-        understood = f"{len(values)} values" if many else "not all are whole"
+        understood = f"{len(values)} values" if many else "some are not whole numbers"
         if asked == "classes":
-            understood = "words" if numbers is None else f"{len(values)} whole numbers"
+            understood = "text" if numbers is None else f"{len(values)} whole numbers"
     if asked == "numbers":
         if numbers is None:
-            raise InputError("--answer", "the answers are words", "take classes")
+            raise InputError("--answer", "the labels are text", "use --answer classes")
         values = torch.from_numpy(numbers).unsqueeze(-1)
         return Answers(read.label, (), read.every_step, values), understood
     classes, codes = classes_of(read.words, read.label)
@@ -242,7 +244,7 @@ def _as_numbers(words: Sequence[str | None]) -> np.ndarray | None:
 
 
 def _cut(read: Read, split: Split, context: int | None) -> tuple[Read, tuple[Choice, ...]]:
-    """One sequence with an answer at each step: three stretches of time, each in pieces."""
+    """Split one sequence with a label at each step into three periods, each cut into pieces."""
     size = 4 * (context or _LONGEST_WINDOW)
     total = int(read.lengths[0])
     edges = [0, round(total * split.training), round(total * (1 - split.test)), total]
@@ -256,9 +258,9 @@ def _cut(read: Read, split: Split, context: int | None) -> tuple[Read, tuple[Cho
             parts.append(name)
             rows.append((read.where, at))
             at += lengths[-1]
-    told = f"training, validation and test follow each other; pieces of {size} steps"
+    reason = f"successive training, validation and test periods, in pieces of {size} steps"
     return read._replace(lengths=np.array(lengths), part=np.array(parts), rows=rows, names=()), (
-        Choice("split", str(split), told, "--split"),
+        Choice("split", str(split), reason, "--split"),
     )
 
 
@@ -266,7 +268,9 @@ def _check_steps(answers: Answers, known: Tensor, where: str) -> None:
     present = torch.bincount(known[known >= 0], minlength=len(answers.classes))
     if int((present > 0).sum()) < 2:
         raise InputError(
-            where, "one class alone in the training part", "give steps of two classes or more"
+            where,
+            "the training part has only one class",
+            "give steps of two classes or more, or set --split",
         )
     absent = [name for name, n in zip(answers.classes, present.tolist(), strict=True) if not n]
     if absent:
@@ -280,14 +284,14 @@ def _check_steps(answers: Answers, known: Tensor, where: str) -> None:
 def _recoded(
     sequences: Sequences, training: Tensor, read: Read
 ) -> tuple[Sequences, tuple[tuple[str, ...], ...]]:
-    """The same sequences, their categories coded anew: words that training lacks are code 0."""
+    """Encode the categories again: values not in the training part become code 0."""
     if not read.categories:
         return sequences, ()
     found: list[tuple[str, ...]] = []
     rows, values = sequences.steps_of(training), sequences.values.clone()
     for number, words in enumerate(read.categories):
         column = values[:, len(read.columns) + number]
-        if words[0] not in (OTHER, UNKNOWN):  # bytes, or a tokenizer's: all are known
+        if words[0] not in (OTHER, UNKNOWN):  # bytes or a tokenizer: all codes are known
             found.append(words)
             continue
         new, kept = trained_codes(column[rows].numpy(), words)
@@ -297,15 +301,15 @@ def _recoded(
 
 
 def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Read:
-    """What was read, in the columns a model learned. Raises InputError where it lacks one."""
+    """Arrange sequences in the columns of a trained model. Raises InputError if one is missing."""
     plain = [n for n in spec.numbers if not n.endswith(("(observed)", "(steps since)"))]
     lacking = [name for name in plain if name not in read.columns]
     if lacking or len(plain) != len(read.columns):
         raise InputError(
             read.where,
-            f"{len(read.columns)} columns ({listed(read.columns)}); the model learned {len(plain)}"
-            + (f"; {lacking[0]!r} is not there" if lacking else ""),
-            "give sequences of the same columns",
+            f"{len(read.columns)} columns ({listed(read.columns)}), but the model has {len(plain)}"
+            + (f"; column {lacking[0]!r} is missing" if lacking else ""),
+            "give sequences with the columns of the training data",
         )
     place = {name: number for number, name in enumerate(read.columns)}
     order = [place[name] for name in plain]

@@ -1,10 +1,10 @@
-"""Generated tasks whose answer lies many steps back, each with its exact chance level.
+"""Generated tasks that require long memory, each with its exact chance level.
 
     task = task_by_name("adding", length=600)
-    x, y = task.batch(32, generator)  # [T,B,I], and what is to be found
+    x, y = task.batch(32, generator)  # [T,B,I], and the targets
 
-The chance level is the loss of the best that can be said without memory of what was asked, by one
-who knows the step: where a network is no better, it has learned nothing.
+The chance level is the loss of the best prediction that knows the step but has no memory of the
+input. A network that is not better has learned nothing.
 """
 
 import math
@@ -21,21 +21,21 @@ from throughtime.files import fingerprint
 from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
-PREFIX = "task:"  # of a task's name where a path may stand
-_STEPS = 4_000_000  # of all sequences of a part together, at most
-_LONGEST = 20_000  # steps to be bridged
+PREFIX = "task:"  # prefix of a task name that is given as a path
+_STEPS = 4_000_000  # most steps in all sequences of a part
+_LONGEST = 20_000  # largest length
 _WINDOW = 32  # steps that window-dense sees
 _ADDING_SOLVED = 1e-3  # mean squared error
-_CLASSES_SOLVED = 0.99  # of all answers right
+_CLASSES_SOLVED = 0.99  # accuracy
 
 
 class GeneratedTask(ABC):
-    """One way to ask for what lies far back. `length` is the distance that must be bridged."""
+    """Base class of memory tasks; `length` sets the number of steps to remember."""
 
     inputs: int  # I
-    outputs: int  # numbers a network gives at a step
+    outputs: int  # output size of a network at a step
     chance: float  # loss without memory
-    every_step: bool  # an output for each step, or for the last alone
+    every_step: bool  # targets at every step, or only at the last
 
     def __init__(self, length: int) -> None:
         if length < self.shortest:
@@ -47,26 +47,27 @@ class GeneratedTask(ABC):
 
     @abstractmethod
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Input [T,B,I] and answer of `count` fresh sequences."""
+        """Draw `count` new sequences: input [T,B,I] and targets."""
 
     @abstractmethod
     def loss(self, output: Tensor, answer: Tensor) -> Tensor:
-        """Mean loss of outputs [B,outputs], or [T,B,outputs] where every step has one."""
+        """Return the mean loss of outputs [B,outputs], or [T,B,outputs] if `every_step`."""
 
     @abstractmethod
     def score(self, output: Tensor, answer: Tensor) -> float:
-        """What solving is judged by: see `solved`."""
+        """Return the score that `solved` compares with its threshold."""
 
     @abstractmethod
     def solved(self, score: float) -> bool:
-        """Whether that is a solution."""
+        """Return whether a score counts as solved."""
 
 
 class Adding(GeneratedTask):
-    """The sum of the two numbers that are marked (Hochreiter and Schmidhuber 1997, section 5.4).
+    """Predict the sum of two marked numbers (Hochreiter and Schmidhuber 1997, section 5.4).
 
-    Numbers uniform in [0, 1], one marked in each half, as in Bai et al. 2018. Chance: the variance
-    of the sum, 2 / 12; but where the second mark falls on the last step that number is seen.
+    Numbers are uniform in [0, 1], with one marked in each half, as in Bai et al. 2018. The chance
+    level is the variance of the sum, 2 / 12, or 1 / 12 if the second mark is at the last step,
+    where the number is visible without memory.
     """
 
     name = "adding"
@@ -97,10 +98,10 @@ class Adding(GeneratedTask):
 
 
 class Copy(GeneratedTask):
-    """Ten symbols, a bell `length` steps after the last, then the ten again (Arjovsky et al. 2016).
+    """Repeat ten symbols after a signal, `length` steps after the last (Arjovsky et al. 2016).
 
-    Of eight kinds, between blanks 0, the bell 9; T = length + 20. Chance: blanks are foreseen, each
-    of the ten guessed, so 10 ln 8 / (length + 20).
+    Symbols are 1 to 8, blanks are 0 and the signal is 9; T = length + 20. Chance level: blanks are
+    predictable and each of the ten symbols is guessed, so 10 ln 8 / (length + 20).
     """
 
     name = "copy"
@@ -114,13 +115,13 @@ class Copy(GeneratedTask):
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         steps = self.length + 2 * self.symbols
-        said = torch.randint(1, self.kinds + 1, (self.symbols, count), generator=generator)
-        heard = torch.zeros(steps, count, dtype=torch.int64)
-        heard[: self.symbols] = said
-        heard[self.symbols + self.length - 1] = self.kinds + 1
+        symbols = torch.randint(1, self.kinds + 1, (self.symbols, count), generator=generator)
+        shown = torch.zeros(steps, count, dtype=torch.int64)
+        shown[: self.symbols] = symbols
+        shown[self.symbols + self.length - 1] = self.kinds + 1
         answer = torch.zeros(steps, count, dtype=torch.int64)
-        answer[-self.symbols :] = said
-        return nn.functional.one_hot(heard, self.inputs).float(), answer
+        answer[-self.symbols :] = symbols
+        return nn.functional.one_hot(shown, self.inputs).float(), answer
 
     def loss(self, output: Tensor, answer: Tensor) -> Tensor:
         return nn.functional.cross_entropy(output.flatten(0, 1), answer.flatten())
@@ -134,10 +135,11 @@ class Copy(GeneratedTask):
 
 
 class TemporalOrder(GeneratedTask):
-    """In which order two rare symbols came (Hochreiter and Schmidhuber 1997, section 5.6, task 6a).
+    """Classify the order of two rare symbols (Hochreiter and Schmidhuber 1997, section 5.6, 6a).
 
-    X or Y in the second tenth of the sequence and again in the fifth, as in Pascanu et al. 2013;
-    four others elsewhere. Which of the four orders, is asked at the end. Chance: ln 4.
+    X or Y appears in the second tenth of the sequence and again in the fifth, as in Pascanu et al.
+    2013, and four other symbols elsewhere. The target at the end is one of four orders. Chance
+    level: ln 4.
     """
 
     name = "temporal-order"
@@ -165,10 +167,10 @@ class TemporalOrder(GeneratedTask):
 
 
 class DelayedEcho(GeneratedTask):
-    """Say at each step the symbol that came `length` steps before, of eight kinds.
+    """Repeat at each step the symbol from `length` steps before, out of eight.
 
-    T = 2 * length; before there is anything to say the answer is 0. Chance: half of the answers are
-    foreseen, so ln 8 / 2.
+    T = 2 * length; the target of the first `length` steps is 0. Chance level: half of the targets
+    are predictable, so ln 8 / 2.
     """
 
     name = "echo"
@@ -177,26 +179,27 @@ class DelayedEcho(GeneratedTask):
     chance = math.log(8) / 2
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        heard = torch.randint(0, self.inputs, (2 * self.length, count), generator=generator)
-        answer = torch.zeros_like(heard)
-        answer[self.length :] = heard[: self.length] + 1
-        return nn.functional.one_hot(heard, self.inputs).float(), answer
+        symbols = torch.randint(0, self.inputs, (2 * self.length, count), generator=generator)
+        answer = torch.zeros_like(symbols)
+        answer[self.length :] = symbols[: self.length] + 1
+        return nn.functional.one_hot(symbols, self.inputs).float(), answer
 
     def loss(self, output: Tensor, answer: Tensor) -> Tensor:
         return nn.functional.cross_entropy(output.flatten(0, 1), answer.flatten())
 
     def score(self, output: Tensor, answer: Tensor) -> float:
-        said = output[self.length :].argmax(dim=-1) == answer[self.length :]
-        return float(said.double().mean())
+        right = output[self.length :].argmax(dim=-1) == answer[self.length :]
+        return float(right.double().mean())
 
     def solved(self, score: float) -> bool:
         return score >= _CLASSES_SOLVED
 
 
 class Parity(GeneratedTask):
-    """Whether the ones so far are odd in number, at every step.
+    """Predict at every step whether the number of ones so far is odd.
 
-    Chance: the first bit is its own parity, each further one says nothing: (T - 1) / T ln 2.
+    Chance level: the first bit is its own parity, later bits give no information:
+    (T - 1) / T ln 2.
     """
 
     name = "parity"
@@ -221,11 +224,11 @@ class Parity(GeneratedTask):
 
 
 class SineMixture(GeneratedTask):
-    """The next value of a sum of two sines, at every step.
+    """Predict at every step the next value of a sum of two sines.
 
-    Each of amplitude 1, of random phase, of a frequency uniform in 0.1 to 1 radian a step. Chance:
-    for s + s' = x the cosines may have either sign, so the best that x tells of the next value is
-    m x with m = E[cos w] = (sin 1 - sin 0.1) / 0.9; what is left is 1 less the square of m.
+    Each sine has amplitude 1, a random phase, and a frequency uniform in 0.1 to 1 radian per step.
+    Chance level: for s + s' = x the cosines may have either sign, so the best prediction of the
+    next value from x is m x with m = E[cos w] = (sin 1 - sin 0.1) / 0.9. Its error is 1 - m**2.
     """
 
     name = "sines"
@@ -257,32 +260,32 @@ _TASKS: MappingProxyType[str, Callable[[int], GeneratedTask]] = MappingProxyType
 
 
 def task_by_name(name: str, length: int) -> GeneratedTask:
-    """A task over sequences of that length. Raises ValueError for a name or a length that is none.
+    """Create a task by name. Raises ValueError for an unknown name or an invalid length.
 
     >>> task_by_name("copy", 100).chance
     0.173...
     """
     if name not in _TASKS:
-        raise ValueError(f"the tasks are {', '.join(_TASKS)}; got {name!r}")
+        raise ValueError(f"the task must be one of {', '.join(_TASKS)}; got {name!r}")
     return _TASKS[name](length)
 
 
 def task_problem(
     name: str, length: int, *, seed: int = 0, context: int | None = None
 ) -> SequenceProblem:
-    """A generated task as sequences to learn from, to choose by and to be measured on.
+    """Generate training, validation and test sequences of a task.
 
     >>> task_problem("adding", 200).chance
     0.1658...
 
-    The sequences are drawn by the seed. Raises InputError for a name or a length that is none.
+    The sequences depend on the seed. Raises InputError for an unknown name or an invalid length.
     """
     try:
         task = task_by_name(name, length)
     except ValueError as error:
         raise InputError(f"{PREFIX}{name}", str(error), "see docs/data.md") from None
     if length > _LONGEST:
-        raise InputError("--length", f"{length:,}", f"{_LONGEST:,} steps are the most")
+        raise InputError("--length", f"{length:,}", f"give at most {_LONGEST:,} steps")
     generator = torch.Generator().manual_seed(seed)
     x, wanted = task.batch(1, generator)
     counts = [max(100, min(most, _STEPS // len(x))) for most in (8000, 1000, 2000)]
@@ -297,8 +300,10 @@ def task_problem(
     window = min(context or _WINDOW, len(x))
     mark = fingerprint(f"{name} {length} {seed} {counts}".encode())
     choices = (
-        Choice("task", name, f"{len(x)} steps; drawn by seed {seed}", "--length, --seed"),
-        Choice("chance", f"{task.chance:.6g}", "the loss of the best without memory", ""),
+        Choice("task", name, f"{len(x)} steps; drawn with seed {seed}", "--length, --seed"),
+        Choice(
+            "chance", f"{task.chance:.6g}", "the loss of the best prediction without memory", ""
+        ),
         Choice("context", str(window), "steps that WindowDense sees", "--context"),
     )
     record = DataRecord(
@@ -347,5 +352,5 @@ def task_problem(
 
 
 def _in_rows(steps: Tensor) -> Tensor:
-    """[T,B,...] as the rows of one sequence after the other."""
+    """Flatten [T,B,...] to rows, one sequence after the other."""
     return steps.transpose(0, 1).flatten(0, 1).contiguous()

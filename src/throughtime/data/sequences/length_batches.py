@@ -1,4 +1,4 @@
-"""Batches of sequences of like length, in an order that can be gone on with."""
+"""Batches of sequences of similar length, in an order that can be resumed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,29 +13,30 @@ from throughtime.data.sequences.sequences import Sequences
 A = TypeVar("A")
 B = TypeVar("B")
 
-_LIKE = 0.8  # the shortest of a bucket has at least this share of the longest's steps
-_AHEAD = 2  # batches made ready while one is worked on
+_LIKE = 0.8  # least ratio of the shortest to the longest length in a bucket
+_AHEAD = 2  # batches to prepare in advance
 
 
 class Buckets:
-    """Sequences sorted into buckets of like length, and in each epoch drawn from them anew.
+    """Shuffles sequences into batches of similar length, differently in each epoch.
 
     >>> buckets = Buckets(lengths, batch_size=32, batch_steps=4096, seed=0)
     >>> for index in buckets.rest():  # of this epoch
     ...     buckets.took()
     >>> buckets.end()
 
-    A batch holds at most so many sequences, and so many steps, its padding counted; a sequence
-    longer than that is a batch of its own. Every epoch has `len(buckets)` batches, whatever is
-    drawn. The order depends on the seed and the epoch's number alone; `state_dict` tells where it
-    is, to the batch.
+    A batch has at most `batch_size` sequences and `batch_steps` steps, including padding; a longer
+    sequence is a batch of its own. Every epoch has `len(buckets)` batches. The order depends only
+    on the seed and the epoch number; `state_dict` saves the position to the batch.
     """
 
     def __init__(self, lengths: Tensor, *, batch_size: int, batch_steps: int, seed: int) -> None:
         if batch_size < 1 or batch_steps < 1:
-            raise ValueError(f"a batch holds 1 or more; got {batch_size}, {batch_steps} steps")
+            raise ValueError(
+                f"batch_size and batch_steps must be 1 or more; got {batch_size} and {batch_steps}"
+            )
         order = lengths.argsort(descending=True, stable=True)
-        self._buckets: list[tuple[Tensor, int]] = []  # indices, and how many make a batch
+        self._buckets: list[tuple[Tensor, int]] = []  # indices, and the batch size
         while len(order):
             longest = int(lengths[order[0]])
             count = int((lengths[order] >= _LIKE * longest).sum())
@@ -43,27 +44,29 @@ class Buckets:
             self._buckets.append((order[:count], most))
             order = order[count:]
         self._count = sum(-(-len(index) // most) for index, most in self._buckets)
-        self._generator = torch.Generator().manual_seed(seed).get_state()  # before this epoch
+        self._generator = (
+            torch.Generator().manual_seed(seed).get_state()
+        )  # at the start of this epoch
         self._done = 0
 
     def __len__(self) -> int:
         return self._count
 
     def rest(self) -> list[Tensor]:
-        """The batches of this epoch that were not taken yet."""
+        """Return the batches of this epoch that were not used yet."""
         return self._drawn()[0][self._done :]
 
     def took(self) -> None:
-        """One of them was used."""
+        """Count one batch as used."""
         self._done += 1
 
     def end(self) -> None:
-        """This epoch is over: the next has an order of its own."""
+        """End the epoch; the next one has another order."""
         self._generator = self._drawn()[1]
         self._done = 0
 
     def _drawn(self) -> tuple[list[Tensor], Tensor]:
-        """All batches of this epoch, and the generator's state after them."""
+        """Return all batches of this epoch, and the generator state after them."""
         generator = torch.Generator()
         generator.set_state(self._generator)
         batches: list[Tensor] = []
@@ -74,16 +77,16 @@ class Buckets:
         return [batches[number] for number in order], generator.get_state()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is."""
+        """Return the position in the epoch."""
         return {"generator": self._generator, "done": self._done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore state saved by state_dict()."""
         self._generator, self._done = state["generator"], state["done"]
 
 
 def in_order(lengths: Tensor, *, batch_size: int, batch_steps: int) -> Iterator[Tensor]:
-    """All sequences once, the longest first, in batches as above; nothing is drawn."""
+    """Yield all sequences once in batches, the longest first, without shuffling."""
     order = lengths.argsort(descending=True, stable=True)
     while len(order):
         most = max(1, min(batch_size, batch_steps // max(1, int(lengths[order[0]]))))
@@ -97,9 +100,9 @@ def answered(
     index: Tensor,
     every_step: bool,
 ) -> Tensor:
-    """The answers to some sequences, [n,O], or to all their steps end to end, [r,O].
+    """Predict sequences in batches of similar length: [n,O], or [r,O] if `every_step`.
 
-    ``answer`` is given x [T,B,C] and lengths [B], sequences of like length at a time.
+    ``answer`` is a function of x [T,B,C] and lengths [B] that returns the predictions.
     """
     found: list[Tensor] = []
     at: list[Tensor] = []
@@ -123,10 +126,10 @@ def answered(
 
 
 def prefetched(make: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B]]:
-    """Each item with what is made of it, two of which are made ready by another thread meanwhile.
+    """Yield each item and `make(item)`; another thread prepares two results in advance.
 
-    What goes wrong in making is raised where it would have been used; a consumer that stops early
-    leaves no thread behind.
+    An exception in `make` is raised when its result is requested. If the consumer stops early, the
+    thread ends.
     """
     waiting = iter(items)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as worker:

@@ -1,4 +1,4 @@
-"""What is missing in sequences: refused, left out, or filled with a mark that says so."""
+"""Missing values in sequences: raise an error, drop, interpolate, or mask."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from throughtime.runs import Choice
 
 
 class Filled(NamedTuple):
-    """Rows end to end, and what was done."""
+    """Filled values, and the choices made."""
 
-    values: np.ndarray  # [R,C]; with "mask", NaN where nothing was seen yet
+    values: np.ndarray  # [R,C]; with "mask", NaN before the first value
     columns: tuple[str, ...]
-    kept: np.ndarray  # [N] bool: sequences that are left
+    kept: np.ndarray  # [N] bool: sequences that were not dropped
     choices: tuple[Choice, ...]
 
 
@@ -28,12 +28,12 @@ def fill(
     place: Callable[[int, int], str],
     masked: Sequence[str] | None = None,
 ) -> Filled:
-    """Fill what is missing (NaN) in sequences end to end.
+    """Handle missing values (NaN) in concatenated sequences.
 
-    "error" refuses it, with the `place` of a row and a column; "drop" leaves out sequences that
-    lack a value; "interpolate" draws straight lines within a sequence, its ends held; "mask" holds
-    the last value and adds two columns for each that lacks some: 1 where it was observed, and the
-    steps since it was. ``masked``: the columns that a model has such for.
+    "error" raises InputError with the `place` of a row and a column. "drop" leaves out sequences
+    with missing values. "interpolate" is linear within a sequence, with constant ends. "mask" is
+    forward fill and adds two columns for each column with missing values: 1 where it was observed,
+    and the steps since observed. ``masked``: the columns for which a trained model has indicators.
     """
     if missing not in MISSING:
         raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
@@ -48,7 +48,7 @@ def fill(
         row, column = (int(k) for k in np.argwhere(holes)[0])
         raise InputError(
             place(row, column),
-            f"a missing value, {count} in all",
+            f"a missing value, {count} in total",
             "set --missing mask, interpolate or drop",
         )
     found = f"{count} missing values"
@@ -57,9 +57,11 @@ def fill(
     if missing == "drop":
         whole = np.bincount(of, weights=holes.any(axis=1), minlength=len(lengths)) == 0
         if not whole.any():
-            raise InputError(place(0, 0), "no sequence has all its values", "set --missing mask")
-        told = f"{found}: {int((~whole).sum())} sequences with one are left out"
-        choice = Choice("missing", "drop", told, "--missing")
+            raise InputError(
+                place(0, 0), "every sequence has a missing value", "set --missing mask"
+            )
+        reason = f"{found}: {int((~whole).sum())} sequences with missing values are left out"
+        choice = Choice("missing", "drop", reason, "--missing")
         return Filled(values[whole[of]], tuple(columns), whole, (choice,))
     if missing == "interpolate":
         filled = values.copy()
@@ -70,12 +72,12 @@ def fill(
                 if not there.any():
                     raise InputError(
                         place(int(start), int(column)),
-                        f"sequence {number + 1} has no value at all in this column",
+                        f"sequence {number + 1} has no values in this column",
                         "set --missing mask",
                     )
                 filled[rows, column] = filling.join(values[rows, column])
-        told = f"{found}: filled by straight lines within each sequence"
-        choice = Choice("missing", "interpolate", told, "--missing")
+        reason = f"{found}: filled by linear interpolation within each sequence"
+        choice = Choice("missing", "interpolate", reason, "--missing")
         return Filled(filled, tuple(columns), every, (choice,))
     held = [name for name in columns if name in {*lacking, *wanted}]
     return _masked(values, tuple(columns), starts[of], held, wanted, found, every)
@@ -90,7 +92,7 @@ def _masked(
     found: str,
     every: np.ndarray,
 ) -> Filled:
-    """Held, with marks; `first` [R] is the row where each row's sequence begins."""
+    """Forward fill with indicators; `first` [R] is the first row of each row's sequence."""
     filled = values.copy()
     marks: list[np.ndarray] = []
     names: list[str] = []
@@ -102,7 +104,7 @@ def _masked(
             continue
         marks.append(filling.marks(last[:, 0], first))
         names += [f"{name} (observed)", f"{name} (steps since)"]
-    told = f"{found}: held, with marks for {', '.join(wanted)}"
-    choice = Choice("missing", "mask", told, "--missing")
-    # the marks go before nothing else: numbers first, codes are added later
+    reason = f"{found}: forward filled, with indicators for {', '.join(wanted)}"
+    choice = Choice("missing", "mask", reason, "--missing")
+    # codes are added later, after the indicators
     return Filled(np.column_stack([filled, *marks]), (*columns, *names), every, (choice,))

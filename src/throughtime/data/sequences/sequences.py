@@ -1,6 +1,6 @@
-"""Sequences of any length, what is asked of them, and which of them are for what.
+"""Sequences of variable length, their targets, and their split into parts.
 
-All steps lie end to end in one tensor, so a batch is one indexed read: no Python for each sequence.
+All steps are concatenated in one tensor, so a batch is a single indexed read without a Python loop.
 """
 
 from collections.abc import Sequence
@@ -16,41 +16,43 @@ from throughtime.errors import InputError
 from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
-_SHOWN = 6  # of names in a message
+_SHOWN = 6  # names in a message
 
 
 class Sequences:
-    """Sequences end to end.
+    """Sequences concatenated along time.
 
     >>> x, lengths = sequences.padded(torch.tensor([4, 0]))  # [T,B,C], [B]
 
-    Raises ValueError where the lengths do not add up to the rows.
+    Raises ValueError if the lengths do not add up to the number of rows.
     """
 
     def __init__(self, values: Tensor, lengths: Tensor, names: Sequence[str] = ()) -> None:
         self.values = values  # [R,C]
         self.lengths = lengths.long()  # [N]
-        self.names = tuple(names)  # N, or none
+        self.names = tuple(names)  # N names, or empty
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), self.lengths.cumsum(0)])
         if int(self.starts[-1]) != len(values):
-            raise ValueError(f"lengths add up to {int(self.starts[-1])}, not to {len(values)} rows")
+            raise ValueError(
+                f"lengths add up to {int(self.starts[-1])}, but there are {len(values)} rows"
+            )
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def name(self, index: int) -> str:
-        """What people call a sequence."""
+        """Return the name of a sequence, or its number from 1."""
         return self.names[index] if self.names else str(index + 1)
 
     def padded(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Some sequences side by side: [T,B,C], lengths [B]; behind its end each stands still."""
+        """Return a batch [T,B,C] and lengths [B]; padding repeats the last step."""
         lengths = self.lengths[index]
         rows = self._rows(index, lengths)
         found = self.values.index_select(0, rows.flatten())
         return found.view(*rows.shape, -1), lengths
 
     def aligned(self, of_steps: Tensor, index: Tensor, fill: float) -> Tensor:
-        """Other values [R,...] of the same steps: [T,B,...], `fill` behind the last."""
+        """Batch other values [R,...] of the same steps as [T,B,...], padded with `fill`."""
         lengths = self.lengths[index]
         rows = self._rows(index, lengths)
         found = of_steps.index_select(0, rows.flatten()).view(*rows.shape, *of_steps.shape[1:])
@@ -58,63 +60,63 @@ class Sequences:
         return found.masked_fill_(outside.view(*rows.shape, *[1] * (found.ndim - 2)), fill)
 
     def steps_of(self, index: Tensor) -> Tensor:
-        """The rows of some sequences, end to end."""
+        """Return the rows of sequences, concatenated."""
         lengths = self.lengths[index]
         rows = self._rows(index, lengths)
         return rows.T[(torch.arange(len(rows)).unsqueeze(1) < lengths).T]
 
     def _rows(self, index: Tensor, lengths: Tensor) -> Tensor:
-        """Rows [T,B], the last of each again and again behind its end."""
+        """Return row indices [T,B]; padding repeats the last row."""
         at = torch.arange(int(lengths.max()) if len(lengths) else 0).unsqueeze(1)
         return torch.minimum(at, lengths - 1).add_(self.starts[index])
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What is asked of sequences."""
+    """The targets of sequences: classes or numbers."""
 
     name: str
-    classes: tuple[str, ...]  # names; none: numbers are asked for
+    classes: tuple[str, ...]  # names of classes; empty for regression
     every_step: bool
-    # int64 [N], or [R] where every step has one, -1: unknown; or float64 [N,O], [R,O], NaN: unknown
+    # int64 [N], or [R] if `every_step`, -1: unknown; or float64 [N,O], [R,O], NaN: unknown
     values: Tensor
 
     @property
     def binary(self) -> bool:
-        """Whether several numbers are asked for, each 0 or 1: the keys of a piano, say."""
+        """Whether the targets are several numbers that are all 0 or 1, e.g. piano keys."""
         if self.classes or self.values.shape[-1] < 2:
             return False
         return bool(((self.values == 0) | (self.values == 1) | self.values.isnan()).all())
 
     @property
     def outputs(self) -> int:
-        """Scores of classes, or numbers, O."""
+        """The output size O: number of classes, or of numbers."""
         return len(self.classes) or self.values.shape[-1]
 
     @property
     def unknown(self) -> float:
-        """What stands where there is no answer."""
+        """The value of an unknown target."""
         return -1 if self.classes else float("nan")
 
 
 @dataclass(frozen=True)
 class SequenceProblem:
-    """What every network over sequences is given."""
+    """The data that every sequence network is trained and tested on."""
 
     sequences: Sequences
     answers: Answers
     columns: tuple[str, ...]  # C: numbers first, then codes
-    categories: tuple[tuple[str, ...], ...]  # of each code column the names of its codes
+    categories: tuple[tuple[str, ...], ...]  # the vocabulary of each code column
     training: Tensor  # indices of sequences
     validation: Tensor
     test: Tensor
     context: int  # steps that window-dense sees
     record: DataRecord
     spec: SequenceSpec
-    chance: float | None = None  # the exact loss without memory, where it is known
+    chance: float | None = None  # the exact loss without memory, if known
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [T,B,C], lengths [B], and answers [B,...] or [T,B,...]."""
+        """Return x [T,B,C], lengths [B], and targets [B,...] or [T,B,...]."""
         x, lengths = self.sequences.padded(index)
         if self.answers.every_step:
             wanted = self.sequences.aligned(self.answers.values, index, self.answers.unknown)
@@ -123,7 +125,7 @@ class SequenceProblem:
         return x, lengths, wanted
 
     def training_answers(self) -> Tensor:
-        """All known answers of the training part, [n] or [n,O]."""
+        """Return all known targets of the training part, [n] or [n,O]."""
         index = self.training
         if self.answers.every_step:
             index = self.sequences.steps_of(index)
@@ -139,13 +141,13 @@ def split_sequences(
     given: np.ndarray | None,
     where: str,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Choice, ...]]:
-    """Indices for training, validation and test, and how they were found.
+    """Return indices for training, validation and test, and the choices made.
 
-    ``given`` [N]: "train", "validation" or "test" of each sequence, where the data says so; what is
-    for validation is drawn from the training part if nothing is. Drawn class by class, so that
-    each part has its share of each; in the order of a seed.
+    ``given`` [N]: "train", "validation" or "test" for each sequence, if the data have it; without a
+    validation part, it is drawn from the training part. Sequences are drawn at random with the
+    seed, stratified by class.
 
-    Raises InputError where a part would be empty, or lacks a class in training.
+    Raises InputError if a part is empty, or a class is missing in the training part.
     """
     whole = answers.classes and not answers.every_step
     strata = answers.values.numpy() if whole else np.zeros(count, dtype=np.int64)
@@ -153,25 +155,25 @@ def split_sequences(
     if given is None:
         shares = (split.training, split.validation, split.test)
         parts = _drawn(np.arange(count), strata, shares, generator)
-        told = f"% of the {count} sequences, drawn by seed {seed}" + (
-            ", class by class" if whole else ""
+        reason = f"% of the {count} sequences, drawn with seed {seed}" + (
+            ", stratified by class" if whole else ""
         )
-        choices = (Choice("split", str(split), told, "--split, --seed"),)
+        choices = (Choice("split", str(split), reason, "--split, --seed"),)
     else:
         known = [np.flatnonzero(given == part) for part in ("train", "validation", "test")]
         if not len(known[1]):
             share = split.validation / (split.training + split.validation)
             known[0], known[1] = _drawn(known[0], strata, (1 - share, share), generator)
-            told = f"the test part is given; validation is drawn from training by seed {seed}"
+            reason = f"the test part is given; validation is drawn from training with seed {seed}"
         else:
-            told = "all three parts are given"
+            reason = "all three parts are given"
         parts = known
-        choices = (Choice("split", "given", told, "--split, --seed"),)
+        choices = (Choice("split", "given", reason, "--split, --seed"),)
     for part, name in zip(parts, ("training", "validation", "test"), strict=True):
         if not len(part):
             raise InputError(
                 where,
-                f"{count} sequences leave none for {name}",
+                f"{count} sequences are too few: none is left for {name}",
                 "give more sequences, or set --split",
             )
     if whole:
@@ -183,7 +185,7 @@ def split_sequences(
 def _drawn(
     index: np.ndarray, strata: np.ndarray, shares: Sequence[float], generator: np.random.Generator
 ) -> list[np.ndarray]:
-    """Parts of an index in these shares, of each stratum alike."""
+    """Split an index at random by shares, within each stratum."""
     found: list[list[np.ndarray]] = [[] for _ in shares]
     for stratum in np.unique(strata[index]):
         mine = generator.permutation(index[strata[index] == stratum])
@@ -197,8 +199,8 @@ def _check_classes(answers: Answers, parts: Sequence[np.ndarray], where: str) ->
     if len(answers.classes) < 2:
         raise InputError(
             where,
-            f"one class alone: {listed(answers.classes)}",
-            "give sequences of two classes or more: there is nothing to tell apart",
+            f"there is only one class: {listed(answers.classes)}",
+            "give sequences of two classes or more",
         )
     learned = set(np.unique(answers.values.numpy()[parts[0]]).tolist())
     for part, name in zip(parts[1:], ("validation", "test"), strict=True):
@@ -207,13 +209,13 @@ def _check_classes(answers: Answers, parts: Sequence[np.ndarray], where: str) ->
             names = listed([answers.classes[k] for k in strange])
             raise InputError(
                 where,
-                f"class {names} is in the {name} part and not in the training part",
-                "give more sequences of it, or leave it out",
+                f"class {names} is in the {name} part but not in the training part",
+                "add sequences of this class, or remove it",
             )
 
 
 def classes_of(words: Sequence[str | None], name: str) -> tuple[tuple[str, ...], Tensor]:
-    """Names of classes in order, and the class of each word; -1 where there is none.
+    """Return the sorted class names, and the class of each word; -1 for None.
 
     >>> classes_of(["b", "a", None], "label")
     (('a', 'b'), tensor([ 1,  0, -1]))
@@ -225,7 +227,7 @@ def classes_of(words: Sequence[str | None], name: str) -> tuple[tuple[str, ...],
 
 
 def _in_order(word: str) -> tuple[int, float, str]:
-    """Numbers by value, before words."""
+    """Sort key: numbers by value, then text."""
     try:
         return 0, float(word), word
     except ValueError:
@@ -233,7 +235,7 @@ def _in_order(word: str) -> tuple[int, float, str]:
 
 
 def lengths_text(lengths: Tensor) -> str:
-    """How long sequences are, in words.
+    """Describe the lengths of sequences.
 
     >>> lengths_text(torch.tensor([7, 29, 12]))
     '7 to 29 steps'

@@ -1,4 +1,4 @@
-"""Long sequences side by side in lanes, cut into pieces that fit into memory."""
+"""Batches of long sequences in parallel streams, cut into pieces that fit into memory."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,24 +9,25 @@ from torch import Tensor
 
 
 class Piece(NamedTuple):
-    """A few steps of every lane."""
+    """A range of steps of every lane."""
 
     input: Tensor  # [T,B,C]
     target: Tensor  # [T,B,...]
-    reset: Tensor  # [T,B] bool: a document begins
+    reset: Tensor  # [T,B] bool: the first step of a document
 
 
 class Streams:
-    """Documents end to end, in as many lanes as a batch has samples: a lane goes on where it was.
+    """Documents concatenated and divided into lanes, one per sample of a batch.
 
     >>> streams = Streams([np.load("series.npy", mmap_mode="r")], lanes=64)
     >>> streams.piece(0, 100)  # the first hundred steps of every lane
 
-    Documents are arrays [T_i, C] (memory-mapped ones are read as they are needed); targets are
-    arrays of as many steps, by default the next step's input, and a document's last step then has
-    none. All lanes have the same length: the last steps, fewer than there are lanes, are left out
-    (`left_out`). A document that is cut where a lane ends goes on in the next lane with no memory.
-    ``of``: the lanes of this process alone, by their numbers.
+    Successive pieces of a lane are successive steps. Documents are arrays [T_i, C]; memory-mapped
+    arrays are read when needed. Targets are arrays with the same number of steps; the default is
+    the input of the next step, which excludes the last step of a document. All lanes have the same
+    length: the last steps, fewer than the number of lanes, are left out (`left_out`). A document
+    that is cut at the end of a lane continues in the next lane without memory. ``of``: the numbers
+    of the lanes of this process.
 
     Raises ValueError for no documents, unequal lengths, or fewer steps than lanes.
     """
@@ -40,25 +41,26 @@ class Streams:
         of: Sequence[int] | None = None,
     ) -> None:
         if lanes < 1:
-            raise ValueError(f"lanes is a number of sequences side by side, 1 or more; got {lanes}")
+            raise ValueError(f"lanes must be 1 or more; got {lanes}")
         if targets is not None and [len(d) for d in documents] != [len(t) for t in targets]:
-            raise ValueError("documents and targets have not the same numbers of steps")
+            raise ValueError("documents and targets must have the same numbers of steps")
         self.documents = documents
         self.targets = targets
         lengths = [len(d) - (targets is None) for d in documents]
         if min(lengths, default=0) < 1:
-            need = "two steps, the second being the first's target" if targets is None else "a step"
-            raise ValueError(f"every document needs {need}; got lengths {lengths[:5]}")
+            need = "two steps (input and target)" if targets is None else "one step"
+            sizes = [len(d) for d in documents[:5]]
+            raise ValueError(f"every document needs at least {need}; got lengths {sizes}")
         self._ends = np.cumsum(lengths)
         total = int(self._ends[-1])
-        self.length = total // lanes  # T: steps of a lane
+        self.length = total // lanes  # T: steps in a lane
         self.left_out = total - self.length * lanes
         self.lanes = list(range(lanes)) if of is None else list(of)
         if not self.length:
             raise ValueError(f"{total} steps are too few for {lanes} lanes")
 
     def piece(self, begin: int, end: int) -> Piece:
-        """Steps begin to end (not with it) of every lane."""
+        """Return steps begin to end (exclusive) of every lane."""
         lanes = [list(self._parts(lane * self.length + begin, end - begin)) for lane in self.lanes]
 
         def stacked(which: int) -> Tensor:
@@ -67,7 +69,7 @@ class Streams:
         return Piece(stacked(0), stacked(1), stacked(2))
 
     def _parts(self, place: int, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Steps of the documents end to end: a part for each document that they lie in."""
+        """Yield steps of the concatenated documents, in one part per document."""
         while count:
             number = int(np.searchsorted(self._ends, place, side="right"))
             begin = place - (int(self._ends[number - 1]) if number else 0)
@@ -87,11 +89,11 @@ class Streams:
 
 
 class CodeStreams:
-    """Documents of codes [T_i], held in memory, in lanes: a piece is a slice.
+    """Documents of codes [T_i] in memory, divided into lanes.
 
     >>> streams = CodeStreams([alphabet.encode(text)], lanes=64)
 
-    As `Streams`: the target is the next step's code, a document's last step has none.
+    Like `Streams`: the target is the code of the next step; the last step of a document has none.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class CodeStreams:
         begins = np.cumsum([0, *(len(d) - 1 for d in documents[:-1])])
         reset = torch.zeros(len(given), dtype=torch.bool)
         reset[torch.from_numpy(begins[begins < len(given)])] = True
-        self.length = len(given) // lanes  # T: steps of a lane
+        self.length = len(given) // lanes  # T: steps in a lane
         self.left_out = len(given) - self.length * lanes
         self.lanes = list(range(lanes)) if of is None else list(of)
         if not self.length:
@@ -113,7 +115,7 @@ class CodeStreams:
         ]
 
     def piece(self, begin: int, end: int) -> Piece:
-        """Steps begin to end (not with it) of every lane: codes [T,B,1]."""
+        """Return steps begin to end (exclusive) of every lane: codes [T,B,1]."""
         given, wanted, reset = (flat[:, begin:end].T for flat in self._flat)
         return Piece(given.unsqueeze(-1), wanted.unsqueeze(-1), reset)
 

@@ -1,4 +1,4 @@
-"""What a calendar tells of any moment; and times brought to a regular step."""
+"""Calendar features, and resampling to a regular time step."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from throughtime.data.tables.timestamps import DAY, HOUR, MINUTE, SECOND
 from throughtime.errors import InputError
 
 _UNITS = {"s": SECOND, "min": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
-# the period of each, and where in it a moment lies, from microseconds since 1970 (a Thursday)
+# period and offset of each feature, in microseconds since 1970-01-01 (a Thursday)
 _PERIODS = {
     "minute": (HOUR, 0),
     "hour": (DAY, 0),
@@ -19,20 +19,24 @@ CALENDAR = (*_PERIODS, "month", "yearday")
 
 
 def calendar_names(features: Sequence[str]) -> tuple[str, ...]:
-    """The columns of features. Raises InputError for one that is none."""
+    """Return the column names of features. Raises InputError for an unknown feature."""
     for feature in features:
         if feature not in CALENDAR:
-            raise InputError("--calendar", repr(feature), f"take some of {', '.join(CALENDAR)}")
+            raise InputError(
+                "--calendar",
+                f"unknown feature {feature!r}",
+                f"choose from {', '.join(CALENDAR)}",
+            )
     return tuple(f"{feature} ({wave})" for feature in features for wave in ("sin", "cos"))
 
 
 def calendar_of(features: Sequence[str], times: np.ndarray) -> np.ndarray:
-    """Sine and cosine of where moments [R] lie in their hour, day, week or year, [R, 2 n].
+    """Encode the position of times [R] in their period as sine and cosine, [R, 2 n].
 
     >>> calendar_of(["hour"], np.array([6 * 3_600_000_000])).round(3)  # six in the morning
     array([[1., 0.]])
 
-    A circle's two coordinates, so that the last hour of a day lies beside the first of the next.
+    The coordinates lie on a circle, so the last hour of a day is close to the first of the next.
     """
     found: list[np.ndarray] = []
     for feature in features:
@@ -51,25 +55,29 @@ def calendar_of(features: Sequence[str], times: np.ndarray) -> np.ndarray:
 
 
 def step_of(text: str) -> int:
-    """A time step as people write it, in microseconds.
+    """Convert a time step such as 15min to microseconds.
 
     >>> step_of("15min")
     900000000
 
-    Raises InputError for what is none.
+    Raises InputError for an invalid step.
     """
     match = re.fullmatch(r"(\d{1,6})\s*(s|min|h|d|w)", text.strip().lower())
     if match is None or not int(match[1]):
-        raise InputError("--resample", repr(text), "give a step such as 10s, 15min, 1h, 1d or 1w")
+        raise InputError(
+            "--resample",
+            f"{text!r} is not a time step",
+            "give a step such as 10s, 15min, 1h, 1d or 1w",
+        )
     return int(match[1]) * _UNITS[match[2]]
 
 
 def resampled(
     times: np.ndarray, values: np.ndarray, held: np.ndarray, step: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One series in bins of a step: times, means of values [R,C], last of `held`, first rows.
+    """Resample one series to bins: times, means of values [R,C], last of `held`, first rows.
 
-    A bin is named by its beginning, a whole number of steps since 1970. NaN counts as absent.
+    The time of a bin is its start, a multiple of the step since 1970. NaN values are ignored.
     """
     bins, first = np.unique(times // step, return_index=True)
     ends = np.append(first[1:], len(times))

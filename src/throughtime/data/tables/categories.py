@@ -1,17 +1,17 @@
-"""Words as codes."""
+"""Encode categorical columns as integer codes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-OTHER = "(other)"  # the first code of every category: what training did not know
-UNKNOWN = "\ufffd"  # the same of characters and words of a text
+OTHER = "(other)"  # code 0 of every category: values not in the training data
+UNKNOWN = "\ufffd"  # the same for characters and words of a text
 
 
 def codes_of(
     columns: Sequence[Sequence[str | None]], learned: tuple[tuple[str, ...], ...] | None
 ) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
-    """Words as codes [R,M], and the words of each; what is not known is `OTHER`, code 0."""
+    """Encode columns as codes [R,M]; also return the vocabularies. Unknown values are code 0."""
     found: list[np.ndarray] = []
     vocabularies: list[tuple[str, ...]] = []
     for number, column in enumerate(columns):
@@ -29,7 +29,7 @@ def codes_of(
 def trained_codes(
     trained: np.ndarray, words: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The new code of each old one [M], and its words: those that training lacks are code 0.
+    """Map old codes to new ones [M], and return the new vocabulary; unseen ones become code 0.
 
     >>> trained_codes(np.array([2, 2]), ("(other)", "a", "b"))
     (array([0, 0, 1]), ('(other)', 'b'))
@@ -42,7 +42,7 @@ def trained_codes(
 
 
 def in_sequences(names: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The rows [R] sequence by sequence, how many each has, and their names, by first appearance.
+    """Group rows by sequence: row indices [R], lengths and names, by first appearance.
 
     >>> in_sequences(np.array(["b", "a", "b"]))
     (array([0, 2, 1]), array([2, 1]), ('b', 'a'))

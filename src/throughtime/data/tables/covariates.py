@@ -1,4 +1,4 @@
-"""What a table may hold beside targets and inputs: plans, marks, gaps of time, too many rows."""
+"""Covariates of a table: known-ahead columns, indicators, time gaps, static columns."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from throughtime.errors import InputError, nearest
 
 
 def plans(frame: pl.DataFrame, names: Sequence[str], source: Source) -> np.ndarray:
-    """Columns that are known ahead, [N, n]: every row has a value."""
+    """Return the known-ahead columns, [N, n]; every row must have a value."""
     found: list[np.ndarray] = []
     for name in names:
         column = numbers_of(frame[name], source)
@@ -24,8 +24,8 @@ def plans(frame: pl.DataFrame, names: Sequence[str], source: Source) -> np.ndarr
             row = source.row(int(np.isnan(column).argmax()))
             raise InputError(
                 f"{source.path}, row {row}, column {name!r}",
-                "a missing value in a column that is known ahead",
-                "fill it in: a plan has no gaps",
+                "a missing value in a known-ahead column",
+                "fill it in, or remove the column from --known",
             )
         found.append(column)
     values = np.column_stack(found) if found else np.empty((len(frame), 0))
@@ -34,20 +34,22 @@ def plans(frame: pl.DataFrame, names: Sequence[str], source: Source) -> np.ndarr
 
 
 def without_plans(rows: Rows) -> Rows:
-    """Each series up to its last row with a target; the rows after it hold plans alone."""
+    """Cut each series after its last row with a target; later rows are known-ahead only."""
     kept: list[tuple[str, np.ndarray]] = []
     for name, at in rows.pieces:
         some = ~np.isnan(rows.values[at, : rows.targets]).all(axis=1)
         last = np.flatnonzero(some)
         if not last.size:
-            of = f" in series {name!r}" if name else ""
-            raise InputError(rows.source.path, f"no target{of}", "give rows that have one")
+            of = f" of series {name!r}" if name else ""
+            raise InputError(
+                rows.source.path, f"no row{of} has a target value", "add rows with target values"
+            )
         kept.append((name, at[: last[-1] + 1]))
     return replace(rows, pieces=kept)
 
 
 def resampled_rows(rows: Rows, step: int) -> Rows:
-    """All series in bins of a step, in microseconds: means of their values."""
+    """Resample all series to means over a step, in microseconds."""
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     pieces: list[tuple[str, np.ndarray]] = []
     begin = 0
@@ -69,15 +71,13 @@ def resampled_rows(rows: Rows, step: int) -> Rows:
 
 
 def with_gaps(rows: Rows, name: str, unit: float | None) -> tuple[Rows, float]:
-    """With a further column: the time from each row to the one before, in a unit, 0 first.
+    """Add a column with the time since the row before, in a unit; 0 in the first row.
 
-    The unit is the usual step where none is given: a model's own, for its new rows.
+    ``unit``: the unit of a trained model; None to use the median step.
     """
     (_, at), *others = rows.pieces
     if others:
-        raise InputError(
-            "--gaps", "several series: whose rows would be known when?", "set --resample instead"
-        )
+        raise InputError("--gaps", "it requires a single series", "use --resample instead")
     timeline.check_forward(rows.times, at, rows.source, str(rows.time))
     gap = np.zeros(len(rows.values))
     gap[at[1:]] = np.diff(rows.times[at])
@@ -89,7 +89,7 @@ def with_gaps(rows: Rows, name: str, unit: float | None) -> tuple[Rows, float]:
 def plans_by_series(
     rows: Rows, count: int, step: int | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Times and plans of all rows of each series, those to come too; in bins of a step, if any."""
+    """Return times and known-ahead values of each series, including future rows."""
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, at in rows.pieces:
         times, known = rows.times[at], rows.held[at][:, :count]
@@ -100,7 +100,7 @@ def plans_by_series(
 
 
 def masked(rows: Rows, learned: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Columns that get marks: those that lack a value; all of them where a step has no row."""
+    """Return the columns with missing values, or all columns if a step has no row."""
     if learned is not None:
         return learned
     absent = any(
@@ -114,9 +114,13 @@ def masked(rows: Rows, learned: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def with_static(frame: pl.DataFrame, path: Path, group: str | None, source: Source) -> pl.DataFrame:
-    """The table with the columns of another that has a row for each group."""
+    """Join the columns of a static table, which has one row per group."""
     if group is None:
-        raise InputError("--static", "no --group", "name the column that tells sequences apart")
+        raise InputError(
+            "--static",
+            "it requires --group",
+            "give the column that identifies the series with --group",
+        )
     static, other = read_frame(path, labels=(group,))
     if group not in static.columns:
         raise InputError(other.path, f"no column {group!r}", nearest(group, static.columns))
@@ -125,7 +129,9 @@ def with_static(frame: pl.DataFrame, path: Path, group: str | None, source: Sour
     if twice.any():
         row = other.row(int(twice.arg_max() or 0))
         raise InputError(
-            f"{other.path}, row {row}, column {group!r}", "a group again", "one row for each group"
+            f"{other.path}, row {row}, column {group!r}",
+            "the group is listed twice",
+            "give one row per group",
         )
     both = sorted((set(static.columns) & set(frame.columns)) - {group})
     if both:
@@ -136,6 +142,6 @@ def with_static(frame: pl.DataFrame, path: Path, group: str | None, source: Sour
         raise InputError(
             other.path,
             f"no row for {group} {lacking.item(0, group)!r} of {source.path}",
-            "give a row for each group",
+            "give one row per group",
         )
     return frame.join(static, on=group, how="left", maintain_order="left")

@@ -1,4 +1,4 @@
-"""A forecasting problem: a table, how it is windowed and split, and how errors are measured."""
+"""Forecasting problems: a table, its windows, its split and its error scale."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,18 +24,18 @@ from throughtime.runs import Choice, DataRecord
 
 @dataclass(frozen=True)
 class Problem:
-    """What every network of a comparison is given."""
+    """The data that every network of a comparison is trained and tested on."""
 
     table: Table
     plan: WindowPlan
     parts: Parts
     record: DataRecord
-    folds: tuple[Parts, ...] = ()  # of a rolling origin, earliest first; the last is `parts`
-    stream: Any = None  # a `BlockStream` to learn from, where memory holds a sample alone
+    folds: tuple[Parts, ...] = ()  # rolling origin, earliest first; the last is `parts`
+    stream: Any = None  # a `BlockStream` of training data if memory holds only a sample
 
     @property
     def error_scale(self) -> Tensor:
-        """What each target's error is divided by, [K]: 1 for one target, else its spread."""
+        """The divisor of errors, [K]: 1 for one target, else the standard deviation of each."""
         count = len(self.table.targets)
         if count == 1:
             return torch.ones(1, dtype=torch.float64)
@@ -43,7 +43,7 @@ class Problem:
 
     @property
     def unit(self) -> str:
-        """The unit of errors, in words."""
+        """The unit of errors, as text."""
         if len(self.table.targets) == 1:
             return f"{self.table.targets[0]}, in its own unit"
         return "training standard deviations, mean over targets"
@@ -62,11 +62,11 @@ def read_problem(
     split: Split = USUAL_SPLIT,
     folds: int = 1,
 ) -> Problem:
-    """Read a table and settle windows and split; see `read_table`, `plan_windows`, `folds_by_time`.
+    """Read a table and split it; see `read_table`, `plan_windows` and `folds_by_time`.
 
     >>> problem = read_problem(Path("co2.csv"), Columns(targets=("co2",)), horizon=4)
 
-    Raises InputError for input that cannot be learned from, naming the place.
+    Raises InputError that names the place in data that cannot be used.
     """
     table = read_table(path, columns, missing=missing, delimiter=delimiter, static=static)
     plan, planned = plan_windows(table, horizon, context, season, split)
@@ -82,7 +82,7 @@ def read_problem(
     reason = f"% of the time: training, validation from {first}, test from {second}"
     planned = (*planned, Choice("split", str(split), reason, "--split"))
     if folds > 1:
-        reason = "trained anew before each; the borders above are the last one's"
+        reason = "a new training for each; the borders above are those of the last fold"
         planned = (*planned, Choice("folds", str(folds), reason, "--folds"))
     record = DataRecord(
         path=table.source.path,
@@ -109,7 +109,7 @@ def read_problem(
 
 
 def _trained_words(table: Table, training_rows: Tensor) -> Table:
-    """The same table, its categories coded anew: words that training lacks are code 0."""
+    """Encode the categories again: values not in the training part become code 0."""
     values = table.values.copy()
     found: list[tuple[str, ...]] = []
     for number, words in enumerate(table.categories):

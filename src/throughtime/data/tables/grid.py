@@ -1,7 +1,7 @@
-"""Rows on their grid of time, and what is missing there.
+"""Align rows to a regular time grid and fill missing values.
 
-A row absent from the grid counts as missing like one without its values. What is filled in knows
-until when it looks ahead: a straight line is drawn towards a value that came later.
+A time step without a row counts as missing, like a row without values. For each filled value the
+grid stores the time from which it is known, because interpolation uses a later value.
 """
 
 from collections.abc import Sequence
@@ -17,37 +17,37 @@ from throughtime.runs import Choice
 
 MISSING = ("error", "interpolate", "drop", "mask")
 
-# A series on more than so many steps a row is no series with gaps: a time is wrong, or the rows
-# do not follow a clock. Also what bounds the memory of a grid.
+# Most grid steps per row. Beyond it, a time is wrong or the rows are not regular. It also limits
+# the memory of a grid.
 _STEPS_A_ROW = 2
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series of a table: its rows are start..stop of the table's values."""
+    """One series of a table: the rows start..stop of the table's values."""
 
-    name: str  # the group's value; empty where there is one series
+    name: str  # the group's value; empty for a single series
     start: int
     stop: int
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Series on a regular grid of time."""
+    """Series on a regular time grid."""
 
     series: tuple[Series, ...]
     values: np.ndarray  # [R, C] float64; filled where missing
     times: np.ndarray  # [R] int64
-    observed: np.ndarray  # [R] bool: no column was filled in
-    known: np.ndarray  # [R] int64: the time from which all its values are known, filled ones too
-    marks: np.ndarray  # [R, 2 n] of each masked column: observed, steps since
+    observed: np.ndarray  # [R] bool: no value was filled in
+    known: np.ndarray  # [R] int64: time from which all values, also filled ones, are known
+    marks: np.ndarray  # [R, 2 n] for each masked column: observed, steps since observed
     held: np.ndarray  # [R, H]
     choices: tuple[Choice, ...]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a file, as read."""
+    """The rows of a file before alignment."""
 
     source: Source
     columns: Sequence[str]
@@ -56,19 +56,19 @@ class Rows:
     times: np.ndarray  # [N] int64
     clock: Clock
     pieces: Sequence[tuple[str, np.ndarray]]  # the rows of each series, in file order
-    held: np.ndarray  # [N, H] plans and codes: whole, and held where a step has no row
-    targets: int  # the first so many columns
-    masked: Sequence[int] = ()  # columns that get marks
+    held: np.ndarray  # [N, H] known-ahead values and codes; forward filled on the grid
+    targets: int  # number of targets, which are the first columns
+    masked: Sequence[int] = ()  # columns with missing-value indicators
 
 
 def lay(rows: Rows, missing: str) -> Grid:
-    """Lay each series on its grid of time and fill it by straight lines; its ends are cut off.
+    """Align each series to its time grid, interpolate linearly, and cut off incomplete ends.
 
-    With "mask" the last value is held instead, and marks say so; what is observed is then asked of
-    the targets alone.
+    With "mask", values are forward filled and indicators are added; `observed` then refers to the
+    targets only.
 
-    Raises InputError for missing values where ``missing`` is "error", and for a series whose times
-    leave more than half of its grid empty.
+    Raises InputError for missing values if ``missing`` is "error", and for a series with a row on
+    fewer than half of its grid steps.
     """
     values: list[np.ndarray] = []
     times: list[np.ndarray] = []
@@ -104,7 +104,7 @@ def lay(rows: Rows, missing: str) -> Grid:
         held.append(rows.held[piece][row][first:last])
         seen = filling.last_seen(there, np.zeros(len(grid), dtype=np.int64))
         marks.append(_marks(seen, rows.masked)[first:last])
-        if missing == "mask":  # looks at no later value
+        if missing == "mask":  # forward fill uses no later value
             filled, ahead = filling.hold(grid, seen)[first:last], np.arange(last - first)
         else:
             filled, ahead = _fill(grid[first:last])
@@ -115,7 +115,9 @@ def lay(rows: Rows, missing: str) -> Grid:
         series.append(Series(name, start, start + last - first))
         start += last - first
     if not series:
-        raise InputError(rows.source.path, "no row has all its values", "choose fewer columns")
+        raise InputError(
+            rows.source.path, "no row has a value in every column", "choose fewer columns"
+        )
 
     choices = _choices(rows, missing, (lacking, absent), cut, empty)
     return Grid(
@@ -133,30 +135,30 @@ def lay(rows: Rows, missing: str) -> Grid:
 def _choices(
     rows: Rows, missing: str, counts: tuple[int, int], cut: Sequence[str], empty: Sequence[str]
 ) -> tuple[Choice, ...]:
-    """What was missing and what became of it, in words."""
+    """Describe the missing values and how they were handled."""
     lacking, absent = counts
     choices: list[Choice] = []
     if lacking or absent:
-        found = [f"{lacking} of {len(rows.values)} rows lack a value"] if lacking else []
+        found = [f"{lacking} of {len(rows.values)} rows have missing values"] if lacking else []
         step = "step" if absent == 1 else "steps"
         found += [f"{absent} {step} of {rows.clock.describe()} without a row"] if absent else []
         what = {
-            "interpolate": "filled by straight lines",
-            "drop": "windows with one are left out",
-            "mask": "the last value held, and marked",
+            "interpolate": "filled by linear interpolation",
+            "drop": "windows with missing values are left out",
+            "mask": "forward filled, with indicators",
         }
         reason = f"{', '.join(found)}: {what[missing]}"
         choices.append(Choice("missing", missing, reason, "--missing"))
     if cut:
         choices.append(Choice("ends", "cut off", listed(cut, "; "), "--missing"))
     if empty:
-        reason = "no row has all its values"
+        reason = "no row has a value in every column"
         choices.append(Choice("series left out", listed(empty), reason, "--inputs"))
     return tuple(choices)
 
 
 def _extent(there: np.ndarray, missing: str) -> tuple[int, int] | None:
-    """From which row on, and up to which, a series is of use; None where it has no such row."""
+    """Return the first and last usable row of a series, or None."""
     if missing == "mask":
         begun = np.flatnonzero(np.logical_or.accumulate(there).all(axis=1))
         ends = np.flatnonzero(there.any(axis=1))
@@ -173,9 +175,12 @@ def _refuse_missing(rows: Rows, piece: np.ndarray, at: np.ndarray) -> None:
         name = rows.columns[int(column[0])]
         lines = [source.row(int(piece[r])) for r in dict.fromkeys(holes.tolist())]
         shown = ", ".join(map(str, lines[:3])) + (", ..." if len(lines) > 3 else "")
+        found = (
+            f"{len(holes)} missing values (rows {shown})" if len(holes) > 1 else "a missing value"
+        )
         raise InputError(
             f"{source.path}, row {lines[0]}, column {name!r}",
-            f"{len(holes)} missing values (rows {shown})",
+            found,
             fix,
         )
     jumps = np.flatnonzero(np.diff(at) > 1)
@@ -184,7 +189,7 @@ def _refuse_missing(rows: Rows, piece: np.ndarray, at: np.ndarray) -> None:
         row = source.row(int(piece[jumps[0]]))
         raise InputError(
             f"{source.path}, row {row}, column {rows.time!r}",
-            f"{lost} row{'s' if lost > 1 else ''} missing from the grid of "
+            f"{lost} row{'s' if lost > 1 else ''} missing at a time step of "
             f"{rows.clock.describe()}, the first after row {row}",
             fix,
         )
@@ -200,7 +205,7 @@ def _refuse_wide(rows: Rows, piece: np.ndarray, at: np.ndarray) -> None:
         f"{rows.source.path}, row {rows.source.row(int(piece[jump]))}, column {rows.time!r}",
         f"{steps - len(at)} of {steps} steps of {rows.clock.describe()} have no row, most of them "
         f"where {here} follows {before}",
-        "mend the time, set --resample, or leave the times out with --time none",
+        "correct the time, set --resample, or ignore the times with --time none",
     )
 
 
@@ -212,10 +217,10 @@ def _cut_ends(
     at: np.ndarray,
     stamps: np.ndarray,
 ) -> list[str]:
-    """What is cut off before the first and after the last row that is whole, in words."""
+    """Describe the rows that are cut off before the first and after the last complete row."""
     of = f"series {name}: " if name else ""
     first, last = whole
-    told: list[str] = []
+    messages: list[str] = []
     for end, lost, part in (
         ("first", int((at < first).sum()), grid[:first]),
         ("last", int((at >= last).sum()), grid[last:]),
@@ -231,22 +236,22 @@ def _cut_ends(
         if end == "last":
             following = rows.clock.stamp(rows.clock.after(stamps, np.array([1])))[0]
             then = f": forecasts begin at {'' if rows.time else 'row '}{following}"
-        told.append(
+        messages.append(
             f"{of}the {end} {count} of {lacked} {'have' if lost > 1 else 'has'} no value{then}"
         )
-    return told
+    return messages
 
 
 def _marks(last: np.ndarray, masked: Sequence[int]) -> np.ndarray:
-    """For each masked column whether it was observed, and the steps since."""
+    """Return for each masked column whether it was observed, and the steps since observed."""
     first = np.zeros(len(last), dtype=np.int64)
     found = [filling.marks(last[:, column], first) for column in masked]
     return np.column_stack(found) if found else np.empty((len(last), 0))
 
 
 def _fill(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Straight lines between neighbours in time (the ends are whole), and for each row the one
-    from which all its values are known: itself, or the one that a line is drawn towards."""
+    """Interpolate linearly between complete ends; also return for each row the later row from
+    which all its values are known (the row itself if nothing was filled)."""
     steps = np.arange(len(grid))
     ahead = steps
     columns: list[np.ndarray] = []

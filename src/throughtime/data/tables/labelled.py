@@ -1,4 +1,4 @@
-"""A table with a column of answers to sequences: one each, or one for every step."""
+"""Tables of labelled sequences, with one label per sequence or one per step."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ from throughtime.specs import SequenceSpec
 
 @dataclass(frozen=True)
 class LabelledColumns:
-    """Which columns play which part; None lets the reader choose, and say what it chose."""
+    """The roles of columns; None lets the reader choose and report its choice."""
 
     label: str
-    group: str | None = None  # tells sequences apart; none: one sequence
-    time: str | None = None  # "none": rows are in order of time
+    group: str | None = None  # identifies sequences; None: a single sequence
+    time: str | None = None  # "none": rows are in time order
     inputs: tuple[str, ...] | None = None
-    categorical: tuple[str, ...] = ()  # columns of words, or of numbers that are names
-    part: str | None = None  # says train, validation or test
+    categorical: tuple[str, ...] = ()  # columns of text, or of numbers used as names
+    part: str | None = None  # contains train, validation or test
 
 
 def read_labelled(
@@ -49,20 +49,20 @@ def read_labelled(
 
     >>> read = read_labelled(Path("steps.csv"), LabelledColumns("activity", group="person"))
 
-    Rows with the same ``group`` are a sequence, in order of time. Where the label is the same in
-    all rows of every group it is the sequence's, else each row has its own; an empty one is
-    unknown. Times whose steps differ add a column: the gap to the row before, in usual steps.
-    ``static``: a table with a row for each group, whose columns every step then has.
-    ``learned``: the columns a model learned, whose label may be absent.
+    Rows with the same ``group`` form a sequence and must be in time order. If the label is constant
+    in every group, each sequence has one label; otherwise each step has its own. An empty label is
+    unknown. If the time steps differ, a column is added: the time since the row before, in median
+    steps. ``static``: a table with one row per group, whose columns are added to every step.
+    ``learned``: the columns of a trained model; the label may then be absent.
 
-    Raises InputError naming file, row and column.
+    Raises InputError that names file, row and column.
     """
     names = (columns.label, columns.group, *columns.categorical, columns.part)
     frame, source = read_frame(path, delimiter, labels=names)
     choices = list(source.choices)
     if static is not None:
         frame = with_static(frame, static, columns.group, source)
-        choices.append(Choice("static", static.name, "a row for each group", "--static"))
+        choices.append(Choice("static", static.name, "one row per group", "--static"))
     label = columns.label if columns.label in frame.columns or learned is None else None
     asked = (label, columns.group, columns.part, *columns.categorical, *(columns.inputs or ()))
     for name in (*asked, columns.time):
@@ -73,7 +73,7 @@ def read_labelled(
     twice = [name for name, count in Counter(parts).items() if count > 1]
     if twice:
         raise InputError(
-            source.path, f"column {twice[0]!r} plays two parts", "name it for one of them"
+            source.path, f"column {twice[0]!r} is used for two roles", "use it for one of them"
         )
     order, lengths, groups = rows_by_group(frame, columns.group, source)
     time, times, choice = find_time(
@@ -92,7 +92,7 @@ def read_labelled(
         choices.append(Choice("inputs", listed(numeric) or "none", reason, "--inputs"))
     numeric = tuple(name for name in numeric if name not in columns.categorical)
     if not numeric and not columns.categorical:
-        raise InputError(source.path, "no column to learn from", "name some with --inputs")
+        raise InputError(source.path, "no input columns", "choose some with --inputs")
     blocks = [numbers_of(frame[name], source) for name in numeric]
     values = np.column_stack(blocks) if blocks else np.empty((len(order), 0))
     refuse_extreme(values, numeric, source)
@@ -109,7 +109,7 @@ def read_labelled(
         unit = float(learned.how["gap unit"]) if learned and learned.how["gap unit"] else None
         gap, unit = _gaps(times.values[order], lengths, rows, source, time, unit)
         how["gap unit"] = repr(unit)
-        irregular = len(np.unique(gap)) > 2  # the first of a sequence is 0
+        irregular = len(np.unique(gap)) > 2  # the first gap of a sequence is 0
         if irregular if learned is None else GAP in learned.numbers:
             values, numeric = np.column_stack([values, gap]), (*numeric, GAP)
             choices.append(Choice(GAP, "an input", "the time step is not regular", "--time none"))
@@ -148,7 +148,7 @@ def _gaps(
     name: str,
     unit: float | None,
 ) -> tuple[np.ndarray, float]:
-    """Time since the step before, 0 at each beginning, and its unit: the usual step, if none."""
+    """Return the time since the step before (0 at each start) and its unit, the median step."""
     gap = np.diff(times, prepend=times[:1])
     begins = np.cumsum(lengths) - lengths
     inside = np.ones(len(times), dtype=bool)
@@ -156,11 +156,11 @@ def _gaps(
     back = np.flatnonzero(inside & (gap <= 0))
     if back.size:
         at = int(back[0])
-        found = "the time of the row before it again" if gap[at] == 0 else "time goes back"
+        found = "the same time as" if gap[at] == 0 else "an earlier time than"
         raise InputError(
             f"{source.path}, row {rows[at]}, column {name!r}",
-            f"{found} (row {rows[at - 1]} of the same sequence)",
-            "sort the rows by time, or name the column that tells sequences apart with --group",
+            f"{found} in row {rows[at - 1]} of the same sequence",
+            "sort the rows by time, or give the column that identifies sequences with --group",
         )
     unit = unit or (float(np.median(gap[inside])) if inside.any() else 1.0)
     return np.where(inside, gap / unit, 0.0), unit
@@ -174,7 +174,7 @@ def _answers(
     lengths: np.ndarray,
     begins: np.ndarray,
 ) -> tuple[list[str | None] | None, bool]:
-    """The answers of sequences, or of all steps."""
+    """Return the labels of sequences, or of all steps."""
     if label is None:
         return None, False
     words = words_of(frame[label], source).fill_null("").to_numpy()[order]
@@ -202,14 +202,14 @@ def _parts(
         at = int(strange.argmax())
         raise InputError(
             f"{source.path}, row {order[at] + source.first_row}, column {name!r}",
-            repr(str(words[at])),
+            f"part {str(words[at])!r}",
             "write train, validation or test, the same in all rows of a sequence",
         )
     return words[begins]
 
 
 def labelled_columns(spec: SequenceSpec) -> LabelledColumns:
-    """The columns a model learned."""
+    """Return the columns of a trained model."""
     given = [
         n for n in spec.numbers if n != GAP and not n.endswith(("(observed)", "(steps since)"))
     ]

@@ -1,8 +1,7 @@
-"""A folder of Parquet files as one long series, read block by block: larger than memory.
+"""Folders of Parquet files as one long series, read in blocks, for data larger than memory.
 
-The files follow each other in the order of their names. What is measured on, and what is looked
-into, is a sample of stretches that is kept in memory as an ordinary table; what is learned from is
-read again in every epoch.
+The files are concatenated in the order of their names. A sample of row ranges is kept in memory as
+an ordinary table, for evaluation and inspection; training data are read again in every epoch.
 """
 
 import hashlib
@@ -30,36 +29,36 @@ from throughtime.escapes import printable
 from throughtime.library_errors import library_errors
 from throughtime.runs import Choice, DataRecord
 
-_BLOCK_BYTES = 16 << 20  # of a block in memory; three are there at once
-_SAMPLED = 8  # stretches of each part that are kept in memory
-_STRETCH = 4000  # windows of each
-_FOOTER = 1 << 16  # bytes at the end of a file, which hold what Parquet knows of it
+_BLOCK_BYTES = 16 << 20  # size of a block in memory; up to three exist at once
+_SAMPLED = 8  # row ranges of each part that are kept in memory
+_STRETCH = 4000  # windows in each range
+_FOOTER = 1 << 16  # bytes at the end of a file, which contain the Parquet metadata
 
 
 @dataclass(frozen=True)
 class Shards:
-    """Rows of several files, one after the other."""
+    """The concatenated rows of several files."""
 
     folder: Path
     files: tuple[Path, ...]
-    ends: np.ndarray  # [F] rows up to the end of each file
-    columns: tuple[str, ...]  # C, the targets first
+    ends: np.ndarray  # [F] cumulative number of rows
+    columns: tuple[str, ...]  # C columns, the targets first
     fingerprint: str
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """The total number of rows."""
         return int(self.ends[-1])
 
     @property
     def block(self) -> int:
-        """Rows of a block."""
+        """The number of rows in a block."""
         return max(1024, _BLOCK_BYTES // (8 * len(self.columns)))
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        """Some rows, [end - begin, C] float64.
+        """Read a range of rows, [end - begin, C] float64.
 
-        Raises InputError naming file and row for a value that is missing or not finite.
+        Raises InputError that names file and row for a value that is missing or not finite.
         """
         found: list[np.ndarray] = []
         number = int(np.searchsorted(self.ends, begin, side="right"))
@@ -79,15 +78,17 @@ class Shards:
             )
             frame = lazy.slice(skip, count).collect()
         if len(frame) != count:
-            raise InputError(str(file), "changed while it was read", "wait until it is written")
+            raise InputError(str(file), "changed while it was read", "wait until it is complete")
         values = frame.to_numpy()
         bad = ~(np.abs(values) <= LARGEST)
         if bad.any():
             row, column = (int(k) for k in np.argwhere(bad)[0])
             raise InputError(
                 f"{file}, row {skip + row + 1}, column {self.columns[column]!r}",
-                f"{'a missing value' if np.isnan(values[row, column]) else values[row, column]}",
-                "fill it in before: files larger than memory are read as they are",
+                "a missing value"
+                if np.isnan(values[row, column])
+                else f"{values[row, column]:g} is beyond {LARGEST:g}",
+                "correct it in the file: folders of Parquet files are read without filling",
             )
         return values
 
@@ -95,11 +96,11 @@ class Shards:
 def open_shards(
     folder: Path, columns: Columns, *, tested: bool = True
 ) -> tuple[Shards, int, tuple[Choice, ...]]:
-    """The files of a folder, how many columns are targets, and what was decided.
+    """Open the files of a folder; return them, the number of targets, and the choices made.
 
-    ``tested``: all are read in another process first, which a damaged one may end.
+    ``tested``: first read all files in a child process, because a damaged file may crash it.
 
-    Raises InputError for files that differ, and for columns that are none.
+    Raises InputError for files with different columns, and for unknown columns.
     """
     files = files_in(folder, PARQUETS)
     if tested:
@@ -109,7 +110,7 @@ def open_shards(
     schema: dict[str, Any] = {}
     for file in files:
         advice = "write it again, or remove it"
-        with library_errors(str(file), "no Parquet that can be read", advice):
+        with library_errors(str(file), "not a readable Parquet file", advice):
             with polars_name(file) as name:
                 here = dict(pl.read_parquet_schema(name))
                 count = int(pl.scan_parquet(name, glob=False).select(pl.len()).collect().item())
@@ -122,7 +123,9 @@ def open_shards(
         if here != schema:
             name = sorted(set(here.items()) ^ set(schema.items()), key=str)[0][0]
             raise InputError(
-                str(file), f"column {name!r} is not as in {files[0].name}", "give like files"
+                str(file),
+                f"column {name!r} differs from {files[0].name}",
+                "give files with the same columns and types",
             )
         ends.append(count + (ends[-1] if ends else 0))
     numeric = [name for name, kind in schema.items() if kind.is_numeric()]
@@ -149,14 +152,14 @@ def open_shards(
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and spread of columns, [C] each."""
+    """Mean and standard deviation of columns, [C] each."""
 
     mean: Tensor
     spread: Tensor
 
 
 def _moments(shards: Shards, end: int, watch: Callable[[int, int], None] | None) -> Moments:
-    """Of the rows before `end`, in one pass over all rows, which are so checked too (Chan 1979)."""
+    """Moments of the rows before `end` (Chan 1979); the single pass also checks all rows."""
     count, mean, squares = 0, np.zeros(len(shards.columns)), np.zeros(len(shards.columns))
     for begin in range(0, shards.rows, shards.block):
         values = shards.read(begin, min(begin + shards.block, shards.rows))
@@ -180,11 +183,11 @@ def shard_problem(
     split: Split,
     watch: Callable[[int, int], None] | None = None,
 ) -> Problem:
-    """A folder of Parquet files as a forecasting problem, whatever its size.
+    """Open a folder of Parquet files of any size as a forecasting problem.
 
     >>> problem = shard_problem(Path("sensors"), Columns(targets=("load",)), split=USUAL_SPLIT)
 
-    Raises InputError for rows too few, and for what `Shards.read` refuses.
+    Raises InputError for too few rows, and for invalid values, see `Shards.read`.
     """
     shards, targets, choices = open_shards(folder, columns)
     source = Source(printable(folder), shards.fingerprint, 1, choices)
@@ -196,7 +199,7 @@ def shard_problem(
     if min(np.diff(edges)) < length:
         raise InputError(
             str(folder),
-            f"{shards.rows} rows, too few for context {plan.context} plus horizon {plan.horizon}",
+            f"{shards.rows} rows are too few for context {plan.context} + horizon {plan.horizon}",
             "give more rows, or lower --context or --horizon",
         )
     moments = _moments(shards, edges[1], watch)
@@ -205,7 +208,7 @@ def shard_problem(
         raise InputError(
             f"{folder}, column {constant[0]!r}", "the target is constant", "choose another --target"
         )
-    # a context may reach back over a border, as it would in use
+    # a context may extend into the part before, as in real use
     spans = [
         [(max(low, begin - back), end) for begin, end in _stretches(low + back, high, length)]
         for low, high, back in (
@@ -225,12 +228,12 @@ def shard_problem(
     borders = (str(edges[1] + 1), str(edges[2] + 1))
     counts = (edges[1] - length + 1, len(parts[1]), len(parts[2]))
     reason = f"% of the rows: training, validation from row {borders[0]}, test from {borders[1]}"
-    sampled = f"{_SAMPLED} stretches of up to {_STRETCH} windows each"
+    sampled = f"{_SAMPLED} ranges of up to {_STRETCH} windows each"
     found = (
         *choices,
         *planned,
         Choice("split", str(split), reason, "--split"),
-        Choice("measured on", sampled, "of validation and of test, spread evenly, or all"),
+        Choice("measured on", sampled, "of validation and of test, evenly spaced, or all windows"),
     )
     record = DataRecord(
         path=printable(folder),
@@ -249,7 +252,7 @@ def shard_problem(
         borders=(f"row {borders[0]}", f"row {borders[1]}"),
         choices=tuple(found),
     )
-    # two rows of the very mean and spread of all training rows
+    # two rows with the mean and standard deviation of all training rows
     scale = torch.stack([moments.mean - moments.spread, moments.mean + moments.spread])
     stream = BlockStream(shards, plan, targets, edges[1])
     return Problem(
@@ -262,7 +265,7 @@ def shard_problem(
 
 
 def _stretches(low: int, high: int, length: int) -> list[tuple[int, int]]:
-    """A few stretches of rows, spread evenly over low..high; all of it where that is no more."""
+    """Choose evenly spaced row ranges in low..high, or all of it if it is short."""
     size = _STRETCH + length - 1
     if high - low <= _SAMPLED * size:
         return [(low, high)]
@@ -279,7 +282,7 @@ def _table(
     *,
     lazy: bool = False,
 ) -> Table:
-    """Some stretches of rows as a table, whose times are the rows' numbers; ``lazy``: no values."""
+    """Build a table of row ranges, with row numbers as times; ``lazy``: without values."""
     blocks = [np.empty((0, len(shards.columns)))] if lazy else [shards.read(*s) for s in spans]
     series: list[Series] = []
     for begin, end in spans:
@@ -311,7 +314,7 @@ def _table(
 
 
 def tail_table(folder: Path, columns: Columns, steps: int) -> Table:
-    """The last rows of a folder as a table. Raises InputError for rows too few."""
+    """Read the last rows of a folder as a table."""
     shards, targets, choices = open_shards(folder, columns)
     source = Source(printable(folder), shards.fingerprint, 1, choices)
     begin = max(0, shards.rows - steps)
@@ -320,22 +323,22 @@ def tail_table(folder: Path, columns: Columns, steps: int) -> Table:
 
 @dataclass(frozen=True)
 class BlockStream:
-    """The windows of all training rows, block by block."""
+    """The windows of all training rows, in blocks."""
 
     shards: Shards
     plan: WindowPlan
     targets: int
-    rows: int  # of the training part
+    rows: int  # in the training part
 
     @property
     def starts(self) -> list[tuple[int, int]]:
-        """Of each block the windows that begin in it: from, to (not with it)."""
+        """The range of windows that begin in each block, end exclusive."""
         last = self.rows - self.plan.context - self.plan.horizon + 1
         size = self.shards.block
         return [(begin, min(begin + size, last)) for begin in range(0, last, size)]
 
     def windows(self, number: int) -> Windows:
-        """The windows that begin in a block."""
+        """Read the windows that begin in a block."""
         begin, end = self.starts[number]
         length = self.plan.context + self.plan.horizon
         values = torch.from_numpy(self.shards.read(begin, end + length - 1))

@@ -1,7 +1,7 @@
-"""A file to a table of text: CSV (any delimiter, gzip), Parquet, Arrow.
+"""Read tables from CSV (any delimiter, gzip), Parquet and Arrow files.
 
-Nothing is dropped, filled or converted here without a word: a row that does not fit is an error
-that names it. Rows are counted as the file's lines, the header among them, from 1.
+Nothing is dropped, filled or converted silently: an invalid row raises an error that names it. Row
+numbers are the line numbers of the file, from 1, including the header.
 """
 
 import csv
@@ -31,28 +31,29 @@ from throughtime.library_errors import library_errors
 from throughtime.runs import Choice
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", ".", "?", "-")
-_MOST_PACKED, _LEAST_UNPACKED = 200, 50_000_000  # times smaller; bytes, whatever the ratio
+# largest compression ratio, and the unpacked bytes that are allowed at any ratio
+_MOST_PACKED, _LEAST_UNPACKED = 200, 50_000_000
 _MOST_COLUMNS = 10_000
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """The file that a table came from."""
+    """The file that a table was read from."""
 
     path: str
     fingerprint: str  # SHA-256 of its bytes
-    first_row: int  # number of the first data row: below the header, 1 where there is none
+    first_row: int  # row number of the first data row (1 without a header)
     choices: tuple[Choice, ...]
-    order: np.ndarray | None = None  # data rows that rows were made of, where they were
+    order: np.ndarray | None = None  # the data row of each row after resampling
 
     def row(self, index: int) -> int:
-        """The row number people see, of the data row `index` (from 0)."""
+        """Return the row number in the file of the data row `index` (from 0)."""
         return self.first_row + (index if self.order is None else int(self.order[index]))
 
 
 def listed(words: Sequence[str], between: str = ", ") -> str:
-    """The first few of many words, and how many there are more."""
+    """Join the first four words and the number of further ones."""
     more = [f"and {len(words) - 4} more"] if len(words) > 4 else []
     return between.join([*words[:4], *more])
 
@@ -60,13 +61,13 @@ def listed(words: Sequence[str], between: str = ", ") -> str:
 def read_frame(
     path: DataSource, delimiter: str | None = None, labels: Sequence[str | None] = ()
 ) -> tuple[pl.DataFrame, Source]:
-    """Read a table; columns of a CSV stay text, stripped, with missing values as null.
+    """Read a table; CSV columns are stripped text, with null for missing values.
 
     >>> frame, source = read_frame(Path("data.csv"))
 
-    ``labels``: columns of names, in which words like NA are no missing values.
+    ``labels``: columns of names, in which words like NA are not missing values.
 
-    Raises InputError for a missing, empty, damaged, foreign or ragged file.
+    Raises InputError for a file that is missing, empty, damaged, ragged or of another format.
     """
     where = printable(path)
     if isinstance(path, MemoryTable):
@@ -85,7 +86,7 @@ def read_frame(
     frame, header, found = _read_csv(raw, where, delimiter)
     names = pl.selectors.by_name(*{name for name in labels if name}, require_all=False)
     frame = frame.with_columns(
-        # over all columns at once: an expression for each takes as long as reading them
+        # one expression for all columns: one per column takes as long as reading the file
         pl.when(columns.str.to_lowercase().is_in(words)).then(None).otherwise(columns).name.keep()
         for columns, words in ((names, [""]), (pl.selectors.all() - names, MISSING_WORDS))
     )
@@ -97,7 +98,7 @@ _BINARY = {
     b"ARROW1": ("Arrow", "read_ipc"),
     b"\xff\xff\xff\xff": ("Arrow stream", "read_ipc_stream"),
 }
-# read in another process first: some damaged files end the process that reads them
+# run in a child process first: some damaged files crash the process that reads them
 _TRIAL = """import io, sys, polars
 reader, *files = sys.argv[1:]
 for file in files:
@@ -117,8 +118,8 @@ def survive(
 ) -> None:
     """Raise InputError for bytes, or for the first file, that polars cannot read.
 
-    Reading happens in another process, which some damaged files end. That process never imports
-    from the current folder (-P).
+    Files are read in a child process, because some damaged files crash the reader. The child does
+    not import modules from the current folder (-P).
     """
     done = subprocess.run(
         [sys.executable, "-P", "-c", _TRIAL, reader, *map(str, files)],
@@ -128,18 +129,18 @@ def survive(
         check=False,
     )
     if done.returncode:
-        told = done.stdout.decode(errors="replace").splitlines()
-        at = literal_eval(told[-1]) if told else where
+        printed = done.stdout.decode(errors="replace").splitlines()
+        at = literal_eval(printed[-1]) if printed else where
         lines = done.stderr.decode(errors="replace").splitlines()
         lines = [line for line in lines if line and not line.startswith(" ")]
-        said = [line for line in lines if "Error: " in line or "allocation of" in line]
-        why = (said or ["it ends its reader"])[-1].removeprefix("polars.exceptions.")[:100]
-        raise InputError(at, f"this {kind} file cannot be read ({why})", "write it again")
+        errors = [line for line in lines if "Error: " in line or "allocation of" in line]
+        why = (errors or ["it crashes the reader"])[-1].removeprefix("polars.exceptions.")[:100]
+        raise InputError(at, f"this {kind} file cannot be read ({why})", "write the file again")
 
 
 @contextmanager
 def polars_name(file: Path) -> Generator[str]:
-    """A name under which polars can open a file: it takes none that is not UTF-8."""
+    """Yield a name that polars can open: it does not accept names that are not UTF-8."""
     try:
         str(file).encode()
     except UnicodeEncodeError:
@@ -152,11 +153,11 @@ def polars_name(file: Path) -> Generator[str]:
 def _as_file(path: DataSource) -> Path:
     if isinstance(path, Path):
         return path
-    raise InputError(str(path), "no table", "give a data frame or a file")
+    raise InputError(str(path), "not a table", "give a data frame or a file")
 
 
 def _fingerprint(frame: pl.DataFrame) -> str:
-    """Of a table in memory: equal values in equal columns have an equal one."""
+    """Compute the fingerprint of a table in memory from its columns and values."""
     buffer = io.BytesIO()
     frame.rechunk().write_ipc(buffer)
     return fingerprint(buffer.getvalue())
@@ -164,16 +165,16 @@ def _fingerprint(frame: pl.DataFrame) -> str:
 
 def _read_binary(raw: bytes, where: str, kind: str, reader: str) -> pl.DataFrame:
     survive(where, kind, reader, raw)
-    with library_errors(where, f"this {kind} file cannot be read", "write it again"):
+    with library_errors(where, f"this {kind} file cannot be read", "write the file again"):
         frame: pl.DataFrame = getattr(pl, reader)(io.BytesIO(raw))
     return _checked(frame, where, f"{kind} file")
 
 
 def _checked(frame: pl.DataFrame, where: str, kind: str) -> pl.DataFrame:
-    """A table with types. Raises InputError for one without rows, or that no reader could use."""
+    """Return the table. Raises InputError if it has no rows, or dates out of range."""
     _refuse_wide(frame.width, where)
     if frame.is_empty():
-        raise InputError(where, f"this {kind} has no rows", "give one that has")
+        raise InputError(where, f"this {kind} has no rows", "give one with rows")
     for column in frame.iter_columns():
         if column.dtype.is_temporal() and isinstance(column.dtype, pl.Date | pl.Datetime):
             _refuse_far(column, where)
@@ -181,7 +182,7 @@ def _checked(frame: pl.DataFrame, where: str, kind: str) -> pl.DataFrame:
 
 
 def _refuse_far(column: pl.Series, where: str) -> None:
-    """Raise InputError for a date that no calendar is written for."""
+    """Raise InputError for a date outside the supported years."""
     unit = getattr(column.dtype, "time_unit", "d")
     days = {"d": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}[unit]
     low, high = -354_285 * days, 2_932_896 * days  # the years 1000 to 9999
@@ -190,27 +191,31 @@ def _refuse_far(column: pl.Series, where: str) -> None:
         row = int(far.arg_max() or 0) + 1
         raise InputError(
             f"{where}, row {row}, column {column.name!r}",
-            "a date beyond the years 1000 to 9999",
-            "write another, or leave it empty",
+            "a date outside the years 1000 to 9999",
+            "correct the date, or leave it empty",
         )
 
 
 def most_unpacked(packed: int) -> int:
-    """How many bytes so many compressed ones may become, so that a small file takes no memory."""
+    """Return the unpacked size to allow, so that a small file cannot exhaust memory."""
     return min(MOST_BYTES, _LEAST_UNPACKED + _MOST_PACKED * packed)
 
 
 def _unpacked(raw: bytes, where: str) -> bytes:
-    """What a gzip holds. Raises InputError for one that is damaged, or far larger than it looks."""
+    """Unpack a gzip file. Raises InputError if it is damaged, or unpacks to too many bytes."""
     most = most_unpacked(len(raw))
     try:
         with gzip.open(io.BytesIO(raw)) as file:
             content = file.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(where, f"cut or damaged gzip ({error})", "pack it again") from error
+        raise InputError(
+            where, f"truncated or damaged gzip file ({error})", "compress the file again"
+        ) from error
     if len(content) > most:
         raise InputError(
-            where, f"{len(raw):,} bytes that unpack to more than {most:,}", "unpack it yourself"
+            where,
+            f"{len(raw):,} bytes that unpack to more than the limit of {most:,}",
+            "unpack the file and give the result",
         )
     return content
 
@@ -218,14 +223,14 @@ def _unpacked(raw: bytes, where: str) -> bytes:
 def _read_csv(
     raw: bytes, where: str, delimiter: str | None
 ) -> tuple[pl.DataFrame, int, tuple[Choice, ...]]:
-    """The table as text, the line that its header stands in, and what was decided."""
+    """Return the table as text, the line of its header, and the choices made."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4096]:
         raise InputError(
             where, "not a text file in UTF-8", "save it as CSV in UTF-8, Parquet or Arrow"
         )
     raw = raw.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not raw.strip():
-        raise InputError(where, "the file is empty", "give one with a header and rows")
+        raise InputError(where, "the file is empty", "give a file with a header and rows")
     first = len(raw) - len(raw.lstrip(b"\n")) + 1  # the line of the header
     ended = raw.endswith(b"\n")
     raw = raw.strip(b"\n") + b"\n"
@@ -233,7 +238,7 @@ def _read_csv(
     separator, choices = _delimiter(header, where, delimiter)
     _check_utf8(raw, where, separator, first)
     if b'"' in raw:
-        # one reader must decide what a quote means, for the check and for the values
+        # use one parser for the check and for the values, so that quotes have one meaning
         rows = _quoted_rows(raw, where, separator, first)
         names = _names(rows[0], where, first)
         _check_fields(np.array([len(row) for row in rows]), where, names, first)
@@ -256,31 +261,35 @@ def _read_csv(
 
 
 def _cut_or_not(frame: pl.DataFrame, where: str, first: int) -> Choice:
-    """What a last row without a line end may mean: a file that was cut, or one so written."""
+    """Check a last row without a line end: the file may be truncated."""
     row = first + len(frame)
     if not frame.item(-1, -1):
         raise InputError(
             f"{where}, row {row}, column {frame.columns[-1]!r}",
-            "the file ends with an empty field and no line end: it is cut there",
-            "get the whole file, or end the row with a line end if it is whole",
+            "the file ends with an empty field and no line end, so it may be truncated",
+            "get a complete copy of the file, or add a line end if the row is complete",
         )
-    reason = "it has no line end: if the file was cut there, its last value may be cut too"
-    return Choice("last row", f"row {row}, taken as whole", reason)
+    reason = "it has no line end: if the file is truncated, its last value may be wrong"
+    return Choice("last row", f"row {row}, taken as complete", reason)
 
 
 def _delimiter(header: str, where: str, given: str | None) -> tuple[str, tuple[Choice, ...]]:
-    bare = re.sub(r'"[^"]*"', "", header)  # a delimiter inside quotes is none
+    bare = re.sub(r'"[^"]*"', "", header)  # delimiters inside quotes do not count
     counts = {d: bare.count(d) for d in DELIMITERS}
     best = max(counts, key=lambda d: counts[d])
     if given is not None:
         given = {"tab": "\t", "\\t": "\t"}.get(given, given)
         if len(given.encode()) != 1:
-            raise InputError(where, f"--delimiter {given!r}", "give one character, or 'tab'")
+            raise InputError(
+                where,
+                f"--delimiter {given!r} is not a single character",
+                "give one character, or 'tab'",
+            )
         if given not in bare and counts[best]:
             raise InputError(
                 where,
-                f"no {given!r} in the header {header[:60]!r}",
-                f"set --delimiter to what stands between the fields ({DELIMITERS[best]}?)",
+                f"no delimiter {given!r} in the header {header[:60]!r}",
+                f"set --delimiter to the character between the fields ({DELIMITERS[best]}?)",
             )
         return given, ()
     if not counts[best]:
@@ -292,7 +301,9 @@ def _delimiter(header: str, where: str, given: str | None) -> tuple[str, tuple[C
 def _refuse_wide(count: int, where: str) -> None:
     if count > _MOST_COLUMNS:
         raise InputError(
-            where, f"{count:,} columns; at most {_MOST_COLUMNS:,} are read", "keep those you need"
+            where,
+            f"{count:,} columns; at most {_MOST_COLUMNS:,} are supported",
+            "remove columns that you do not need",
         )
 
 
@@ -301,19 +312,19 @@ def _names(cells: list[str], where: str, first: int) -> list[str]:
     cells = [cell.strip() for cell in cells]
     names = [cell or f"column_{i}" for i, cell in enumerate(cells, start=1)]
     values = [cell for cell in cells if _is_value(cell)]
-    # pandas names the columns of a nameless table 0, 1, ... and its index not at all
+    # pandas names unnamed columns 0, 1, ... and leaves the index unnamed
     counted = values == [str(i) for i in range(len(values))] and len(values) < len(cells)
     if values and not counted:
         raise InputError(
             f"{where}, row {first}",
-            f"{values[0]!r} where the names of columns belong",
-            "add a header row, or begin a name that is a number or a date with a letter",
+            f"{values[0]!r} in the header is a value, not a column name",
+            "add a header row, or rename the column to begin with a letter",
         )
     double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
         raise InputError(
             f"{where}, row {first}",
-            f"column {double[0]!r} stands there twice",
+            f"column name {double[0]!r} appears twice",
             "rename one of them",
         )
     return names
@@ -324,7 +335,7 @@ _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?|\d{4}[ -]?Q[1-4
 
 
 def _is_value(cell: str) -> bool:
-    """Whether it belongs below a header: a number or a date."""
+    """Return whether a header cell is a number or a date, that is, not a name."""
     try:
         float(cell.replace(",", "."))
     except ValueError:
@@ -349,7 +360,7 @@ def _check_utf8(raw: bytes, where: str, separator: str, first: int) -> None:
 
 
 def _field_counts(raw: bytes, separator: str) -> np.ndarray:
-    """Fields in each line of a file without quotes."""
+    """Count the fields in each line of a file without quotes."""
     letters = np.frombuffer(raw, dtype=np.uint8)
     line_ends = np.flatnonzero(letters == ord("\n"))
     line_of = np.searchsorted(line_ends, np.flatnonzero(letters == ord(separator)))
@@ -364,16 +375,18 @@ def _quoted_rows(raw: bytes, where: str, separator: str, first: int) -> list[lis
     except csv.Error as error:
         raise InputError(
             f"{where}, row {len(rows) + first}",
-            f"a quoted field that does not end ({error})",
-            "the file may be cut there: get the whole file, or close the quote",
+            f"a quoted field is not closed ({error})",
+            "close the quote, or get a complete copy if the file is truncated",
         ) from None
     return rows
 
 
 def _check_fields(fields: np.ndarray, where: str, names: list[str], first: int) -> None:
-    """Every row has as many fields as the header, and the last one is whole."""
+    """Raise InputError unless every row has as many fields as the header."""
     if len(fields) < 2:
-        raise InputError(where, "a header and no rows", "give a file with data below the header")
+        raise InputError(
+            where, "the file has a header but no rows", "give a file with rows below the header"
+        )
     wrong = np.flatnonzero(fields != len(names))
     if not wrong.size:
         return
@@ -382,11 +395,11 @@ def _check_fields(fields: np.ndarray, where: str, names: list[str], first: int) 
     if wrong[0] == len(fields) - 1 and count < len(names):
         raise InputError(
             f"{where}, row {row}",
-            f"the file is cut in the middle of its last row ({count} of {len(names)} fields)",
-            "get the whole file, or remove that row",
+            f"the file is truncated in its last row ({count} of {len(names)} fields)",
+            "get a complete copy of the file, or remove that row",
         )
     raise InputError(
         f"{where}, row {row}",
-        f"{count} fields where the header has {len(names)}",
-        "mend the row, or set --delimiter",
+        f"{count} fields, but the header has {len(names)}",
+        "correct the row, or set --delimiter",
     )

@@ -1,6 +1,6 @@
-"""A table of one or several series, ready to be cut into windows.
+"""Tables of one or several series, from which windows are taken.
 
-Everything decided on the way is a `Choice` with its reason and the option that sets it otherwise.
+Every automatic decision is recorded as a `Choice`, with its reason and the option that changes it.
 """
 
 from collections import Counter
@@ -29,15 +29,15 @@ from throughtime.data.tables.timestamps import Times
 from throughtime.errors import InputError, nearest
 from throughtime.runs import Choice
 
-GAP = "time gap"  # of a row to the one before, in usual steps
+GAP = "time gap"  # time since the row before, in median steps
 
 
 @dataclass(frozen=True)
 class Table:
-    """Series on a regular grid of time. Columns: the targets first, then further inputs."""
+    """Series on a regular time grid. Columns: the targets first, then further inputs."""
 
     source: Source
-    rows: int  # of the file
+    rows: int  # in the file
     columns: tuple[str, ...]
     targets: tuple[str, ...]
     time: str | None
@@ -46,43 +46,43 @@ class Table:
     series: tuple[Series, ...]
     values: np.ndarray  # [R, C] float64; filled where missing
     times: np.ndarray  # [R] int64, see timestamps.py
-    observed: np.ndarray  # [R] bool: no used column was filled in
-    known: np.ndarray  # [R] int64: the time from which a row's values are known, filled ones too
-    usable: np.ndarray  # [R] bool: may lie in a window at all
-    missing: str  # what was asked to be done with missing values
+    observed: np.ndarray  # [R] bool: no value was filled in
+    known: np.ndarray  # [R] int64: time from which all values, also filled ones, are known
+    usable: np.ndarray  # [R] bool: may be part of a window
+    missing: str  # the option --missing
     choices: tuple[Choice, ...]
-    asked: "Columns"  # settled: what to ask of a table like it
-    fixed: int = 0  # the last numbers that are marks or known ahead
-    known_ahead: int = 0  # of these, how many are known ahead
-    categories: tuple[tuple[str, ...], ...] = ()  # of the last columns, the words of their codes
-    # of a series what is known after its last row: times [n], plans [n, F]
+    asked: "Columns"  # the chosen columns, for reading a table of the same form
+    fixed: int = 0  # number of last numeric columns that are indicators or known ahead
+    known_ahead: int = 0  # how many of these are known ahead
+    categories: tuple[tuple[str, ...], ...] = ()  # vocabularies of the last columns
+    # by series, the known-ahead values after its last row: times [n], values [n, F]
     plans: dict[str, tuple[np.ndarray, np.ndarray]] = field(
         default_factory=dict[str, tuple[np.ndarray, np.ndarray]]
     )
 
     @property
     def known_columns(self) -> slice | None:
-        """Where the columns that are known ahead stand."""
+        """The positions of the known-ahead columns."""
         end = len(self.columns) - len(self.categories)
         return slice(end - self.known_ahead, end) if self.known_ahead else None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns play which part; None lets the reader choose, and say what it chose."""
+    """The roles of columns; None lets the reader choose and report its choice."""
 
     targets: tuple[str, ...] | None = None
-    time: str | None = None  # "none": rows are in order of time
+    time: str | None = None  # "none": rows are in time order
     group: str | None = None
     inputs: tuple[str, ...] | None = None  # further inputs; () for none
-    known: tuple[str, ...] = ()  # plans: numbers that are known ahead
-    calendar: tuple[str, ...] = ()  # of CALENDAR: what the time itself tells, ahead too
+    known: tuple[str, ...] = ()  # numeric columns known ahead
+    calendar: tuple[str, ...] = ()  # features from CALENDAR, known ahead
     categorical: tuple[str, ...] = ()
-    masked: tuple[str, ...] | None = None  # columns with marks; None: those that lack values
-    categories: tuple[tuple[str, ...], ...] | None = None  # words of the categorical ones
-    resample: str | None = None  # a step to bring the rows to
-    gaps: bool = False  # rows are steps, and the time between them is an input
-    gap_unit: float | None = None  # that it is measured in; None: the usual step
+    masked: tuple[str, ...] | None = None  # with indicators; None: those with missing values
+    categories: tuple[tuple[str, ...], ...] | None = None  # vocabularies of `categorical`
+    resample: str | None = None  # time step to resample to
+    gaps: bool = False  # each row is a step; the time between rows is an input
+    gap_unit: float | None = None  # its unit; None: the median step
 
 
 def read_table(
@@ -100,12 +100,12 @@ def read_table(
     >>> table.clock.describe()
     '7 days'
 
-    ``missing``: "error"; "interpolate" (linear in time, ends cut off); "drop" (windows that touch
-    a missing value are left out); "mask" (the last value held, with marks). Rows absent from the
-    grid of time count as missing. ``static``: a table with a row for each group, whose columns
-    every row then has. ``learned``: the clock of a model, for a table too short to tell its step.
+    ``missing``: "error"; "interpolate" (linear in time, ends cut off); "drop" (windows with a
+    missing value are left out); "mask" (forward fill, with indicators). Time steps without a row
+    count as missing. ``static``: a table with one row per group, whose columns are added to every
+    row. ``learned``: the clock of a trained model, for a table too short to find its step.
 
-    Raises InputError naming file, row and column.
+    Raises InputError that names file, row and column.
     """
     if missing not in MISSING:
         raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
@@ -113,7 +113,7 @@ def read_table(
     choices = list(source.choices)
     if static is not None:
         frame = covariates.with_static(frame, static, columns.group, source)
-        choices.append(Choice("static", static.name, "a row for each group", "--static"))
+        choices.append(Choice("static", static.name, "one row per group", "--static"))
     where = source.path
     asked = (*(columns.targets or ()), *(columns.inputs or ()), *columns.known)
     for name in (*asked, *columns.categorical, columns.group, columns.time):
@@ -197,37 +197,45 @@ def read_table(
 def _check_parts(
     columns: Columns, used: Sequence[str], others: Sequence[str | None], where: str
 ) -> None:
-    """Raise InputError for a column that plays two parts."""
+    """Raise InputError for a column with two roles."""
     parts = (*used, *columns.known, *columns.categorical)
     counts = Counter(parts)
     for name in parts:
         if name in others:
             raise InputError(
-                where, f"column {name!r} cannot be both time or group and values", "choose one part"
+                where,
+                f"column {name!r} is used as values and as time or group",
+                "use it for one role",
             )
         if counts[name] > 1:
-            raise InputError(where, f"column {name!r} plays two parts", "name it for one of them")
+            raise InputError(
+                where, f"column {name!r} is used for two roles", "use it for one of them"
+            )
 
 
 def _on_a_clock(
     rows: Rows, times: Times, columns: Columns, learned: Clock | None
 ) -> tuple[Rows, Columns, list[Choice]]:
-    """Rows with the step of their times: resampled, or each a step, if that was asked."""
+    """Find the time step of the rows; resample them, or use rows as steps, if requested."""
     choices: list[Choice] = []
     if columns.known:
         rows = covariates.without_plans(rows)
     if rows.time is None:
         if columns.calendar or columns.resample or columns.gaps:
             asked = "--calendar, --resample or --gaps"
-            raise InputError(asked, "no column of times", "name one with --time")
+            raise InputError(asked, "there is no time column", "give one with --time")
         return rows, columns, choices
     if (columns.calendar or columns.resample) and times.kind != "date":
         asked = "--calendar" if columns.calendar else "--resample"
-        raise InputError(asked, f"column {rows.time!r} holds no dates", "leave it out")
+        raise InputError(asked, f"column {rows.time!r} does not contain dates", "remove the option")
     if columns.gaps:
         if columns.calendar or columns.resample:
-            raise InputError("--gaps", "rows are steps of no clock", "leave out the other")
-        choices.append(Choice(GAP, "an input", "rows are steps, however far apart", "--gaps"))
+            raise InputError(
+                "--gaps", "it excludes --calendar and --resample", "use only one of these options"
+            )
+        choices.append(
+            Choice(GAP, "an input", "each row is a step, whatever the time between rows", "--gaps")
+        )
         rows, unit = covariates.with_gaps(rows, GAP, columns.gap_unit)
         rows = replace(rows, time=None, times=_counted(rows.pieces, rows.source))
         return rows, replace(columns, gap_unit=unit), choices
@@ -238,7 +246,7 @@ def _on_a_clock(
     series = [at for _, at in rows.pieces]
     clock = timeline.find_clock(times, series, rows.source, str(rows.time), learned)
     alone = learned is not None and all(len(at) == 1 for at in series)
-    reason = "as the model learned it" if alone else "from the differences of the times"
+    reason = "from the trained model" if alone else "from the differences of the times"
     choices.append(Choice("time step", clock.describe(), reason))
     return replace(rows, clock=clock), columns, choices
 
@@ -246,7 +254,7 @@ def _on_a_clock(
 def _plans_ahead(
     raw: Rows, grid: Grid, columns: Columns
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each series what is known after the last row of its grid: times [n], plans [n, F]."""
+    """Return the known-ahead values after the last row of each series: times, values [n, F]."""
     if columns.gaps:
         raw = replace(raw, times=_counted(raw.pieces, raw.source))
     step = step_of(columns.resample) if columns.resample is not None else None
@@ -284,22 +292,22 @@ def find_time(
         try:
             first = timestamps.parse_times(frame[name].head(8), source)
         except timestamps.UnclearDatesError:
-            first = None  # further rows may tell
+            first = None  # further rows may be clear
         except InputError:
             if not named_so:
                 continue
             first = None
-        # a column of whole numbers is taken for time by its name alone
+        # a column of whole numbers is the time column only if its name says so
         counts = first is not None and (first.kind == "number" or first.form == "%Y%m%d")
         if named_so or not counts:
             candidates[name] = timestamps.parse_times(frame[name], source)
     if len(candidates) > 1:
         names = " or ".join(repr(name) for name in candidates)
-        raise InputError(source.path, f"{names} may be the time", "choose with --time")
+        raise InputError(source.path, f"{names} may be the time column", "choose one with --time")
     for name, times in candidates.items():
-        reason = f"the one column of {times.reading}"
+        reason = f"the only column of {times.reading}"
         return name, times, Choice("time", name, reason, "--time")
-    reason = "no column of dates found: rows are taken in order, one step apart"
+    reason = "no column of dates: rows are in order, one step apart"
     return None, in_order, Choice("time", "none", reason, "--time")
 
 
@@ -312,18 +320,18 @@ def _find_columns(
     targets = columns.targets
     nearly = [name for name in rest if 0.5 < share[name] < 1 and name not in (targets or ())]
     if nearly and columns.inputs is None:
-        # a numeric column with a slip in it: name the slip rather than drop the column
+        # mostly numeric: report the first invalid value instead of skipping the column
         numbers_of(frame[nearly[0]], source)
     if targets is None:
         if not numeric:
             raise _no_numbers(frame, rest, source)
         if len(numeric) > 1:
             found = f"{len(numeric)} numeric columns ({', '.join(numeric[:8])})"
-            raise InputError(source.path, found, "choose what to forecast with --target")
+            raise InputError(source.path, found, "choose the column to forecast with --target")
         targets = (numeric[0],)
-        choices.append(Choice("target", numeric[0], "the one numeric column", "--target"))
+        choices.append(Choice("target", numeric[0], "the only numeric column", "--target"))
     else:
-        choices.append(Choice("target", ", ".join(targets), "as asked", "--target"))
+        choices.append(Choice("target", ", ".join(targets), "as requested", "--target"))
     inputs = columns.inputs
     if inputs is None:
         inputs = tuple(name for name in numeric if name not in targets)
@@ -337,7 +345,7 @@ def _find_columns(
 
 
 def numeric_share(column: pl.Series) -> float:
-    """Which part of the values present are numbers; 0 where none is present."""
+    """Return the share of present values that are numbers; 0 if there are none."""
     present = column.drop_nulls()
     if not len(present):
         return 0.0
@@ -347,19 +355,19 @@ def numeric_share(column: pl.Series) -> float:
 
 
 def _no_numbers(frame: pl.DataFrame, rest: list[str], source: Source) -> InputError:
-    """No column could be forecast: the first text that stands in the way."""
+    """Build the error for a table without numeric columns, naming the first text value."""
     name = next((name for name in reversed(rest) if frame[name].null_count() < len(frame)), None)
     if name is None:
-        return InputError(source.path, "no column of numbers", "give one to forecast")
+        return InputError(source.path, "no numeric column", "give a numeric column to forecast")
     where, text = place_of(frame[name], int(frame[name].is_not_null().arg_max() or 0), source)
-    fix = decimal_point(text) or "give a column of numbers to forecast"
+    fix = decimal_point(text) or "give a numeric column to forecast"
     if len(frame.columns) == 1:
-        fix = "if it holds several fields, name what stands between them with --delimiter"
-    return InputError(where, f"{text!r} is not a number, nor is any column numeric", fix)
+        fix = "if rows have several fields, give the character between them with --delimiter"
+    return InputError(where, f"{text!r} is not a number, and no column is numeric", fix)
 
 
 def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tuple[str, np.ndarray]]:
-    """The rows of each series, in file order."""
+    """Return the rows of each series, in file order."""
     order, lengths, names = rows_by_group(frame, group, source)
     return list(zip(names or ("",), np.split(order, np.cumsum(lengths)[:-1]), strict=True))
 
@@ -367,21 +375,21 @@ def _pieces(frame: pl.DataFrame, group: str | None, source: Source) -> list[tupl
 def rows_by_group(
     frame: pl.DataFrame, group: str | None, source: Source
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The rows, group by group; how many each has; their names. In the file's order."""
+    """Return row indices by group, group lengths and group names, in file order."""
     if group is None:
         return np.arange(len(frame)), np.array([len(frame)]), ()
     if frame[group].null_count():
         index = int(frame[group].is_null().arg_max() or 0)
         raise InputError(
             f"{source.path}, row {source.row(index)}, column {group!r}",
-            "a row without a group",
+            "the group is missing",
             "fill it in or remove the row",
         )
     return in_sequences(words_of(frame[group], source).to_numpy())
 
 
 def _counted(pieces: Sequence[tuple[str, np.ndarray]], source: Source) -> np.ndarray:
-    """Rows in place of times: the file's own, or each series' from 1 where there are several."""
+    """Number the rows to replace times: file rows, or from 1 in each of several series."""
     counted = np.empty(1 + max(int(rows[-1]) for _, rows in pieces), dtype=np.int64)
     for name, rows in pieces:
         counted[rows] = np.arange(len(rows)) + (1 if name else source.first_row)

@@ -1,4 +1,4 @@
-"""How a table counts time: the step between its rows, its season, and the times to come."""
+"""Time steps of tables: the step between rows, its season, and future times."""
 
 from dataclasses import dataclass, replace
 
@@ -14,15 +14,15 @@ _LENGTHS = {"week": 7 * DAY, "day": DAY, "hour": HOUR, "minute": MINUTE, "second
 
 @dataclass(frozen=True)
 class Clock:
-    """How a table counts time."""
+    """The regular time step of a table."""
 
     kind: str  # "date", "number" or "row"
-    count: int  # the step: so many ...
-    unit: str  # ... "microsecond", "month", "number" or "row"
-    form: str = ""  # how dates were written, e.g. "%Y%m%d"; empty: ISO 8601
+    count: int  # step length, in units
+    unit: str  # "microsecond", "month", "number" or "row"
+    form: str = ""  # date format, e.g. "%Y%m%d"; empty: ISO 8601
 
     def describe(self) -> str:
-        """The step in words, e.g. '7 days'."""
+        """Return the step as text, e.g. '7 days'."""
         if self.unit == "microsecond":
             for name, length in _LENGTHS.items():
                 if self.count % length == 0 and not (name == "week" and self.count == 7 * DAY):
@@ -33,9 +33,9 @@ class Clock:
         return str(self.count) if self.unit == "number" else _plural(self.count, self.unit)
 
     def after(self, times: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """The times so many steps after the last of a series (before it: negative).
+        """Return the times `steps` after the last time of a series (negative: before it).
 
-        A month later is the same day of the month as the series falls on, or the month's last.
+        Monthly steps keep the day of the month, or use the last day of a shorter month.
         """
         if self.unit != "month":
             return times[-1] + steps * self.count
@@ -43,7 +43,7 @@ class Clock:
         return _from_calendar(month[-1] + steps * self.count, _day_of_month(times), rest[-1])
 
     def positions(self, times: np.ndarray) -> np.ndarray:
-        """Steps from the first time to each; -1 where a time lies between two steps."""
+        """Return the step of each time, from the first; -1 for a time between two steps."""
         if self.unit == "month":
             month, _, rest = _calendar(times)
             expected = _from_calendar(month, _day_of_month(times), rest[0])
@@ -53,7 +53,7 @@ class Clock:
         return np.where(left == 0, whole, -1)
 
     def season(self) -> tuple[int, str]:
-        """Steps in the natural period of this step, and its name; 1 and '' where there is none."""
+        """Return the steps in the natural period of this step, and its name; else 1 and ''."""
         if self.unit == "month":
             return (
                 (12 // self.count, "year") if 12 % self.count == 0 and self.count < 12 else (1, "")
@@ -69,11 +69,11 @@ class Clock:
         return 1, ""
 
     def stamp(self, times: np.ndarray) -> list[str]:
-        """Times as text: dates in ISO 8601, without a time of day where all are midnight."""
+        """Format times: dates in ISO 8601, without the time of day if all are midnight."""
         return timestamps.iso(times) if self.kind == "date" else [str(t) for t in times.tolist()]
 
     def write(self, times: np.ndarray) -> list[str]:
-        """Times as text in the form the file had, so that they line up with it."""
+        """Format times in the date format of the file."""
         if self.kind == "date" and timestamps.can_write(times, self.form):
             return timestamps.write(times, self.form)
         return self.stamp(times)
@@ -89,10 +89,10 @@ def find_clock(
     name: str,
     learned: Clock | None = None,
 ) -> Clock:
-    """The step of a time column, from the rows of each series (indices, in file order).
+    """Find the step of a time column; ``pieces``: row indices of each series, in file order.
 
-    ``learned`` is the clock of a model, whose step is taken where each series has one row and so
-    no step of its own.
+    ``learned``: the clock of a trained model, used if each series has a single row and thus no
+    step.
 
     Raises InputError for unsorted, duplicate or irregular times, with the row.
     """
@@ -121,14 +121,14 @@ def find_clock(
     before, here = (str(text[int(rows[i])]) if text is not None else "" for i in (at - 1, at))
     raise InputError(
         f"{source.path}, row {source.row(int(rows[at]))}, column {name!r}",
-        f"irregular times: {here} follows {before}, where the usual step is {clock.describe()}",
-        "set --resample to bring the rows to one step, or --gaps to make the time between them an "
-        "input",
+        f"irregular times: {here} follows {before}, but the usual step is {clock.describe()}",
+        "set --resample to average rows to a regular step, or --gaps to use the time between rows "
+        "as an input",
     )
 
 
 def _learned(parsed: Times, learned: Clock, source: Source, name: str) -> Clock:
-    """A model's clock for a table that has no step of its own, if its times can be so counted."""
+    """Return the clock of a trained model if it matches the times of the table."""
     clock = replace(learned, form=parsed.form)
     first = parsed.values[:1]
     following = clock.after(first, np.array([1]))
@@ -138,15 +138,16 @@ def _learned(parsed: Times, learned: Clock, source: Source, name: str) -> Clock:
     text = parsed.text[0] if parsed.text is not None else ""
     raise InputError(
         f"{source.path}, row {source.row(0)}, column {name!r}",
-        f"{text} is {found}, but the model learned a {learned.kind} every {learned.describe()}",
-        "write times as in the table it was fitted on, or fit a model on these",
+        f"{text} is {found}, but the model was trained on a {learned.kind} every "
+        f"{learned.describe()}",
+        "write times as in the training table, or fit a model on this table",
     )
 
 
 def check_forward(
     times: np.ndarray, rows: np.ndarray, source: Source, name: str, *, again: bool = False
 ) -> None:
-    """Raise InputError where time goes back, or stands still unless it may (``again``)."""
+    """Raise InputError if a time is earlier than, or (unless ``again``) equal to, the last."""
     gaps = np.diff(times[rows])
     wrong = gaps < 0 if again else gaps <= 0
     if not wrong.any():
@@ -154,11 +155,11 @@ def check_forward(
     at = int(wrong.argmax()) + 1
     first, second = source.row(int(rows[at - 1])), source.row(int(rows[at]))
     if gaps[at - 1] == 0:
-        found = f"the time of row {first} again"
-        then = "remove one of them, or name the column that tells series apart with --group"
+        found = f"the same time as in row {first}"
+        then = "remove one of the rows, or give the column that identifies series with --group"
     else:
-        found = f"time goes back after row {first}"
-        then = "sort the rows by time, or name the column that tells series apart with --group"
+        found = f"an earlier time than in row {first}"
+        then = "sort the rows by time, or give the column that identifies series with --group"
     raise InputError(f"{source.path}, row {second}, column {name!r}", found, then)
 
 
@@ -167,15 +168,15 @@ def _plural(count: int, unit: str) -> str:
 
 
 def _day_of_month(times: np.ndarray) -> np.ndarray:
-    """The day of the month that a monthly series falls on, from 0; 30 for the months' ends."""
-    # the 28th of February belongs to a series whose other days are the 31st
+    """Return the day of the month of a monthly series, from 0; 30 for the last day."""
+    # e.g. February 28 in a series of month ends
     month, day, _ = _calendar(times)
     last = _calendar(_from_calendar(month, np.array(30), np.array(0)))[1]
     return np.array(30) if (day == last).all() else day.max()
 
 
 def _calendar(times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Months since 1970, day of the month from 0, microseconds into the day."""
+    """Split times into months since 1970, day of the month from 0, and microseconds of the day."""
     moments = times.astype("datetime64[us]")
     months = moments.astype("datetime64[M]")
     day = moments.astype("datetime64[D]")

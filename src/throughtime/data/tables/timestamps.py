@@ -1,7 +1,7 @@
-"""Times as text and back: what a column of times holds, and how to write further ones alike.
+"""Parse columns of times, and format new times in the same way.
 
-Times are int64: microseconds since 1970 for dates (in the file's own local time where it gives
-offsets from UTC), the number itself for whole numbers, the row where there is no time column.
+Times are int64: microseconds since 1970 for dates (in the local time of the file if it has UTC
+offsets), the number itself for whole numbers, the row number without a time column.
 """
 
 import re
@@ -42,31 +42,31 @@ _YEAR_1000, _YEAR_10000 = (
 
 
 class Times(NamedTuple):
-    """A time column, read."""
+    """A parsed time column."""
 
     kind: str  # "date", "number" or "row"
     values: np.ndarray  # int64
-    reading: str  # how it was read, in words
-    form: str = ""  # the form that dates were written in, to write further ones alike
-    text: pl.Series | None = None  # as the file has them
+    reading: str  # how it was parsed, as text
+    form: str = ""  # the date format, for writing new dates
+    text: pl.Series | None = None  # the original text
 
 
 class UnclearDatesError(InputError):
-    """Dates that may be read in more than one way."""
+    """Ambiguous dates."""
 
 
 def parse_times(column: pl.Series, source: Source) -> Times:
-    """A time column as int64, and how it was read.
+    """Parse a time column to int64.
 
-    Raises InputError naming the first row that is empty or no time, and for dates whose day and
-    month cannot be told apart or whose year has two digits.
+    Raises InputError that names the first row that is empty or not a time, and for dates with
+    ambiguous day and month or with a year of two digits.
     """
     where = f"{source.path}, column {column.name!r}"
     if column.null_count():
         row = source.row(int(column.is_null().arg_max() or 0))
         raise InputError(
             f"{source.path}, row {row}, column {column.name!r}",
-            "a row without a time",
+            "the time is missing",
             "fill it in or remove the row",
         )
     if isinstance(column.dtype, pl.Date | pl.Datetime):
@@ -76,8 +76,8 @@ def parse_times(column: pl.Series, source: Source) -> Times:
     if column.dtype != pl.String:
         raise InputError(
             where,
-            f"{column.dtype} cannot be a time",
-            "write whole numbers or dates, or --time none",
+            f"its type {column.dtype} is not a time",
+            "use whole numbers or dates, or set --time none",
         )
     parts = column.str.extract_groups(_OFFSET)
     body, offset = parts.struct.field("1"), parts.struct.field("2")
@@ -95,19 +95,19 @@ def parse_times(column: pl.Series, source: Source) -> Times:
 
 
 def write(times: np.ndarray, form: str) -> list[str]:
-    """Dates as text in a form."""
+    """Format dates."""
     return _write(pl.Series(times), form).to_list()
 
 
 def iso(times: np.ndarray) -> list[str]:
-    """Dates in ISO 8601, without a time of day where all are midnight."""
+    """Format dates in ISO 8601, without the time of day if all are midnight."""
     unit = "D" if not (times % DAY).any() else "s" if not (times % SECOND).any() else "us"
     stamps = times.astype("datetime64[us]").astype(f"M8[{unit}]").astype(str)
     return [stamp.replace("T", " ") for stamp in stamps]
 
 
 def can_write(times: np.ndarray, form: str) -> bool:
-    """Whether a form holds these dates: fractions of a second, and years of four digits."""
+    """Return whether a format can represent these dates (fractional seconds, four-digit years)."""
     whole = not (times % SECOND).any() or "%." in form
     return bool(form) and whole and bool((times < _YEAR_10000).all())
 
@@ -124,7 +124,7 @@ def _write(times: pl.Series, form: str) -> pl.Series:
 
 
 def _read_dates(text: pl.Series, source: Source) -> tuple[str, np.ndarray] | None:
-    """The form in which every row is a date, and the dates; None where there is none."""
+    """Return the format that parses every row, and the dates; None if there is none."""
     readable = (
         (form, text.str.to_datetime(form, time_unit="us", strict=False)) for form in FORMATS
     )
@@ -132,7 +132,7 @@ def _read_dates(text: pl.Series, source: Source) -> tuple[str, np.ndarray] | Non
     if {"%m/%d/%Y", "%d/%m/%Y"} <= set(whole) or {"%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"} <= set(whole):
         raise UnclearDatesError(
             f"{source.path}, column {text.name!r}",
-            f"{text[0]!r} may be day or month first",
+            f"{text[0]!r} may have the day or the month first",
             "write dates as YYYY-MM-DD",
         )
     months, quarters = _months(text), _quarters(text)
@@ -156,8 +156,7 @@ def _read_dates(text: pl.Series, source: Source) -> tuple[str, np.ndarray] | Non
 
 
 def _as_written(text: pl.Series, times: pl.Series, form: str) -> str:
-    """The form that gives back the text itself: with or without zeros before numbers of one digit,
-    and with so many digits after the second."""
+    """Refine a format so that it reproduces the text: zero padding, and digits of a fraction."""
     fraction = re.search(r"\.(\d+)$", str(text[0])) if "%.f" in form else None
     form = form.replace("%.f", f"%.{len(fraction[1])}f" if fraction else "")
     for bare in ("", "md", "H", "mdH"):
@@ -168,25 +167,27 @@ def _as_written(text: pl.Series, times: pl.Series, form: str) -> str:
 
 
 def _with_offsets(column: pl.Series, local: np.ndarray, minutes: np.ndarray, form: str) -> Times:
-    """Times with offsets from UTC, on one scale of time.
+    """Convert times with UTC offsets to one time scale.
 
-    Where every row has the same time of day by the clock on the wall, days are counted by that
-    clock, whatever summer time does; elsewhere all are taken to the last row's offset, which is
-    what further times are written with.
+    If every row has the same local time of day, local times are used and changes of the offset
+    (daylight saving time) are ignored. Otherwise all times are converted to the offset of the last
+    row. New times are written with that offset.
     """
     if (minutes == minutes[-1]).all():
         return Times("date", local, f"dates written as {form}", form, column)
     if not ((local - local[0]) % DAY).any():
-        reading = f"dates by their local time, whatever the offset; further ones as {form}"
+        reading = f"dates in local time, ignoring the offset; new dates are written as {form}"
         return Times("date", local, reading, form, column)
     taken = local + (minutes[-1] - minutes) * MINUTE
-    return Times("date", taken, f"dates taken to the last row's offset: {form}", form, column)
+    return Times(
+        "date", taken, f"dates converted to the offset of the last row: {form}", form, column
+    )
 
 
 def _typed(column: pl.Series) -> Times:
     zone = getattr(column.dtype, "time_zone", None)
     if zone is None:
-        return Times("date", _microseconds(column), "dates by their type", "", column)
+        return Times("date", _microseconds(column), "dates by column type", "", column)
     utc = _microseconds(column.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
     local = _microseconds(column.dt.replace_time_zone(None))
     minutes = (local - utc) // MINUTE
@@ -198,7 +199,7 @@ def _typed(column: pl.Series) -> Times:
 
 
 def _minutes(offset: pl.Series) -> np.ndarray:
-    """Minutes that local time is ahead of UTC; 0 for Z."""
+    """Return the UTC offset in minutes; 0 for Z."""
     parts = offset.str.extract_groups(r"([+-])(\d\d):?(\d\d)")
     hours = parts.struct.field("2").cast(pl.Int64).fill_null(0)
     minutes = 60 * hours + parts.struct.field("3").cast(pl.Int64).fill_null(0)
@@ -213,7 +214,7 @@ def _microseconds(times: pl.Series) -> np.ndarray:
 def _whole_numbers(column: pl.Series, where: str) -> Times:
     numbers = column.cast(pl.Int64, strict=False)
     if numbers.null_count():
-        raise InputError(where, "a number beyond 64 bits", "name another time")
+        raise InputError(where, "a number exceeds 64 bits", "give another time column")
     return Times("number", numbers.to_numpy().astype(np.int64), "whole numbers", "", column)
 
 
@@ -229,14 +230,14 @@ def _quarters(column: pl.Series) -> pl.Series:
 
 
 def _no_time(column: pl.Series, numbers: pl.Series, source: Source) -> InputError:
-    """Names the first row that the reading which fits most rows cannot read."""
+    """Build an error for the first row that the best-fitting format cannot parse."""
     body = column.str.replace(_OFFSET, "$1")
     readings = [body.str.to_datetime(f, time_unit="us", strict=False) for f in FORMATS]
     best = min([*readings, numbers], key=lambda times: times.null_count())
     index = int(best.is_null().arg_max() or 0)
     fix = "write times as YYYY-MM-DD or YYYY-MM-DD HH:MM:SS, or as whole numbers"
     if column[index : index + 1].cast(pl.Float64, strict=False).null_count() == 0:
-        fix = "count time in whole numbers (0.1 s: 100 ms), or leave it out with --time none"
+        fix = "use whole numbers in a smaller unit (0.1 s: 100 ms), or set --time none"
     return InputError(
         f"{source.path}, row {source.row(index)}, column {column.name!r}",
         f"{column[index]!r} is not a time",

@@ -1,8 +1,7 @@
 """Windows over a table: strided views of one tensor, split by time.
 
-A window is `context` steps that a model sees and the `horizon` steps after them. It belongs to the
-part of time that its horizon lies in; its context may reach back into an earlier part, as it would
-in use, but never forward.
+A window has `context` steps of input and the `horizon` steps after them as targets. It belongs to
+the part that contains its horizon; its context may extend into an earlier part, as in real use.
 """
 
 from collections.abc import Iterator
@@ -17,22 +16,22 @@ from throughtime.data.tables.tables import Table
 from throughtime.errors import InputError
 from throughtime.runs import Choice
 
-# Below, the squares of a target's differences vanish from float64.
+# Squared differences of smaller ranges underflow in float64.
 _SMALLEST_RANGE = 1e-150
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How long a model looks back and ahead, and the season of the trivial forecasts."""
+    """Context and horizon of a model, and the season of the naive forecasts, in steps."""
 
     context: int
     horizon: int
-    season: int  # 1: none
+    season: int  # 1: no season
 
 
 @dataclass(frozen=True)
 class Split:
-    """How much of the time is for training, validation and test."""
+    """The shares of the time for training, validation and test."""
 
     training: float
     validation: float
@@ -40,13 +39,17 @@ class Split:
 
     @staticmethod
     def read(text: str) -> "Split":
-        """Parts as people write them, e.g. 70/15/15. Raises InputError unless they make a whole."""
+        """Parse percentages such as 70/15/15. Raises InputError unless they add up to 100."""
         try:
             parts = [float(part) for part in text.split("/")]
         except ValueError:
             parts = []
         if len(parts) != 3 or not all(part > 0 for part in parts) or abs(sum(parts) - 100) > 1e-6:
-            raise InputError("--split", repr(text), "give three parts of 100, such as 70/15/15")
+            raise InputError(
+                "--split",
+                f"{text!r} is not three percentages that add up to 100",
+                "give a split such as 70/15/15",
+            )
         return Split(*(part / 100 for part in parts))
 
     def __str__(self) -> str:
@@ -57,7 +60,7 @@ USUAL_SPLIT = Split(0.70, 0.15, 0.15)
 
 
 class Windows:
-    """Windows by their starts in one tensor of values.
+    """Windows, given by their starts in one tensor of values.
 
     >>> x, y = windows.batch(torch.arange(8))  # [8, context, C], [8, horizon, K]
     """
@@ -82,36 +85,37 @@ class Windows:
         return len(self.starts)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Context [B, context, C] and targets [B, horizon, K] of some windows, float64.
+        """Return context [B, context, C] and targets [B, horizon, K] of windows, float64.
 
-        Where columns are known ahead the context goes on over the horizon, with these alone.
+        With known-ahead columns, the context also covers the horizon, where all other columns
+        are zero.
         """
         both = self.view[self.starts[index]].transpose(1, 2)
         past, target = both[:, : self.plan.context], both[:, self.plan.context :, : self.targets]
         if self.known is None:
             return past, target
-        # nothing else of the steps ahead is handed out
+        # hide all other columns of the horizon
         window = torch.zeros_like(both)
         window[:, : self.plan.context] = past
         window[:, self.plan.context :, self.known] = both[:, self.plan.context :, self.known]
         return window, target
 
     def some(self, index: Tensor) -> "Windows":
-        """These windows alone."""
+        """Select windows by index."""
         return Windows(self.values, self.starts[index], self.plan, self.targets, self.known)
 
     def spread(self, count: int) -> tuple[Tensor, Tensor]:
-        """At most so many windows, spread evenly over all, as one batch."""
+        """Return at most `count` evenly spaced windows as one batch."""
         count = min(count, len(self))
         return self.batch(torch.linspace(0, len(self) - 1, count).round().long())
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All windows in order, in batches."""
+        """Yield all windows in order, in batches."""
         for index in torch.arange(len(self)).split(size):
             yield self.batch(index)
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """All windows once, in random order, in batches."""
+        """Yield all windows once in random order, in batches."""
         for index in torch.randperm(len(self), generator=generator).split(size):
             yield self.batch(index)
 
@@ -124,7 +128,7 @@ class Parts:
     validation: Windows
     test: Windows
     borders: tuple[int, int]  # times at which validation and test begin
-    training_rows: Tensor  # [R, C]: all that a scaler may see
+    training_rows: Tensor  # [R, C]: the rows to fit a scaler on
 
 
 def plan_windows(
@@ -134,9 +138,9 @@ def plan_windows(
     season: int | None,
     split: Split = USUAL_SPLIT,
 ) -> tuple[WindowPlan, tuple[Choice, ...]]:
-    """Settle context, horizon and season; None lets the data decide.
+    """Choose context, horizon and season; None derives them from the data.
 
-    Raises InputError for values that make no sense.
+    Raises InputError for invalid values.
     """
     for name, value in (("horizon", horizon), ("context", context), ("season", season)):
         if value is not None and value < 1:
@@ -152,12 +156,12 @@ def plan_windows(
         if season > 1 and season + 2 * horizon > longest // 5:
             season, reason = (
                 1,
-                f"none: {season} steps in a {period} are too many for {longest} rows",
+                f"no season: {season} steps in a {period} are too many for {longest} rows",
             )
         choices.append(Choice("season", str(season) if season > 1 else "none", reason, "--season"))
     if context is None:
         context = max(season + 2 * horizon, 3 * horizon, 16 if longest >= 160 else 4)
-        reason = "a season and two horizons" if season > 1 else "enough for a short memory"
+        reason = "a season and two horizons" if season > 1 else "the default without a season"
         choices.append(Choice("context", str(context), f"{reason}, in steps", "--context"))
     if context + horizon > longest:
         raise _too_short(table, WindowPlan(context, horizon, season), split)
@@ -176,30 +180,32 @@ def plan_windows(
 
 
 def split_by_time(table: Table, plan: WindowPlan, split: Split = USUAL_SPLIT) -> Parts:
-    """Windows for training, validation and test, each a stretch of time.
+    """Split windows by time into training, validation and test.
 
-    Windows that touch an unusable row are left out. Training sees no value that was filled in by a
-    line towards a later part. What errors are measured on is observed: a validation or test window
-    begins its forecast right after an observed row and its targets are observed, so no value
-    filled in from the future is seen or scored.
+    Windows with an unusable row are left out. Training windows have no value that was interpolated
+    towards a later part. Errors are measured on observed values only: the targets of a validation
+    or test window and the row before them are observed, so no value that was filled in from the
+    future is an input or a target.
 
-    Raises InputError where a part would be empty or a target is constant in the training part.
+    Raises InputError if a part is empty or a target is constant in the training part.
     """
     return folds_by_time(table, plan, split, 1)[0]
 
 
 def folds_by_time(table: Table, plan: WindowPlan, split: Split, folds: int) -> tuple[Parts, ...]:
-    """The same for each fold of a rolling origin (Tashman 2000), earliest first.
+    """Split by time for each fold of a rolling origin (Tashman 2000), earliest first.
 
-    The test part is cut into so many stretches, each tested after training on what lies before it.
+    The test part is divided into `folds` periods; each is tested after training on earlier data.
     """
     stamps = np.unique(table.times)
-    # 0.7 + 0.15 is a little less than 0.85: rounded, whole percents give whole rows
+    # 0.7 + 0.15 is slightly less than 0.85; rounding keeps the borders exact
     last = len(stamps) - 1
     first = min(last, int(round(len(stamps) * split.training, 6)))
     second = min(last, int(round(len(stamps) * (1 - split.test), 6)))
     if not 1 <= folds <= len(stamps) - second:
-        raise InputError("--folds", str(folds), f"take 1 to {max(1, len(stamps) - second)}")
+        raise InputError(
+            "--folds", str(folds), f"give a number from 1 to {max(1, len(stamps) - second)}"
+        )
     edges = np.linspace(second, len(stamps), folds + 1).round().astype(int).tolist()
     ends = [*stamps[edges[1:-1]].tolist(), np.iinfo(np.int64).max]
     return tuple(
@@ -222,14 +228,14 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
     if not start.size:
         raise InputError(
             table.source.path,
-            f"every window of {length} rows touches a missing value",
+            f"every window of {length} rows has a missing value",
             "set --missing interpolate, or lower --context",
         )
     first_target = table.times[start + plan.context]
     last_target = table.times[start + length - 1]
-    last_known = table.known[start + length - 1]  # of the whole window: it only grows with time
+    last_known = table.known[start + length - 1]  # `known` never decreases: holds for the window
     unseen = np.concatenate([[0], np.cumsum(~table.observed)])
-    # a line may be drawn from the row before the forecast towards a later one; a value held is not
+    # interpolation in the row before the forecast uses a later value; forward fill does not
     origin = start + plan.context - (table.missing != "mask")
     scored = unseen[start + length] == unseen[origin]
 
@@ -240,7 +246,7 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
         return Windows(values, starts, plan, len(table.targets), table.known_columns)
 
     parts = Parts(
-        # what is held because it is missing is nothing to learn
+        # do not train on forward filled targets
         training=windows((last_known < first) & (scored | (table.missing != "mask"))),
         validation=windows((first_target >= first) & (last_target < second) & scored),
         test=windows((first_target >= second) & (last_target < end) & scored),
@@ -253,19 +259,19 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
     for column, name in enumerate(table.targets):
         low, high = float(seen[:, column].min()), float(seen[:, column].max())
         if high - low < _SMALLEST_RANGE:
-            found = f"constant ({low:g})" if low == high else f"within {high - low:g}"
+            found = f"constant ({low:g})" if low == high else f"within a range of {high - low:g}"
             raise InputError(
                 f"{table.source.path}, column {name!r}",
-                f"the target is {found} in its training part",
-                "choose another --target: there is nothing to learn"
+                f"the target is {found} in the training part",
+                "choose another --target"
                 if low == high
-                else "give it in another unit: its squares vanish from float64",
+                else "use another unit: its squares underflow in float64",
             )
     return parts
 
 
 def every_window(table: Table, plan: WindowPlan) -> Windows:
-    """All windows of whole rows, of every series, in order. Raises InputError if there is none."""
+    """Return all windows without missing values, in order. Raises InputError if there is none."""
     length = plan.context + plan.horizon
     starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
     start = np.concatenate(starts).astype(np.int64)
@@ -275,8 +281,8 @@ def every_window(table: Table, plan: WindowPlan) -> Windows:
     if not start.size:
         raise InputError(
             table.source.path,
-            f"no stretch of {length} whole rows: context {plan.context} plus horizon "
-            f"{plan.horizon}",
+            f"there are no {length} successive rows without missing values (context "
+            f"{plan.context} plus horizon {plan.horizon})",
             "give more rows" + ("" if table.usable.all() else ", or set --missing interpolate"),
         )
     values = torch.from_numpy(np.ascontiguousarray(table.values))
@@ -286,7 +292,7 @@ def every_window(table: Table, plan: WindowPlan) -> Windows:
 
 def _too_short(table: Table, plan: WindowPlan, split: Split) -> InputError:
     longest = max(series.stop - series.start for series in table.series)
-    # validation and test each need a horizon, training a whole window
+    # validation and test each need one horizon, training one window
     need = max(
         int(plan.horizon / min(split.validation, split.test)) + 2,
         int((plan.context + plan.horizon) / split.training) + 2,

@@ -1,1 +1,1 @@
-"""Texts as tokens."""
+"""Text documents and their tokens."""

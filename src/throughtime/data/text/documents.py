@@ -1,4 +1,4 @@
-"""Files of text: documents whose next token is to be told, or each of which is of a class."""
+"""Read text documents, for language modelling or for classification."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from throughtime.escapes import printable
 from throughtime.runs import Choice, DataRecord
 from throughtime.specs import TokenSpec
 
-_FEW = 10  # documents; fewer are each cut in three, more are shared out whole
-_PIECE = 64  # steps of a piece of truncated backpropagation, unless told
-_LEAST = 200  # tokens of each part, to learn from and to measure on
+_FEW = 10  # fewer documents are each split in three; otherwise whole documents are assigned
+_PIECE = 64  # default steps of truncated backpropagation
+_LEAST = 200  # fewest tokens in each part
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text and its name."""
+    """A named text."""
 
     name: str
     text: str
@@ -35,26 +35,26 @@ class Document:
 
 @dataclass(frozen=True)
 class TextProblem:
-    """Documents, as codes [T] each, whose next token is to be told."""
+    """Documents, each as codes [T], for next-token prediction."""
 
     training: list[np.ndarray]
     validation: list[np.ndarray]
     test: list[np.ndarray]
-    test_characters: int  # what bits per character are divided by
-    context: int  # steps that a gradient goes back, and that window-dense sees
+    test_characters: int  # divisor for bits per character
+    context: int  # steps of truncated backpropagation, and steps that window-dense sees
     spec: TokenSpec
     record: DataRecord
 
 
 def read_documents(path: DataSource) -> tuple[list[Document], str, tuple[Choice, ...]]:
-    """A file, or all texts below a folder; and a fingerprint of them.
+    """Read a file, or all texts below a folder, and compute a fingerprint.
 
-    Raises InputError for what is not UTF-8, with its line, and where no document has a letter.
+    Raises InputError for a line that is not UTF-8, and if all documents are empty.
     """
     if isinstance(path, MemoryTexts):
         return _filled([Document(str(n), t) for n, t in enumerate(path.texts, 1)], str(path))
     if not isinstance(path, Path):
-        raise InputError(str(path), "no texts", "give a list of them, or a file")
+        raise InputError(str(path), "not a text", "give a list of texts, or a file")
     whole = path.is_dir()
     files = files_in(path, TEXTS) if whole else [path]
     contents = read_files(files) if whole else [read_given(path)]
@@ -68,11 +68,11 @@ def read_documents(path: DataSource) -> tuple[list[Document], str, tuple[Choice,
 def _filled(
     documents: Sequence[Document], where: str, contents: Sequence[bytes] | None = None
 ) -> tuple[list[Document], str, tuple[Choice, ...]]:
-    """The documents that have a letter; and a fingerprint of all their bytes."""
+    """Return the documents that are not empty, and a fingerprint of all documents."""
     contents = contents or [d.text.encode("utf-8", "surrogatepass") for d in documents]
     filled = [d for d in documents if d.text.strip()]
     if not filled:
-        raise InputError(where, "no letter in it", "give text to learn from")
+        raise InputError(where, "there is no text in it", "give text to train on")
     choices: tuple[Choice, ...] = ()
     if len(filled) < len(documents):
         empty = [d.name for d in documents if not d.text.strip()]
@@ -94,7 +94,9 @@ def _decoded(raw: bytes, file: Path) -> str:
         ) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise InputError(f"{file}, line {line}", "a zero byte: no text", "give a file of text")
+        raise InputError(
+            f"{file}, line {line}", "a zero byte, so it is not text", "give a text file"
+        )
     return text.replace("\r\n", "\n")
 
 
@@ -106,16 +108,17 @@ def text_problem(
     seed: int = 0,
     context: int | None = None,
 ) -> TextProblem:
-    """Documents to learn the next token of.
+    """Read documents as a next-token prediction problem.
 
     >>> problem = text_problem(Path("shakespeare.txt"), split=USUAL_SPLIT)
 
     ``tokens``: bytes, characters, words, or the path of a tokenizer.json. The vocabulary is that of
-    the training part. Few documents are each cut in three, many shared out whole, by a seed.
-    Raises InputError for text too short, or what `read_documents` refuses.
+    the training part. Fewer than ten documents are each split in three; otherwise whole documents
+    are assigned to the parts at random, using the seed. Raises InputError for text that is too
+    short or invalid, see `read_documents`.
     """
     documents, mark, choices = read_documents(path)
-    parts, told = _split(documents, split, seed)
+    parts, reason = _split(documents, split, seed)
     file = Path(tokens) if tokens.endswith(".json") else None
     alphabet = Alphabet.learned(tokens, parts[0], file)
     codes = [alphabet.encode_all(part) for part in parts]
@@ -125,7 +128,7 @@ def text_problem(
         if count < _LEAST:
             raise InputError(
                 str(path),
-                f"{count} {alphabet.unit} for {name}, too few to learn from (at least {_LEAST})",
+                f"{count} {alphabet.unit} for {name} are too few (at least {_LEAST} are needed)",
                 "give more text, or set --split",
             )
     sizes = [sum(map(len, part)) for part in codes]
@@ -136,12 +139,12 @@ def text_problem(
     found = [
         *choices,
         Choice("tokens", alphabet.unit, f"{alphabet.size} different ones", "--tokens"),
-        Choice("split", str(split), told, "--split, --seed"),
-        Choice("context", str(context), "steps that a gradient goes back", "--context"),
+        Choice("split", str(split), reason, "--split, --seed"),
+        Choice("context", str(context), "steps of truncated backpropagation", "--context"),
     ]
     if unknown:
         found.append(
-            Choice("unknown", f"{unknown} tokens", "of validation and test are not in training")
+            Choice("unknown", f"{unknown} tokens", "in validation and test are not in training")
         )
     record = DataRecord(
         path=printable(path),
@@ -171,7 +174,7 @@ def text_problem(
 
 
 def _split(documents: Sequence[Document], split: Split, seed: int) -> tuple[list[list[str]], str]:
-    """The texts of the three parts, and how they were found."""
+    """Return the texts of the three parts, and the reason for the record."""
     shares = np.cumsum([split.training, split.validation])
     if len(documents) < _FEW:
         parts: list[list[str]] = [[], [], []]
@@ -185,7 +188,7 @@ def _split(documents: Sequence[Document], split: Split, seed: int) -> tuple[list
     middle = np.cumsum(sizes) - sizes / 2
     which = np.searchsorted(shares * sizes.sum(), middle)
     parts = [[documents[k].text for k in order[which == part]] for part in range(3)]
-    return parts, f"% of the letters: whole documents, drawn by seed {seed}"
+    return parts, f"% of the characters: whole documents, drawn with seed {seed}"
 
 
 def read_labelled_texts(
@@ -198,12 +201,12 @@ def read_labelled_texts(
     delimiter: str | None = None,
     learned: TokenSpec | None = None,
 ) -> Read:
-    """Texts of classes: a folder with a folder for each class, or a table's columns.
+    """Read labelled texts from a folder with one subfolder per class, or from a table.
 
     >>> read = read_labelled_texts(Path("mails"), label="folder")
     >>> read = read_labelled_texts(Path("mails.csv"), label="class", text="body")
 
-    ``learned``: the tokens of a model; the label may then be absent.
+    ``learned``: the tokens of a trained model; the label may then be absent.
     """
     choices: tuple[Choice, ...] = ()
     parts: np.ndarray | None = None
@@ -214,7 +217,9 @@ def read_labelled_texts(
         if None in words and learned is None:
             lone = documents[words.index(None)].name
             raise InputError(
-                f"{path}/{lone}", "in no folder of a class", "put each text into its class's folder"
+                f"{path}/{lone}",
+                "not in a folder named after a class",
+                "move each text into the folder of its class",
             )
         rows = [(f"{path}/{d.name}", 1) for d in documents]
     else:
@@ -229,7 +234,9 @@ def read_labelled_texts(
         if lost:
             choices = (Choice("left out", f"row {listed(lost)}", f"no text in column {text!r}"),)
         if frame.is_empty():
-            raise InputError(f"{path}, column {text!r}", "no text in it", "name another column")
+            raise InputError(
+                f"{path}, column {text!r}", "there is no text in it", "give another column"
+            )
         mark = source.fingerprint
         at = frame[""].to_list()
         bodies = words_of(frame[text], source).to_list()
@@ -244,7 +251,7 @@ def read_labelled_texts(
                 row = at[int(strange.argmax())]
                 raise InputError(
                     f"{path}, row {row}, column {part!r}",
-                    repr(str(parts[strange.argmax()])),
+                    f"part {str(parts[strange.argmax()])!r}",
                     "write train, validation or test",
                 )
         rows = [(printable(path), row) for row in at]
@@ -282,7 +289,7 @@ def read_labelled_texts(
 
 
 def vocabulary_of(alphabet: Alphabet) -> tuple[str, ...]:
-    """A name for each code."""
+    """Return a name for each code."""
     if alphabet.spec.vocabulary:
         return alphabet.spec.vocabulary
     return tuple(str(code) for code in range(alphabet.size))

@@ -1,4 +1,4 @@
-"""Text to codes and back: bytes, characters, words, or a Hugging Face tokenizer."""
+"""Encode and decode text as bytes, characters, words, or with a Hugging Face tokenizer."""
 
 import codecs
 import re
@@ -17,11 +17,11 @@ from throughtime.specs import TOKEN_UNITS, TokenSpec
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 _MOST_WORDS = 20_000
-_MOST_CODES = 2_000_000  # of a tokenizer; the largest in use have some 300,000
+_MOST_CODES = 2_000_000  # limit for a tokenizer; the largest in use have about 300,000
 
 
 class Alphabet:
-    """A way to write text as codes.
+    """Encodes text as integer codes and decodes it.
 
     >>> alphabet = Alphabet.learned("characters", ["abba"])
     >>> alphabet.decode(alphabet.encode("abc"))
@@ -46,9 +46,9 @@ class Alphabet:
 
     @staticmethod
     def learned(unit: str, texts: Iterable[str], tokenizer: Path | None = None) -> "Alphabet":
-        """The alphabet of some texts: characters in order, or the most frequent words.
+        """Build the alphabet of texts: sorted characters, or the most frequent words.
 
-        Raises InputError for a unit that is none, or a tokenizer that cannot be read.
+        Raises InputError for an unknown unit, or a tokenizer that cannot be read.
         """
         if tokenizer is not None:
             content = read_given(tokenizer).decode("utf-8", "replace")
@@ -56,7 +56,9 @@ class Alphabet:
             return Alphabet(TokenSpec("tokenizer", (), content))
         if unit not in TOKEN_UNITS[:3]:
             raise InputError(
-                "--tokens", repr(unit), "take bytes, characters, words or a tokenizer.json"
+                "--tokens",
+                f"unknown {unit!r}",
+                "choose bytes, characters, words or the path of a tokenizer.json",
             )
         if unit == "bytes":
             words: list[str] = []
@@ -70,21 +72,21 @@ class Alphabet:
         return Alphabet(TokenSpec(unit, tuple(words), ""))
 
     def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
-        """Codes [T] of each text; code 0 for what the vocabulary lacks."""
+        """Encode each text as codes [T]; code 0 for tokens not in the vocabulary."""
         if self.unit != "tokenizer":
             return [self._encode(text) for text in texts]
-        advice = "give one whose rules end, with a token for what is unknown"
-        # once for all: watching a library takes longer than a short text
+        advice = "give a tokenizer with valid rules and a token for unknown text"
+        # once for all texts: catching library errors takes longer than encoding a short text
         with library_errors("--tokens", "the tokenizer cannot read the text", advice):
             return [self._encode(text) for text in texts]
 
     def encode(self, text: str) -> np.ndarray:
-        """Codes [T] of one text."""
+        """Encode one text as codes [T]."""
         return self.encode_all([text])[0]
 
     def _encode(self, text: str) -> np.ndarray:
         if self.unit == "bytes":
-            # bytes that are no text come from the command line as halves of characters
+            # invalid bytes from the command line are surrogate characters
             return np.frombuffer(text.encode(errors="surrogateescape"), dtype=np.uint8)
         if self.unit == "tokenizer":
             return np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
@@ -98,11 +100,11 @@ class Alphabet:
         return np.where(found, self._order[at] + 1, 0).astype(np.int32)
 
     def decode(self, codes: Iterable[int]) -> str:
-        """The text of codes."""
+        """Decode codes to text."""
         return "".join(self.pieces(codes))
 
     def pieces(self, codes: Iterable[int]) -> Iterator[str]:
-        """The text of codes as they come, piece by piece; bytes wait for their character's end."""
+        """Decode codes one by one; bytes are held back until their character is complete."""
         if self.unit == "bytes":
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
             for code in codes:
@@ -118,38 +120,40 @@ class Alphabet:
                 yield (between if number else "") + self.spec.vocabulary[code]
 
     def word(self, code: int) -> str:
-        """What one code stands for."""
+        """Return the token of a code."""
         return next(self.pieces([code]), "") if self.unit != "bytes" else f"0x{code:02x}"
 
 
 def _growing(decode: Callable[[list[int]], str], codes: Iterable[int]) -> Iterator[str]:
-    """What each further code adds to a text whose codes do not stand for themselves alone."""
+    """Yield the text that each code adds, for tokens that are decoded in context."""
     seen: list[int] = []
-    begin = told = 0  # what is decoded again, and how much of it was told
+    begin = done = 0  # codes from `begin` are decoded again; those before `done` were yielded
     for code in codes:
         seen.append(code)
-        old, new = decode(seen[begin:told]), decode(seen[begin:])
-        if len(new) > len(old) and not new.endswith(UNKNOWN):  # else a character is not whole yet
+        old, new = decode(seen[begin:done]), decode(seen[begin:])
+        if len(new) > len(old) and not new.endswith(UNKNOWN):  # else the character is incomplete
             yield new[len(old) :]
-            begin, told = told, len(seen)
+            begin, done = done, len(seen)
 
 
 def check_codes(spec: TokenSpec, count: int) -> None:
-    """Raise InputError unless the tokens of a model have as many codes as its network knows."""
+    """Raise InputError unless a model has as many tokens as its network has codes."""
     size = Alphabet(spec).size
     if size != count:
         raise InputError(
-            "the model's tokens", f"{size:,} codes, where it has {count:,}", "fit and save it again"
+            "the model's tokens",
+            f"{size:,} codes, but its network has {count:,}",
+            "fit and save the model again",
         )
 
 
 def _codes_of(tokenizer: Any) -> int:
-    """How many codes a tokenizer has. Raises InputError for none, and for more than can be."""
+    """Count the codes of a tokenizer. Raises InputError if there are none or too many."""
     most = max(tokenizer.get_vocab().values(), default=-1)
     if not 0 <= most < _MOST_CODES:
         found = f"{most + 1:,} codes" if most >= 0 else "no token"
         raise InputError(
-            "the tokenizer", f"it has {found}", f"give one of 1 to {_MOST_CODES:,} codes"
+            "the tokenizer", f"it has {found}", f"give one with 1 to {_MOST_CODES:,} codes"
         )
     return most + 1
 
@@ -159,8 +163,8 @@ def _tokenizer(content: str, where: str) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         raise InputError(where, "tokenizers is not installed", "pip install tokenizers") from None
-    advice = "give the tokenizer.json that its save() writes"
-    with library_errors(where, "no tokenizer of Hugging Face tokenizers", advice):
+    advice = "give a tokenizer.json written by Tokenizer.save()"
+    with library_errors(where, "not a Hugging Face tokenizer", advice):
         tokenizer = Tokenizer.from_str(content)
     tokenizer.no_padding()
     tokenizer.no_truncation()
