@@ -76,7 +76,7 @@ SMALL = {
     "epochs": 3,
     "batch_size": 64,
     "clip_norm": 1.0,
-    "patience": 6,
+    "patience": None,
 }
 
 

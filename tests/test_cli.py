@@ -291,7 +291,9 @@ def test_fit_trains_as_it_is_told(tmp_path):
     first = training["evaluations"][0]
     assert first["validation_error"] == first["measures"]["rmse"] > first["measures"]["mae"]
     windows = 300 * 70 // 100 - 16  # context 16, one step ahead
-    assert training["steps"] == len(training["evaluations"]) * math.ceil(math.ceil(windows / 16) / 2)
+    assert training["steps"] == len(training["evaluations"]) * math.ceil(
+        math.ceil(windows / 16) / 2
+    )
     assert list((tmp_path / "log").glob("events.out.tfevents.*"))
     assert (tmp_path / "m" / "model.safetensors").exists()
 

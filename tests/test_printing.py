@@ -19,7 +19,7 @@ from throughtime.problems.forecasting.networks import ModelConfig
 from throughtime.runs import EvaluationRecord
 from throughtime.training.loop import TrainingSettings
 
-EPOCH = EvaluationRecord(0.123, 0.456, 7.89, 0.5, 1.0)
+EVALUATION = EvaluationRecord(0.123, 0.456, 7.89, 0.5, 1.0, step=75)
 
 
 @pytest.fixture
@@ -34,27 +34,27 @@ def terminal(monkeypatch):
     return stream
 
 
-def test_the_bar_shows_trial_epoch_loss_gradient_norm_and_time_left(terminal):
-    with Reporter(quiet=False).bar(epochs=4) as watch:
-        watch(Progress("gru-seed0", None, 0, 2, 10))
-        watch(Progress("gru-seed1", EPOCH, 3, 2, 10))
+def test_the_bar_shows_trial_step_loss_gradient_norm_and_time_left(terminal):
+    with Reporter(quiet=False).bar() as watch:
+        watch(Progress("gru-seed0", None, 2, 10))
+        watch(Progress("gru-seed1", EVALUATION, 2, 10))
     shown = terminal.getvalue()
     assert "2/10 trials" in shown
-    assert "gru-seed1, epoch 3: loss 0.123, validation 0.456, gradient norm 7.89" in shown
+    assert "gru-seed1, step 75: loss 0.123, validation 0.456, gradient norm 7.89" in shown
     assert "-:--:--" in shown or "0:00:" in shown
 
 
 def test_one_training_has_a_bar_too(terminal):
-    with Reporter(quiet=False).epochs("gru", 5) as watch:
-        watch(EPOCH)
+    with Reporter(quiet=False).training("gru") as watch:
+        watch(EVALUATION)
     assert "loss 0.123" in terminal.getvalue()
 
 
 def test_quiet_is_quiet(terminal):
     reporter = Reporter(quiet=True)
     reporter.show("something")
-    with reporter.bar(epochs=4) as watch:
-        watch(Progress("gru-seed0", None, 0, 2, 10))
+    with reporter.bar() as watch:
+        watch(Progress("gru-seed0", None, 2, 10))
     assert terminal.getvalue() == ""
 
 
@@ -68,22 +68,21 @@ def test_every_choice_is_told_with_its_option(comparison):
         assert choice.value in line
         assert choice.option in line
     assert "window (how a network is given its values; --normalize)" in text
-    assert (
-        "epochs         3 (at most; 6 without a better validation error end it; --epochs)" in text
-    )
+    assert "epochs         3 (passes over the data, at most; --epochs, --patience)" in text
     assert "seeds          0 to 1 (" in text
 
 
 def test_a_fit_tells_what_it_gives_its_network(comparison):
     config = ModelConfig("gru", 8, 2, columns=1, hidden_size=10, normalize="global")
-    how = TrainingSettings(budget=600.0, schedule="cosine", warmup=20)
+    how = TrainingSettings(budget=600.0, schedule="cosine", warmup=20).resolved(items=500)
     given = fit_choices(config, how, 398, seed=7)
     text = problem_text(comparison[0].data, given)
     for line in (
         "network        GRU (what is trained; --network)",
         "normalization  global (how a network is given its values; --normalize)",
         "parameters     398 (hidden size 10; --parameters)",
-        "epochs         30 (at most; 6 without a better validation error end it; --epochs)",
+        "steps          3000 (of the optimizer, at most; stops after 800 steps without improvement; "
+        "--steps, --patience)",
         "learning rate  0.003 (adam; --optimizer, --learning-rate)",
         "clipping       norm:1 (of the gradient; --clip)",
         "budget         600 s (at most; --budget)",

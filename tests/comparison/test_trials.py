@@ -33,8 +33,8 @@ def without_times(record):
     """What must repeat: everything but what a clock measured."""
     training = record.training
     if training is not None:
-        epochs = tuple(replace(e, seconds=0.0) for e in training.evaluations)
-        training = replace(training, epochs=epochs, seconds=0.0)
+        evaluations = tuple(replace(e, seconds=0.0) for e in training.evaluations)
+        training = replace(training, evaluations=evaluations, seconds=0.0)
     return replace(record, training=training, prediction_us=0.0)
 
 
@@ -140,7 +140,7 @@ def test_an_interrupted_comparison_goes_on_and_ends_the_same(
 
     def stop_after_five(progress):
         done.append(progress.trial)
-        if progress.epoch is None and progress.done == 7:
+        if progress.evaluation is None and progress.done == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -161,15 +161,15 @@ def test_an_interrupted_comparison_goes_on_and_ends_the_same(
 
 def test_side_by_side_gives_the_same_numbers(comparison, problem, small_settings, tmp_path):
     record, _ = comparison
-    epochs = []
+    seen = []
     parallel = compare(
-        experiment_of(problem), small_settings, tmp_path / "co2", jobs=2, watch=epochs.append
+        experiment_of(problem), small_settings, tmp_path / "co2", jobs=2, watch=seen.append
     )
     assert [without_times(t) for t in parallel.trials] == [without_times(t) for t in record.trials]
     assert parallel.verdict.headline == record.verdict.headline or parallel.verdict.outcome == "tie"
     # 6 tuning trials and 3 more of 3 epochs each, and 13 ends of trials
-    assert sum(p.epoch is not None for p in epochs) == 27
-    assert [p.done for p in epochs if p.epoch is None][-1] == 13
+    assert sum(p.evaluation is not None for p in seen) == 27
+    assert [p.done for p in seen if p.evaluation is None][-1] == 13
 
 
 def test_another_comparison_is_not_mixed_in(comparison, problem, small_settings):
@@ -227,7 +227,9 @@ def test_a_damaged_mark_is_another_comparisons(tmp_path):
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
     spec = Trial("dense", 0, 3e37)  # the first step takes the weights to the end of float32
-    record = run_trial(experiment_of(problem), small_settings, tmp_path, spec, lambda epoch: None)
+    record = run_trial(
+        experiment_of(problem), small_settings, tmp_path, spec, lambda evaluation: None
+    )
     assert record.validation_error is None
     assert record.training.stopped.startswith("diverged")
     assert read_record(tmp_path / "trials" / spec.name / "record.json", TrialRecord) == record
@@ -257,7 +259,7 @@ def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path)
         small_settings,
         tmp_path,
         Trial("dense", 0, 1e-3),
-        lambda epoch: None,
+        lambda evaluation: None,
     )
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
@@ -312,7 +314,11 @@ def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, t
     spec = Trial("persistence", 0, 0.0)
     one, three = (
         run_trial(
-            experiment_of(p), small_settings, tmp_path / str(len(p.folds)), spec, lambda epoch: None
+            experiment_of(p),
+            small_settings,
+            tmp_path / str(len(p.folds)),
+            spec,
+            lambda evaluation: None,
         )
         for p in (whole, folds)
     )

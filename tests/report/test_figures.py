@@ -106,10 +106,10 @@ def test_forecasts_are_drawn_with_the_truth(comparison):
     assert tuple(drawn["persistence"].y[4:]) == record.sample.truth[:-4]
 
 
-def test_the_kept_epoch_is_marked(comparison):
+def test_the_kept_step_is_marked(comparison):
     record, _ = comparison
     marks = [t for t in figures.training_curves(record).data if t.mode == "markers"]
-    kept = [t.training.best for t in record.trials if t.training]
+    kept = [t.training.best_step for t in record.trials if t.training]
     assert sorted(t.x[0] for t in marks) == sorted(kept)
 
 

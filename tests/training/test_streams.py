@@ -133,7 +133,7 @@ def test_the_carried_state_is_resumed_to_the_bit(tmp_path):
     train(whole, SETTINGS)
     first = task_of("LSTM", k1=4, k2=6)
     first.__class__ = Interrupted
-    with Checkpoints(tmp_path, "one") as kept, pytest.raises(PausedError, match="step 8, epoch 2"):
+    with Checkpoints(tmp_path, "one") as kept, pytest.raises(PausedError, match="step 8 of 15"):
         train(first, SETTINGS, kept=kept)
     second = task_of("LSTM", k1=4, k2=6, seed=5)
     with Checkpoints(tmp_path, "one") as kept:

@@ -157,11 +157,11 @@ class _Training:
             if signal:
                 self._pause(signal)
         if self.guard.hopeless or not self.running.steps:
-            return f"diverged before step {self.step + 1}: {self._cause_of_divergence()}"
+            return f"diverged after {self.step} steps: {self._cause_of_divergence()}"
         measures = self.task.measure()
         values = list(measures.values())
         if not math.isfinite(values[0]):
-            return f"diverged before step {self.step + 1}: predictions not finite"
+            return f"diverged after {self.step} steps: predictions not finite"
         self._report_evaluation(measures)
         better = values < self.best_measures
         if better:
