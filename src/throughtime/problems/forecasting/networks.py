@@ -60,9 +60,7 @@ class ModelConfig:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         for name in ("context", "horizon", "season"):
             if getattr(self, name) > MOST_STEPS:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, more than {MOST_STEPS:,}"
-                )
+                raise ValueError(f"{name} is {getattr(self, name)}, more than {MOST_STEPS:,}")
         if self.horizon * self.columns > _MOST_NUMBERS:
             raise ValueError(f"{self.horizon} steps of {self.columns} columns are too many")
         if self.targets > self.columns:

@@ -138,9 +138,8 @@ def _choice(
 ) -> int:
     if temperature == 0:
         return int(scores.argmax())
-    scores = (
-        scores - scores.max()
-    ) / temperature  # subtract the maximum: no overflow with a small temperature
+    # without the maximum, a small temperature would overflow
+    scores = (scores - scores.max()) / temperature
     if top_k is not None and top_k < len(scores):
         least = scores.topk(top_k).values[-1]
         scores = torch.where(scores < least, -math.inf, scores)
