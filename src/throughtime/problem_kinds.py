@@ -64,10 +64,10 @@ PROBLEMS: Mapping[str, ProblemKind] = MappingProxyType(
         ),
         "tokens": ProblemKind(
             "steps",
-            "letters",
+            "characters",
             "documents",
             lambda data: f"{data.path}: the next token",
-            lambda data: f"{data.rows} letters",
+            lambda data: f"{data.rows} characters",
             normalized=False,
         ),
     }

@@ -230,7 +230,7 @@ def test_too_few_seeds_are_said_in_words(level):
     for seeds, words in ((1, "With 1 seed this holds"), (2, "With 2 seeds this holds")):
         headline = judge([*group("persistence", 3, 1), *group("gru", level, seeds)]).headline
         assert words in headline
-        assert headline.endswith("how much another seed would change is unknown.")
+        assert headline.endswith("the variation between seeds is unknown.")
     three = judge([*group("persistence", 3, 1), *group("gru", level, 3)])
     assert "unknown" not in three.headline
 

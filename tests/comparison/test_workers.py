@@ -97,7 +97,7 @@ def test_a_worker_that_is_killed_gets_one_line_and_what_is_done_is_kept(co2_cut,
     assert told.startswith(
         "throughtime: a worker process ended unexpectedly (killed, or out of memory)"
     )
-    assert "what is done is kept: run the same command again" in told
+    assert "finished trials are kept: run the same command again" in told
     assert process.returncode == 1
     assert len(done()) > 4
     assert all(json.loads(path.read_text()) for path in done())

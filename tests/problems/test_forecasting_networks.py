@@ -74,7 +74,7 @@ def test_networks_learn_from_every_parameter_and_trivial_ones_have_none(kind):
     assert all(p.grad is not None for p in model.parameters())
     assert model.parameter_count() == sum(p.numel() for p in model.parameters()) > 0
     assert build(config("mean")).parameter_count() == 0
-    with pytest.raises(ValueError, match="nothing to learn"):
+    with pytest.raises(ValueError, match="not a trainable network"):
         build_network(config("mean"))
 
 
@@ -173,9 +173,13 @@ def test_parameters_are_counted_without_building(kind):
     ("kind", "options", "text"),
     [
         ("cnn", {}, "kind is one of mean, .*gru; got 'cnn'"),
-        ("gru", {"normalize": "batch"}, "normalize is one of window, global, none; got 'batch'"),
+        (
+            "gru",
+            {"normalize": "batch"},
+            "normalize must be one of window, global, none; got 'batch'",
+        ),
         ("gru", {"context": 0}, "context must be 1 or more, got 0"),
-        ("gru", {"targets": 3}, "3 targets among 2 columns"),
+        ("gru", {"targets": 3}, "3 targets but only 2 columns"),
         ("seasonal", {"season": 12}, "needs context >= 12; got season 12, context 10"),
         ("seasonal-drift", {"season": 10}, "needs context >= 11"),
         ("seasonal", {"season": 0}, "season must be 1 or more, got 0"),

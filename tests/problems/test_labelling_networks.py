@@ -148,7 +148,7 @@ def test_costs_by_hand():
     ("options", "message"),
     [
         ({"kind": "gpt"}, "kind is one of"),
-        ({"normalize": "window"}, "normalize is one of global, none"),
+        ({"normalize": "window"}, "normalize must be one of global, none"),
         ({"hidden_size": 0}, "hidden_size must be 1 or more"),
         ({"categories": (2, 2, 2, 2)}, "do not fit 3 columns"),
         ({"categories": (0,)}, "do not fit"),

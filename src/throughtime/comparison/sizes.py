@@ -41,6 +41,6 @@ def size_note(kind: str, hidden_size: int, parameters: int, requested: int) -> s
     share = f" ({100 * abs(off) / requested:.0f} % {'more' if off > 0 else 'fewer'})" if off else ""
     return (
         f"{label_of(kind)} is not a fair match: hidden size {hidden_size}, {parameters:,} "
-        f"parameters instead of {requested:,}{share}. It does not count as evidence about the past "
-        f"or recurrence; raise --parameters."
+        f"parameters instead of {requested:,}{share}. It is no evidence about the past or "
+        f"recurrence; raise --parameters."
     )

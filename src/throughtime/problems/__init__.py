@@ -1,1 +1,1 @@
-"""What there is to learn, a folder for each kind of problem."""
+"""Kinds of problems, one folder for each."""

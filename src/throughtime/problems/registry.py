@@ -1,4 +1,4 @@
-"""Which experiment a problem is."""
+"""The experiment of each kind of problem."""
 
 from throughtime.comparison.experiment import Experiment
 from throughtime.data.opening import AnyProblem
@@ -10,7 +10,7 @@ from throughtime.problems.language.comparison import TokenExperiment
 
 
 def experiment_of(problem: AnyProblem) -> Experiment:
-    """How networks are compared at this problem."""
+    """The experiment that compares networks on this problem."""
     if isinstance(problem, SequenceProblem):
         return LabellingExperiment(problem)
     if isinstance(problem, TextProblem):

@@ -105,7 +105,7 @@ def test_plans_beyond_the_table_are_forecast_with(tmp_path):
         expected = saved(torch.from_numpy(whole[None]))[0, :, 0]
     np.testing.assert_allclose(rows["y"].to_numpy(), expected.numpy())
     short = table(tmp_path, 50, cut=2, name="short.csv")
-    with pytest.raises(InputError, match="plans for 2 of the 3 steps to come"):
+    with pytest.raises(InputError, match="known values for 2 of the 3 steps ahead"):
         predict(saved, spec, short)
 
 

@@ -1,1 +1,1 @@
-"""Forecasts of series: networks, training, comparison, prediction."""
+"""Forecasting of time series: networks, training, comparison, prediction."""

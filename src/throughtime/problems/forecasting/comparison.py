@@ -1,4 +1,4 @@
-"""Networks compared at forecasting windows of a table."""
+"""Comparison of networks that forecast windows of a table."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,13 +34,13 @@ from throughtime.runs import ContextRecord, Diagnosis, Sample
 from throughtime.specs import DataSpec
 from throughtime.training.processes import Team
 
-_DRAWN = 300  # origins of the sample that a report draws
-_CURVE = 512  # windows that tell how many steps a network needs
-_EXAMINED = 64  # windows that a diagnosis looks at
+_DRAWN = 300  # origins of the sample plotted in a report
+_CURVE = 512  # windows of the context curve
+_EXAMINED = 64  # windows of a diagnosis
 
 
 class ForecastingExperiment(Experiment):
-    """See `Experiment`."""
+    """The experiment of a forecasting problem; see `Experiment`."""
 
     measures = MEASURES
     normalizations = NORMALIZATIONS
@@ -59,7 +59,7 @@ class ForecastingExperiment(Experiment):
         return [kind for kind in opponents("forecasts") if self._admits(kind)]
 
     def _admits(self, kind: str) -> bool:
-        """Whether this context and season are enough for a simple forecast."""
+        """Whether context and season suffice for this trivial forecast."""
         try:
             build(self.config(kind, "none", 1))
         except ValueError:
@@ -137,7 +137,7 @@ class ForecastingExperiment(Experiment):
         forecast_rows = starts + plan.context + plan.horizon - 1
         shown = test.batch(drawn[-1:])[0]
         rows = np.arange(starts[-1], starts[-1] + plan.context)
-        # the window as a network that sees all of it is given it
+        # the window as input of a network that sees all of it
         numbers = len(table.columns) - len(table.categories)
         normalizer = Normalizer(normalize, numbers, table.fixed)
         normalizer.fit(self.problem.parts.training_rows[:, :numbers])
@@ -155,14 +155,14 @@ class ForecastingExperiment(Experiment):
         )
 
     def _by_origin(self, found: np.ndarray) -> np.ndarray:
-        """Errors over time: mean over series at each origin."""
+        """Errors over time: the mean over series at each origin."""
         starts = self.problem.parts.test.starts.numpy()
         times = self.problem.table.times[starts + self.problem.plan.context]
         _, origin = np.unique(times, return_inverse=True)
         return np.bincount(origin, weights=found) / np.bincount(origin)
 
     def _drawn(self) -> tuple[torch.Tensor, str]:
-        """The test windows that are drawn, indices [n], and the series they belong to."""
+        """Indices [n] of the test windows to plot, and the name of their series."""
         starts = self.problem.parts.test.starts.numpy()
         series = self.problem.table.series
         inside = [(starts >= s.start) & (starts < s.stop) for s in series]
@@ -174,7 +174,7 @@ class ForecastingExperiment(Experiment):
 def config_for(
     problem: Problem, kind: str, normalize: str, parameters: int, output: str = "point"
 ) -> ModelConfig:
-    """The configuration of a model for this problem, of about so many parameters."""
+    """The configuration of a model for this problem with about ``parameters`` parameters."""
     config = ModelConfig(
         kind,
         problem.plan.context,
@@ -192,7 +192,7 @@ def config_for(
 
 
 def data_spec(problem: Problem) -> DataSpec:
-    """What a model must know of its table."""
+    """The description of the table that is saved with a model."""
     table, asked = problem.table, problem.table.asked
     return DataSpec(
         targets=table.targets,
@@ -212,7 +212,7 @@ def data_spec(problem: Problem) -> DataSpec:
 
 
 def model_card(problem: Problem, headline: str, model: Forecaster) -> str:
-    """A few lines for people who find the folder."""
+    """The README of a model's folder."""
     record, config = problem.record, model.config
     return f"""# {config.kind}: {shown_names(record.targets)}, {config.horizon} steps ahead
 
@@ -224,6 +224,6 @@ Forecasts {shown_names(record.targets)} {config.horizon} steps of {record.step} 
 - {model.parameter_count()} parameters, normalization: {config.normalize}.
 - {shown(headline) or "One trial of a comparison."}
 
-`throughtime predict FOLDER new.csv -o out.csv` uses it. It knows nothing of what is not in its
-columns, and its error was measured on one stretch of time alone.
+Use it with `throughtime predict FOLDER new.csv -o out.csv`. It uses only its input columns, and its
+error was measured on a single period.
 """

@@ -1,4 +1,4 @@
-"""A saved model and a table to what is seen inside the model at work."""
+"""Inspection of a saved model on a table."""
 
 import math
 from pathlib import Path
@@ -17,11 +17,11 @@ from throughtime.problems.forecasting.prediction import read_as_learned
 from throughtime.runs import Diagnosis, InspectionRecord, SeenRecord
 from throughtime.specs import DataSpec
 
-_CURVE = 512  # windows that the context curve is measured on, at most; spread over the table
+_CURVE = 512  # maximum number of windows for the context curve, spread over the table
 _EXAMINED = 64  # windows of a diagnosis
-_FOLLOWED = 4  # windows that the Lyapunov spectrum follows
+_FOLLOWED = 4  # windows for the Lyapunov spectrum
 _DRAWN_UNITS = 64
-_FOLDER_ROWS = 20_000  # of a folder of files, its last
+_FOLDER_ROWS = 20_000  # last rows read from a folder of files
 
 
 def inspect(
@@ -35,14 +35,15 @@ def inspect(
     delimiter: str | None = None,
     seed: int = 0,
 ) -> InspectionRecord:
-    """Look into a model at work on a table: verdict, memory, states and gates.
+    """Inspect a model on a table: verdict, memory, states and gates.
 
     >>> model, spec = load(Path("model"))
     >>> inspect(model, spec, Path("data.csv"), name="model", command="").diagnosis.verdict
     'healthy'
 
-    On windows of the table whose rows are whole, spread over it. ``name`` and ``command`` are
-    recorded. Raises InputError where the table does not fit the model, or no window is whole.
+    Uses windows without missing values, spread over the table. ``name`` and ``command`` are
+    recorded. Raises InputError if the table does not fit the model, or every window has missing
+    values.
     """
     config = model.config
     table = read_as_learned(spec, path, missing=missing, delimiter=delimiter, steps=_FOLDER_ROWS)
@@ -52,8 +53,8 @@ def inspect(
         if not model(window).isfinite().all():
             raise InputError(
                 table.source.path,
-                "forecasts that are not finite: values far beyond those the model learned",
-                "check them",
+                "forecasts are not finite: the values are far outside those of the training data",
+                "check the values",
             )
     first = table.targets[0]
     scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {first}"
@@ -69,10 +70,10 @@ def inspect(
         with observe(model) as views, torch.no_grad():
             model(windows.spread(_FOLLOWED)[0])
         for layer, view in views.items():
-            lyapunov[layer] = _numbers(lyapunov_spectrum(view).exponents)
+            lyapunov[layer] = _finite_or_none(lyapunov_spectrum(view).exponents)
             if view.cell_type.keeps:
-                scales[layer] = _numbers(time_scales(view).units)
-        seen = _at_work(model, windows)
+                scales[layer] = _finite_or_none(time_scales(view).units)
+        seen = _last_window(model, windows)
     last = int(windows.starts[-1])
     rows = slice(last, last + config.context)
     return InspectionRecord(
@@ -98,8 +99,8 @@ def inspect(
     )
 
 
-def _at_work(model: Recurrent, windows: Windows) -> dict[str, SeenRecord]:
-    """The last window, step by step."""
+def _last_window(model: Recurrent, windows: Windows) -> dict[str, SeenRecord]:
+    """States, gates and gradients of the last window, step by step."""
     batch = windows.batch(torch.tensor([len(windows) - 1]))
     with observe(model) as views:
         torch.autograd.grad(loss_of(model, *batch), list(model.parameters()))
@@ -120,5 +121,5 @@ def _at_work(model: Recurrent, windows: Windows) -> dict[str, SeenRecord]:
     return found
 
 
-def _numbers(values: Tensor) -> tuple[float | None, ...]:
+def _finite_or_none(values: Tensor) -> tuple[float | None, ...]:
     return tuple(v if math.isfinite(v) else None for v in values.tolist())

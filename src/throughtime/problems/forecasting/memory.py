@@ -1,4 +1,4 @@
-"""What a whole forecasting network remembers, and whether it is healthy."""
+"""Context curve and diagnosis of a forecasting network."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ from throughtime.runs import ContextRecord, Diagnosis
 
 
 def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor) -> ContextRecord:
-    """The error with the last k steps alone, mean over horizon and targets, each over its `scale`.
+    """The error given only the last k steps; mean over horizon and targets, each over `scale`.
 
     >>> context_of(model, window, target, torch.ones(1)).horizon  # window [B,T,C], target [B,h,K]
     24
 
-    A network that scales by the window does so by the whole window as always, and is then given the
-    last of it: that shows its memory, and not its scaling.
+    A network with window normalization is scaled by the whole window and then sees only its last
+    steps, so that the curve shows memory and not scaling.
     """
 
     def error(forecast: Tensor) -> Tensor:
@@ -46,14 +46,14 @@ def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor)
 
 
 def loss_of(model: Network, window: Tensor, target: Tensor) -> Tensor:
-    """What the network is trained to lower."""
+    """The training loss of the network."""
     return model.loss(window, target)
 
 
 def diagnosis_of(
     model: Forecaster, window: Tensor, target: Tensor, seed: int = 0
 ) -> Diagnosis | None:
-    """The diagnosis of a recurrent network under its own loss; None for the others."""
+    """Diagnosis of a recurrent network with its own loss; None for other networks."""
     if not isinstance(model, Recurrent):
         return None
     return diagnose(model, window, target, loss=loss_of, seed=seed)

@@ -1,14 +1,14 @@
-"""Whole forecasting networks, the trivial forecasts beside them, and their files.
+"""Forecasting networks and trivial forecasts.
 
-All have one interface: a window of raw values in, forecasts in raw values out.
+All models have one interface. Input and output are in original units.
 
     model(window [B, T, C]) -> [B, horizon, K]      T = context, K targets: the first K columns
 
-Where columns are known ahead (a calendar, a plan), the window goes on over the horizon, in which
-these alone are looked at. The last columns may be codes of categories.
+If columns are known ahead (a calendar, a plan), the window also covers the horizon, where only
+these columns are used. The last columns may be category codes.
 
-Scaling lives inside the model, so a saved one takes raw values. Windows come in float64: a level
-of 1e9 that moves by 1e-3 survives until the level has been taken away.
+Scaling is part of the model, so a saved model accepts original units. Windows are float64: changes
+of 1e-3 on a level of 1e9 are preserved until the level is subtracted.
 """
 
 from abc import ABC, abstractmethod
@@ -23,37 +23,37 @@ from throughtime.serialization import added_later
 from throughtime.specs import MOST_STEPS
 
 NORMALIZATIONS = ("window", "global", "none")
-_MOST_NUMBERS = 100_000_000  # that a forecast, and what is known ahead, may hold
+_MOST_NUMBERS = 100_000_000  # maximum size of a forecast with the values known ahead
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything a model is built from."""
+    """The configuration that a model is built from."""
 
-    kind: str  # of the catalogue
+    kind: str  # name in the catalogue
     context: int  # T: steps seen
     horizon: int  # steps forecast
-    columns: int  # C: the targets first, then further inputs
+    columns: int  # C: targets first, then other inputs
     targets: int = 1  # K
     hidden_size: int = 32  # H; networks only
     num_layers: int = 1
     normalize: str = "window"
     season: int = 1  # steps; seasonal forecasts only
-    fixed: int = 0  # the last so many numbers are scaled by the training part: marks, plans
-    known: int = 0  # of these the last so many are given for the steps ahead, too
-    categories: tuple[int, ...] = ()  # codes that each of the last columns has
-    output: str = added_later("point")  # of `outputs`; networks only
+    fixed: int = 0  # number of last numeric columns scaled by the training part: marks, plans
+    known: int = 0  # number of last fixed columns that are also known ahead
+    categories: tuple[int, ...] = ()  # number of codes of each of the last columns
+    output: str = added_later("point")  # name in `outputs`; networks only
 
     @property
     def numbers(self) -> int:
-        """How many columns are numbers; the others are codes of categories."""
+        """Number of numeric columns; the others are category codes."""
         return self.columns - len(self.categories)
 
     def __post_init__(self) -> None:
         catalogue.check_kind(self.kind, catalogue.FORECASTER)
         if self.normalize not in NORMALIZATIONS:
             known = ", ".join(NORMALIZATIONS)
-            raise ValueError(f"normalize is one of {known}; got {self.normalize!r}")
+            raise ValueError(f"normalize must be one of {known}; got {self.normalize!r}")
         output_of(self.output)
         for name in ("context", "horizon", "columns", "targets", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
@@ -64,7 +64,7 @@ class ModelConfig:
         if self.horizon * self.columns > _MOST_NUMBERS:
             raise ValueError(f"{self.horizon} steps of {self.columns} columns are too many")
         if self.targets > self.columns:
-            raise ValueError(f"{self.targets} targets among {self.columns} columns")
+            raise ValueError(f"got {self.targets} targets but only {self.columns} columns")
         room = self.numbers - self.targets
         if not 0 <= self.known <= self.fixed <= room or any(n < 1 for n in self.categories):
             raise ValueError(
@@ -76,12 +76,12 @@ class ModelConfig:
 
 
 class Normalizer(nn.Module):
-    """Scaling to numbers a network likes, and back.
+    """Normalization of network inputs.
 
     ``window``: each window relative to its last value and its own standard deviation (reversible
-    instance normalization, Kim et al. 2022, with the last value in place of the mean, so a level
-    that moves does no harm). ``global``: by mean and standard deviation of the training part.
-    ``none``: values as they are. The last `fixed` columns are never measured by the window.
+    instance normalization, Kim et al. 2022, with the last value in place of the mean, so that a
+    changing level does no harm). ``global``: by mean and standard deviation of the training part.
+    ``none``: unchanged values. The last `fixed` columns are never normalized by the window.
     """
 
     center: Tensor
@@ -95,19 +95,19 @@ class Normalizer(nn.Module):
         self.register_buffer("spread", torch.ones(columns, dtype=torch.float64))
 
     def fit(self, rows: Tensor) -> None:
-        """Take mean and spread of the training rows [R, C]; a column that never moves keeps 1."""
+        """Set mean and spread from training rows [R, C]; a constant column has spread 1."""
         self.center.copy_(rows.mean(dim=0))
         spread = rows.std(dim=0, correction=0)
         self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        """What a window [B, T, C] is measured by: center and spread, each [B, 1, C] or [C]."""
+        """Center and spread for a window [B, T, C], each [B, 1, C] or [C]."""
         if self.how == "none":
             return torch.zeros_like(self.center), torch.ones_like(self.spread)
         if self.how == "global":
             return self.center, self.spread
         spread = window.std(dim=1, keepdim=True, correction=0)
-        # a window that stands still would divide by nothing: a thousandth of the usual spread
+        # a constant window has no spread: use at least a thousandth of the usual spread
         center, spread = window[:, -1:], torch.maximum(spread, 1e-3 * self.spread)
         if self.fixed:
             moving = len(self.center) - self.fixed
@@ -119,7 +119,7 @@ class Normalizer(nn.Module):
 
 
 class Forecaster(nn.Module, ABC):
-    """A window in, forecasts out; see the top of the file."""
+    """Base class of forecasters; see the module docstring."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -127,18 +127,18 @@ class Forecaster(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, window: Tensor) -> Tensor:
-        """Forecasts [B, horizon, K] in raw values, float64, from raw windows [B, T, C]."""
+        """Forecasts [B, horizon, K] from windows [B, T, C], in original units, float64."""
 
     def past(self, window: Tensor) -> Tensor:
-        """What lies before the forecast, [B, T, C]."""
+        """The part of the window before the forecast, [B, T, C]."""
         return window[:, : -self.config.horizon] if self.config.known else window
 
     def parameter_count(self) -> int:
-        """Numbers that training sets."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def multiply_adds(self) -> int:
-        """Multiply-adds in the matrix products of one forecast: its cost on any machine."""
+        """Multiply-adds in the matrix products of one forecast; independent of the machine."""
         return elements_of_matrices(self)
 
 
@@ -159,7 +159,7 @@ class Persistence(Forecaster):
 
 
 class Seasonal(Forecaster):
-    """The value a season ago: y[t+h] = y[t+h-s], the last season again and again."""
+    """The value one season earlier: y[t+h] = y[t+h-s]; the last season is repeated."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -172,7 +172,7 @@ class Seasonal(Forecaster):
 
 
 class SeasonalDrift(Forecaster):
-    """The change of a season ago: y[t+h] = y[t] + y[t+h-s] - y[t-s], once more for each season."""
+    """The change one season earlier, repeated: y[t+h] = y[t] + y[t+h-s] - y[t-s]."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -190,7 +190,7 @@ class SeasonalDrift(Forecaster):
 
 def _check_season(config: ModelConfig, need: int) -> None:
     if config.season < 2:
-        raise ValueError(f"{config.kind} needs a season; got {config.season} step")
+        raise ValueError(f"{config.kind} needs a season of 2 steps or more; got {config.season}")
     if config.context < need:
         raise ValueError(
             f"{config.kind} needs context >= {need}; "
@@ -199,7 +199,7 @@ def _check_season(config: ModelConfig, need: int) -> None:
 
 
 class Network(Forecaster):
-    """A forecaster that learns: normalize, compute, put back."""
+    """Base class of trained forecasters: normalize, compute, denormalize."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -208,11 +208,11 @@ class Network(Forecaster):
         self.embeddings = nn.ModuleList(
             nn.Embedding(n, width) for n, width in zip(config.categories, widths, strict=True)
         )
-        self.width = config.numbers + sum(widths)  # of a step
-        self.ahead = config.known * config.horizon  # numbers known of the steps ahead
+        self.width = config.numbers + sum(widths)  # features of a step
+        self.ahead = config.known * config.horizon  # values known ahead
         self.output = output_of(config.output)
         width = self.output.width(config.targets)
-        self.outputs = config.horizon * width  # numbers, of all steps
+        self.outputs = config.horizon * width  # output values, over all steps
         found = list(self.output.prediction(torch.zeros(1, config.horizon, width)).shape)
         if found != [1, config.horizon, config.targets]:
             raise ValueError(
@@ -222,17 +222,17 @@ class Network(Forecaster):
 
     @abstractmethod
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
-        """What is seen [B, T, width], and known ahead [B, ahead], to outputs [B, outputs]."""
+        """Inputs [B, T, width] and values known ahead [B, ahead] to outputs [B, outputs]."""
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The numbers it sees, scaled [B, T, numbers]; center and spread of its targets."""
+        """Scaled numeric inputs [B, T, numbers], and center and spread of the targets."""
         window = self.past(window)[..., : self.config.numbers]
         center, spread = self.normalizer.frame(window)
         scaled = (window - center) / spread
         return scaled, center[..., : self.config.targets], spread[..., : self.config.targets]
 
     def see(self, window: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """What `compute` takes, in the network's own dtype; center and spread of its targets."""
+        """Arguments of `compute`, in the network's dtype, and center and spread of the targets."""
         scaled, center, spread = self.frame(window)
         config, dtype = self.config, next(self.parameters()).dtype
         seen, ahead = scaled.to(dtype), None
@@ -248,7 +248,7 @@ class Network(Forecaster):
         return seen, ahead, center, spread
 
     def scaled_output(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs [B, horizon, width] in the network's own scale; center and spread of targets."""
+        """Normalized outputs [B, horizon, width], and center and spread of the targets."""
         seen, ahead, center, spread = self.see(window)
         return self._shaped(self.compute(seen, ahead)), center, spread
 
@@ -259,7 +259,7 @@ class Network(Forecaster):
     def forecast(
         self, seen: Tensor, ahead: Tensor | None, center: Tensor, spread: Tensor
     ) -> Tensor:
-        """Forecasts [B, horizon, K] in raw values, from what `see` returned."""
+        """Forecasts [B, horizon, K] in original units, from the result of `see`."""
         output = self._shaped(self.compute(seen, ahead))
         return self.output.prediction(output).double() * spread + center
 
@@ -267,13 +267,13 @@ class Network(Forecaster):
         return self.forecast(*self.see(window))
 
     def loss(self, window: Tensor, target: Tensor) -> Tensor:
-        """The loss of its output in the network's own scale, so every window weighs alike."""
+        """The loss of normalized outputs, so that every window has equal weight."""
         output, center, spread = self.scaled_output(window)
         return self.output.loss(output, ((target - center) / spread).to(output.dtype))
 
 
 def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """Two layers of so many units, and a linear one."""
+    """A multilayer perceptron with two hidden layers of ``width`` units."""
     return nn.Sequential(
         nn.Linear(inputs, width),
         nn.ReLU(),
@@ -284,10 +284,10 @@ def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 
 class Dense(Network):
-    """Sees the current step alone: what a network without memory can do.
+    """A perceptron on the current step only: a baseline without memory.
 
-    Its window is one step, so ``window`` normalization forecasts the change from the current value
-    in units of the training part's spread; what it sees is the current value itself.
+    With a window of one step, ``window`` normalization forecasts the change from the current value,
+    in units of the training part's spread. The input is the current value itself.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -305,7 +305,7 @@ class Dense(Network):
         return scaled, center[..., : self.config.targets], spread[..., : self.config.targets]
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
-        return self.body(_beside(seen[:, -1], ahead))
+        return self.body(_with_known_ahead(seen[:, -1], ahead))
 
 
 class WindowDense(Network):
@@ -317,11 +317,11 @@ class WindowDense(Network):
         self.body = perceptron(inputs, config.hidden_size, self.outputs)
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
-        return self.body(_beside(seen.flatten(1), ahead))
+        return self.body(_with_known_ahead(seen.flatten(1), ahead))
 
 
 class Recurrent(Network):
-    """An RNN, LSTM or GRU through the window, and a linear head on its last hidden state."""
+    """An RNN, LSTM or GRU over the window, with a linear head on its last hidden state."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -332,31 +332,31 @@ class Recurrent(Network):
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
         output, _ = self.body(seen)
-        return self.head(_beside(output[:, -1], ahead))
+        return self.head(_with_known_ahead(output[:, -1], ahead))
 
     def multiply_adds(self) -> int:
-        # the body's matrices work at every step of the window, the head's once
-        again = self.config.context - 1
-        return elements_of_matrices(self) + again * elements_of_matrices(self.body)
+        # the body is evaluated at every step of the window, the head once
+        repeats = self.config.context - 1
+        return elements_of_matrices(self) + repeats * elements_of_matrices(self.body)
 
 
-def _beside(seen: Tensor, ahead: Tensor | None) -> Tensor:
+def _with_known_ahead(seen: Tensor, ahead: Tensor | None) -> Tensor:
     return seen if ahead is None else torch.cat([seen, ahead], dim=-1)
 
 
 def embedding_width(codes: int) -> int:
-    """Numbers that stand for a category: few for few codes (the rule of fast.ai, 1.6 n^0.56)."""
+    """Embedding size for a number of categories (rule of fast.ai, 1.6 n^0.56)."""
     return min(128, max(1, round(1.6 * codes**0.56)))
 
 
 def elements_of_matrices(module: nn.Module) -> int:
-    """Numbers in the matrices of a module that are multiplied by: an embedding's are looked up."""
+    """Number of elements in the matrices of a module, except embeddings, which are looked up."""
     looked_up = {m.weight for m in module.modules() if isinstance(m, nn.Embedding)}
     return sum(p.numel() for p in module.parameters() if p.ndim == 2 and p not in looked_up)
 
 
 def build(config: ModelConfig) -> Forecaster:
-    """The model a configuration describes.
+    """Build the model of a configuration.
 
     >>> model = build(ModelConfig("gru", context=60, horizon=4, columns=1))
     >>> model(torch.randn(8, 60, 1, dtype=torch.float64)).shape
@@ -366,15 +366,15 @@ def build(config: ModelConfig) -> Forecaster:
 
 
 def build_network(config: ModelConfig) -> Network:
-    """A model that learns. Raises ValueError for a trivial forecast, which has nothing to learn."""
+    """Build a trainable model. Raises ValueError for a trivial forecast."""
     model = build(config)
     if not isinstance(model, Network):
         trained = ", ".join(catalogue.names(catalogue.FORECASTER, trained=True))
-        raise ValueError(f"{config.kind} has nothing to learn; networks: {trained}")
+        raise ValueError(f"{config.kind} is not a trainable network; expected one of {trained}")
     return model
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Parameters of the model a configuration describes, without taking memory for them."""
+    """Number of parameters of a configuration, computed without allocating them."""
     with torch.device("meta"):
         return build(config).parameter_count()

@@ -1,4 +1,4 @@
-"""A saved model and a new table to forecasts that line up with the table's rows."""
+"""Forecasts of a saved model for a new table, aligned with its rows."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +21,10 @@ from throughtime.specs import DataSpec
 
 
 class Forecasts(NamedTuple):
-    """Forecasts, and what was found and decided on the way to them."""
+    """Forecasts, with a description of the data and the choices made."""
 
     rows: pl.DataFrame
-    found: str  # what the file holds, in words
+    found: str  # description of the data
     choices: tuple[Choice, ...]
 
 
@@ -36,25 +36,26 @@ def predict(
     missing: str | None = None,
     delimiter: str | None = None,
 ) -> Forecasts:
-    """Forecast what follows the last row of every series, and say what was decided on the way.
+    """Forecast the steps after the last row of every series.
 
     >>> model, spec = load(Path("model"))
     >>> predict(model, spec, Path("new.csv")).rows.columns
     ['date', 'step', 'co2']
 
-    One row a series and step ahead: the group (if there is one), the time, written as the file
-    writes it, the step (1 is the first row to come) and a column for each target. A series' last
-    row is the last that has all its values. Series too short to forecast from are left out.
+    The result has one row per series and step ahead: the group (if any), the time in the format of
+    the file, the step (1 is the first after the data) and a column for each target. Forecasts start
+    after the last row of a series with all values. Series that are too short are omitted and
+    reported.
 
-    Raises InputError where the table lacks a column, has another time step than the model learned,
-    or no series is as long as the model's context.
+    Raises InputError if the table lacks a column, has another time step than the training data, or
+    has no series as long as the model's context.
     """
     table = read_as_learned(
         spec, path, missing=missing, delimiter=delimiter, steps=model.config.context
     )
-    found = {series: _hindrance(table, series, model.config) for series in table.series}
-    ready = [series for series, hindrance in found.items() if not hindrance]
-    left = [f"{series.name}: {why}" for series, why in found.items() if why]
+    found = {series: _obstacle(table, series, model.config) for series in table.series}
+    ready = [series for series, obstacle in found.items() if not obstacle]
+    omitted = [f"{series.name}: {why}" for series, why in found.items() if why]
     if not ready:
         name = f", {table.group} {table.series[0].name!r}" if table.group else ""
         raise InputError(
@@ -62,7 +63,7 @@ def predict(
             found[table.series[0]],
             "set --missing interpolate"
             if "missing" in found[table.series[0]]
-            else "give more rows" + ("" if not table.asked.known else ", plans of them too"),
+            else "give more rows" + ("" if not table.asked.known else ", and known values ahead"),
         )
     windows = np.stack([_window(table, series, model.config) for series in ready])
     with torch.no_grad():
@@ -72,13 +73,13 @@ def predict(
             name = f", {table.group} {series.name!r}" if table.group else ""
             raise InputError(
                 f"{table.source.path}{name}",
-                "a forecast that is not finite: its values are far beyond those the model learned",
-                "check them",
+                "a forecast is not finite: the values are far outside those of the training data",
+                "check the values",
             )
     rows = [_rows(table, series, f) for series, f in zip(ready, forecasts, strict=True)]
     choices = [*table.choices]
-    if left:
-        choices.append(Choice("series left out", listed(left, "; "), "no forecast for them"))
+    if omitted:
+        choices.append(Choice("series left out", listed(omitted, "; "), "no forecast for them"))
     first = sorted({int(_ahead(table, series, 1)[0]) for series in ready})
     begin = " to ".join(table.clock.stamp(np.array([*first[:1], *first[1:][-1:]])))
     horizon = model.config.horizon
@@ -93,10 +94,10 @@ def predict(
 def read_as_learned(
     spec: DataSpec, path: DataSource, *, missing: str | None, delimiter: str | None, steps: int
 ) -> Table:
-    """A table with the columns and the time step that a model learned.
+    """Read a table with the columns and the time step of the training data.
 
-    Of a folder the last ``steps`` rows. Raises InputError where it lacks a column or has another
-    time step.
+    From a folder, only the last ``steps`` rows are read. Raises InputError if the table lacks a
+    column or has another time step.
     """
     columns = Columns(
         spec.targets,
@@ -124,13 +125,13 @@ def read_as_learned(
         raise InputError(
             table.source.path,
             f"one row every {table.clock.describe()}, but the model learned {learned.describe()}",
-            "bring the rows to that step, or fit a model on these",
+            "resample the rows to that step, or fit a model on this table",
         )
     return table
 
 
 def _window(table: Table, series: Series, config: ModelConfig) -> np.ndarray:
-    """The last steps of a series, and what is known of those ahead."""
+    """The last steps of a series, with the values known ahead."""
     past = table.values[series.stop - config.context : series.stop]
     which = table.known_columns
     if which is None:
@@ -144,8 +145,8 @@ def _window(table: Table, series: Series, config: ModelConfig) -> np.ndarray:
     return np.concatenate([past, ahead])
 
 
-def _hindrance(table: Table, series: Series, config: ModelConfig) -> str:
-    """Why a series cannot be forecast; empty if it can."""
+def _obstacle(table: Table, series: Series, config: ModelConfig) -> str:
+    """The reason why a series cannot be forecast, or an empty string."""
     need = config.context
     count = series.stop - series.start
     if count < need:
@@ -155,16 +156,16 @@ def _hindrance(table: Table, series: Series, config: ModelConfig) -> str:
     if table.asked.known:
         times = table.plans[series.name][0][: config.horizon]
         wanted = _ahead(table, series, config.horizon)[: len(times)]
-        right = len(times)
+        count_ahead = len(times)
         if table.time is not None:
-            right = int((times == wanted).cumprod().sum())
-        if right < config.horizon:
-            return f"plans for {right} of the {config.horizon} steps to come"
+            count_ahead = int((times == wanted).cumprod().sum())
+        if count_ahead < config.horizon:
+            return f"known values for {count_ahead} of the {config.horizon} steps ahead"
     return ""
 
 
 def _ahead(table: Table, series: Series, steps: int) -> np.ndarray:
-    """The times of so many steps after a series' last row."""
+    """The times of the next ``steps`` steps after the last row of a series."""
     return table.clock.after(table.times[series.start : series.stop], np.arange(1, steps + 1))
 
 
@@ -173,12 +174,12 @@ def _rows(table: Table, series: Series, forecast: np.ndarray) -> pl.DataFrame:
     steps = list(range(1, len(forecast) + 1))
     times = _ahead(table, series, len(forecast))
     columns: dict[str, object] = {table.group: [series.name] * len(steps)} if table.group else {}
-    taken = {table.group, table.time, *table.targets}
+    used = {table.group, table.time, *table.targets}
     if table.time:
         columns[table.time] = table.clock.write(times)
     else:
-        columns["forecast_row" if "row" in taken else "row"] = times.tolist()
-    columns["forecast_step" if "step" in taken else "step"] = steps
+        columns["forecast_row" if "row" in used else "row"] = times.tolist()
+    columns["forecast_step" if "step" in used else "step"] = steps
     for column, target in enumerate(table.targets):
         columns[target] = forecast[:, column]
     return pl.DataFrame(columns)

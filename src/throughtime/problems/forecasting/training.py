@@ -1,4 +1,4 @@
-"""Forecasting windows of a table as a task to be trained, and the errors of a forecaster."""
+"""Training task for forecasting windows of a table, and errors of a forecaster."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,20 +13,20 @@ from throughtime.problems.forecasting.networks import Forecaster, Network
 from throughtime.training.processes import Team
 from throughtime.training.task import Batch, Task
 
-# Windows per step where nothing is learned; bounds the memory of an evaluation.
+# Windows per step outside training; bounds the memory of an evaluation.
 _EVALUATION_BATCH = 512
 MEASURES = ("mae", "rmse")
 
 
 class Forecasting(Task):
-    """A network learns to forecast windows, drawn in an order of their own in every epoch.
+    """Trains a network to forecast windows, in a new random order in every epoch.
 
     >>> task = Forecasting(model, parts.training, parts.validation, error_scale=torch.ones(1),
     ...                    batch_size=64, seed=0)
 
-    ``error_scale`` [K]: what each target's error is divided by. ``seed`` sets the order of the
-    windows. Measures: mean absolute error and root mean squared error over the validation windows;
-    ``decided_by`` names the one that decides.
+    ``error_scale`` [K]: divisor of each target's error. ``seed`` sets the order of the windows.
+    Measures: mean absolute error and root mean squared error over the validation windows;
+    ``decided_by`` names the one that selects the best epoch.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Forecasting(Task):
         self.decided_by = decided_by
         self.team = team or Team()
         self.steps = -(-len(training) // batch_size)
-        self._generator = torch.Generator().manual_seed(seed).get_state()  # before this epoch
-        self._done = 0  # batches of this epoch
+        self._generator = torch.Generator().manual_seed(seed).get_state()  # state before this epoch
+        self._done = 0  # batches of this epoch already used
 
     def batches(self) -> Iterator[Batch]:
         generator = torch.Generator()
@@ -59,7 +59,7 @@ class Forecasting(Task):
         for index in order.split(self.batch_size)[self._done :]:
             self._done += 1
             own = self.team.share(index)
-            # a process without a share computes one window, which then counts nothing
+            # a process without a share computes one window, with weight 0
             yield Batch(self.training.batch(own if len(own) else index[:1]), len(own))
         self._done = 0
         self._generator = generator.get_state()
@@ -86,12 +86,12 @@ class Forecasting(Task):
 
 
 class StreamedForecasting(Forecasting):
-    """The same from a stream of blocks: their order is drawn, and that of windows in each.
+    """Forecasting from a stream of blocks; shuffles the blocks, and the windows in each.
 
     >>> task = StreamedForecasting(model, stream, parts.validation, error_scale=torch.ones(1),
     ...                            batch_size=64, seed=0)
 
-    Two blocks are read ahead by another thread, so memory does not grow with the files.
+    Another thread reads two blocks ahead, so memory does not grow with the files.
     """
 
     def __init__(self, model: Network, stream: BlockStream, *arguments: Any, **named: Any) -> None:
@@ -106,7 +106,7 @@ class StreamedForecasting(Forecasting):
         order = torch.randperm(len(self._sizes), generator=generator).tolist()
         seeds = torch.randint(2**62, (len(order),), generator=generator).tolist()
         skip = self._done
-        todo: list[tuple[int, int, int]] = []  # block, seed, batches of it that are done
+        todo: list[tuple[int, int, int]] = []  # block, seed, batches of it already used
         for number, seed in zip(order, seeds, strict=True):
             count = -(-self._sizes[number] // self.batch_size)
             if skip < count:
@@ -127,7 +127,7 @@ class StreamedForecasting(Forecasting):
 
 @torch.no_grad()
 def residuals(model: nn.Module, windows: Windows, scale: Tensor) -> Tensor:
-    """Forecast less truth [N, horizon, K], each target divided by its `scale` [K]."""
+    """Forecast minus truth [N, horizon, K], each target divided by its `scale` [K]."""
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     return torch.cat(
@@ -139,12 +139,12 @@ def residuals(model: nn.Module, windows: Windows, scale: Tensor) -> Tensor:
 
 
 def errors(model: Forecaster, windows: Windows, scale: Tensor) -> Tensor:
-    """Absolute errors [N, horizon], averaged over targets that are each divided by `scale` [K]."""
+    """Absolute errors [N, horizon], averaged over targets, each divided by its `scale` [K]."""
     return residuals(model, windows, scale).abs().mean(dim=-1)
 
 
 @torch.no_grad()
 def forecasts(model: Forecaster, windows: Windows) -> Tensor:
-    """Forecasts of all windows in order, [N, horizon, K], raw values."""
+    """Forecasts of all windows in order, [N, horizon, K], in original units."""
     model.eval()
     return torch.cat([model(window) for window, _ in windows.in_order(_EVALUATION_BATCH)])

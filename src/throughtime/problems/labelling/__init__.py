@@ -1,1 +1,1 @@
-"""Answers to sequences or to their steps: networks, training, comparison, prediction."""
+"""Labels of sequences or their steps: networks, training, comparison, prediction."""

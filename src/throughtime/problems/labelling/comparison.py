@@ -1,4 +1,4 @@
-"""Networks compared at answers to whole sequences, or to each of their steps."""
+"""Comparison of networks that label whole sequences or each step."""
 
 from collections.abc import Callable, Mapping
 
@@ -29,12 +29,12 @@ from throughtime.runs import ContextRecord, Diagnosis, Sample
 from throughtime.specs import SequenceSpec
 from throughtime.training.processes import Team
 
-BATCH_STEPS = 20_000  # of a batch, padding too
-_EXAMINED = 64  # sequences that a diagnosis and a context curve look at
+BATCH_STEPS = 20_000  # maximum steps of a batch, with padding
+_EXAMINED = 64  # sequences of a diagnosis and of a context curve
 
 
 class LabellingExperiment(Experiment):
-    """See `Experiment`."""
+    """The experiment of a labelling problem; see `Experiment`."""
 
     normalizations = ("global", "none")
 
@@ -45,7 +45,7 @@ class LabellingExperiment(Experiment):
         answers = problem.answers
         self.measures = output_of_answers(answers).measures
         self.reference = reference_of(self.trivial_kinds())
-        # a task whose chance level is known is measured by what that is the chance level of
+        # a known chance level is a loss, so errors are measured by the loss too
         self._by_loss = problem.chance is not None or answers.binary
         if answers.binary:
             self.unit = f"nats of all {answers.outputs} numbers of a step"
@@ -172,39 +172,39 @@ class LabellingExperiment(Experiment):
 
     @property
     def block(self) -> int | None:
-        # sequences err each for itself; pieces of one long one follow each other
+        # errors of separate sequences are independent; pieces of one long sequence are correlated
         return None if self.problem.answers.every_step and not self.problem.record.group else 1
 
 
 def _weighted(found: Mapping[str, Tensor]) -> np.ndarray:
-    """Errors of sequences, each weighed by its answers: their mean is that over all answers."""
-    there = found["counts"] > 0
-    counts = found["counts"][there].double()
-    return (found["judged"][there] * counts / counts.mean()).numpy()
+    """Errors of sequences, weighted by answers: their mean is the mean over all answers."""
+    has_answers = found["counts"] > 0
+    counts = found["counts"][has_answers].double()
+    return (found["judged"][has_answers] * counts / counts.mean()).numpy()
 
 
 def _mean(found: Mapping[str, Tensor], name: str) -> float:
-    """Mean over all known answers."""
-    there = found["counts"] > 0
-    counts = found["counts"][there].double()
-    return float((found[name][there] * counts).sum() / counts.sum())
+    """Mean of a measure over all known answers."""
+    has_answers = found["counts"] > 0
+    counts = found["counts"][has_answers].double()
+    return float((found[name][has_answers] * counts).sum() / counts.sum())
 
 
 def parameters_of(config: SequenceConfig) -> int:
-    """Parameters of the network a configuration describes, without taking memory for them."""
+    """Number of parameters of a configuration, computed without allocating them."""
     with torch.device("meta"):
         return build_sequence_network(config).parameter_count()
 
 
 def sequence_card(experiment: LabellingExperiment, headline: str, model: SequenceNetwork) -> str:
-    """A few lines for people who find the folder."""
+    """The README of a model's folder."""
     problem, record, config = experiment.problem, experiment.record, model.config
     answers = problem.answers
     what = f"one of {len(answers.classes)} classes" if answers.classes else "a number"
     of = "each step" if answers.every_step else "a whole sequence"
     return f"""# {config.kind}: {shown(answers.name)}
 
-Tells {shown(answers.name)}, {what}, of {of}, from
+Predicts {shown(answers.name)} ({what}) of {of} from
 {len(problem.columns)} columns.
 
 - Trained by throughtime {__version__} on {record.windows[0]} sequences of {shown_file(record.path)}
@@ -212,6 +212,6 @@ Tells {shown(answers.name)}, {what}, of {of}, from
 - {model.parameter_count()} parameters.
 - {shown(headline) or "One trial of a comparison."}
 
-`throughtime predict FOLDER NEW -o out.csv` uses it. Its error was measured on sequences like those
-it was trained on, and tells nothing of others.
+Use it with `throughtime predict FOLDER NEW -o out.csv`. Its error was measured on sequences like
+those of its training data; on other sequences it is unknown.
 """

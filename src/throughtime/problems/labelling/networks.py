@@ -1,11 +1,11 @@
-"""Networks over sequences of any length: an answer at each step, or one for the whole.
+"""Sequence networks for any length: an answer at each step, or one for the whole sequence.
 
     model(x [T,B,C], state, lengths=[B], reset=[T,B]) -> outputs [T,B,O], state
-    model.answer(x, lengths) -> raw answers: [T,B,O] where every step has one, else [B,O]
+    model.answer(x, lengths) -> answers in original units: [T,B,O] if every step has one, else [B,O]
 
-Columns are numbers and, last, codes of categories (tokens, say), each with an embedding of its own.
-The answer for a whole sequence is the output at its last step: what a network then still knows of
-the steps before is its memory. Dense, which sees each step alone, has none.
+Columns are numbers, then category codes (for example tokens), each with its own embedding. The
+answer for a whole sequence is the output at its last step, so it depends on the network's memory of
+earlier steps. Dense, which sees each step separately, has no memory.
 """
 
 from abc import ABC, abstractmethod
@@ -26,14 +26,14 @@ from throughtime.problems.forecasting.networks import (
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Everything a network over sequences is built from."""
+    """The configuration that a sequence network is built from."""
 
-    kind: str  # of the catalogue
+    kind: str  # name in the catalogue
     columns: int  # C: numbers first, then codes
     outputs: int  # O: classes, or numbers
     classes: bool  # outputs are scores of classes
-    every_step: bool  # an answer for each step
-    categories: tuple[int, ...] = ()  # how many codes each of the last columns has
+    every_step: bool  # whether each step has an answer
+    categories: tuple[int, ...] = ()  # number of codes of each of the last columns
     context: int = 1  # steps that window-dense sees
     hidden_size: int = 32  # H
     num_layers: int = 1
@@ -43,7 +43,7 @@ class SequenceConfig:
     def __post_init__(self) -> None:
         catalogue.check_kind(self.kind, catalogue.SEQUENCES)
         if self.normalize not in ("global", "none"):
-            raise ValueError(f"normalize is one of global, none; got {self.normalize!r}")
+            raise ValueError(f"normalize must be one of global, none; got {self.normalize!r}")
         for name in ("columns", "outputs", "context", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -52,12 +52,12 @@ class SequenceConfig:
 
     @property
     def numbers(self) -> int:
-        """How many columns are numbers."""
+        """Number of numeric columns."""
         return self.columns - len(self.categories)
 
 
 class SequenceNetwork(nn.Module, ABC):
-    """See the top of the file."""
+    """Base class of sequence networks; see the module docstring."""
 
     center: Tensor
     spread: Tensor
@@ -77,7 +77,7 @@ class SequenceNetwork(nn.Module, ABC):
             self.register_buffer(name, fill(size, dtype=torch.float64))
 
     def fit_scale(self, rows: Tensor, answers: Tensor | None = None) -> None:
-        """Take mean and spread of training rows [R,C], and of answers [R,O] that are numbers."""
+        """Set mean and spread from training rows [R,C] and from numeric answers [R,O]."""
         if self.config.numbers and self.config.normalize == "global":
             numbers = rows[:, : self.config.numbers].double()
             center = numbers.nanmean(dim=0).nan_to_num(0.0)
@@ -95,48 +95,48 @@ class SequenceNetwork(nn.Module, ABC):
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
-        """Outputs [T,B,O] in the network's own scale, and the state after the last step."""
+        """Normalized outputs [T,B,O], and the state after the last step."""
         return self.through(x, state, lengths, reset)
 
     @abstractmethod
     def through(
         self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
-        """What `forward` gives."""
+        """Compute the result of `forward`."""
 
     def scaled_answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Outputs where the answer is asked: [T,B,O], or [B,O] at each last step."""
+        """Normalized outputs at the steps with an answer: [T,B,O], or [B,O] at each last step."""
         outputs, _ = self(x, lengths=lengths)
         return outputs if self.config.every_step else last_steps(outputs, lengths)
 
     def answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """As `scaled_answer`; numbers in their own unit, float64."""
+        """Like `scaled_answer`, with numbers in original units, float64."""
         output = self.scaled_answer(x, lengths)
         return self.output.prediction(output, self.answer_center, self.answer_spread)
 
     def loss(self, x: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """The mean loss of its output; see `outputs`.
+        """The mean loss of the outputs; see `outputs`.
 
-        ``target``: classes [B] or [T,B], or numbers [B,O] or [T,B,O]; where a class is negative or
-        a number NaN there is no answer to learn from.
+        ``target``: classes [B] or [T,B], or numbers [B,O] or [T,B,O]. A negative class or a NaN
+        means an unknown answer, which is ignored.
         """
         return self.loss_of_answer(self.scaled_answer(x, lengths), target)
 
     def loss_of_answer(self, answer: Tensor, target: Tensor) -> Tensor:
-        """The same, of outputs that are there already."""
+        """The mean loss of outputs already computed by `scaled_answer`."""
         return self.output.loss(answer, target, self.answer_center, self.answer_spread)
 
     def parameter_count(self) -> int:
-        """Numbers that training sets."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def multiply_adds(self, steps: int = 1) -> int:
-        """Multiply-adds in the matrix products of one answer, to the last of so many steps."""
+        """Multiply-adds in the matrix products of one answer after ``steps`` steps."""
         return elements_of_matrices(self)
 
 
 class Constant(SequenceNetwork):
-    """The same answer for all: logarithms of the classes' shares, or the mean."""
+    """A constant answer: log frequencies of the classes, or the mean."""
 
     value: Tensor
 
@@ -145,7 +145,7 @@ class Constant(SequenceNetwork):
         self.register_buffer("value", torch.zeros(config.outputs))
 
     def learn(self, targets: Tensor) -> None:
-        """Take the answer from all training targets: classes [N], or numbers [N,O]."""
+        """Set the answer from all training targets: classes [N], or numbers [N,O]."""
         if self.config.classes:
             self.value.copy_(_log_shares(targets, self.config.outputs))
         if self.config.binary:
@@ -158,18 +158,18 @@ class Constant(SequenceNetwork):
 
 
 class Bigram(SequenceNetwork):
-    """The next token by the present one alone: the best that a network without memory can do."""
+    """The next token from the current one only: the best possible without memory."""
 
     table: Tensor
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
         if not (config.classes and config.columns == len(config.categories) == 1):
-            raise ValueError(f"{config.kind} needs one column of codes, and classes")
+            raise ValueError(f"{config.kind} needs one column of codes and an output of classes")
         self.register_buffer("table", torch.zeros(config.categories[0], config.outputs))
 
     def learn(self, present: Tensor, following: Tensor) -> None:
-        """Count pairs [N], [N]; each is taken to have been seen once more (Laplace)."""
+        """Count pairs of tokens [N], [N], with add-one (Laplace) smoothing."""
         pairs = present.long() * self.config.outputs + following
         counts = torch.bincount(pairs, minlength=self.table.numel()).view_as(self.table) + 1.0
         self.table.copy_((counts / counts.sum(dim=1, keepdim=True)).log())
@@ -181,7 +181,7 @@ class Bigram(SequenceNetwork):
 
 
 class Embedded(SequenceNetwork):
-    """A network that learns: numbers scaled, categories embedded, side by side."""
+    """Base class of trained networks, with scaled numbers and embedded categories as input."""
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
@@ -192,7 +192,7 @@ class Embedded(SequenceNetwork):
         self.width = config.numbers + sum(widths)
 
     def embed(self, x: Tensor) -> Tensor:
-        """What the network sees of a step, [T,B,width]."""
+        """The input features of each step, [T,B,width]."""
         numbers = self.config.numbers
         dtype = next(self.parameters()).dtype
         parts = [
@@ -200,13 +200,13 @@ class Embedded(SequenceNetwork):
         ]
         if numbers:
             scaled = ((x[..., :numbers] - self.center) / self.spread).to(dtype)
-            # NaN: not seen yet; taken at the mean
+            # NaN, not observed yet: use the mean
             parts.insert(0, torch.where(scaled.isnan(), 0.0, scaled))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class StepDense(Embedded):
-    """Sees each step alone."""
+    """A perceptron on each step separately."""
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
@@ -219,10 +219,10 @@ class StepDense(Embedded):
 
 
 class StepWindowDense(Embedded):
-    """A perceptron over the last `context` steps; steps before the first are zeros.
+    """A perceptron over the last `context` steps, with zeros before the first step.
 
-    Its state: the last context - 1 steps [context-1,B,width], and how many of them belong to this
-    sequence [1,B,1].
+    Its state is the last context - 1 steps [context-1,B,width], and the number of them that belong
+    to the current sequence [1,B,1].
     """
 
     def __init__(self, config: SequenceConfig) -> None:
@@ -235,7 +235,7 @@ class StepWindowDense(Embedded):
         seen, back = self.embed(x), self.config.context - 1
         steps, batch, width = seen.shape
         before, age = state or (seen.new_zeros(back, batch, width), seen.new_zeros(1, batch, 1))
-        # how many earlier steps of its own sequence each step has
+        # number of earlier steps in the same sequence, for each step
         at = torch.arange(steps).unsqueeze(1)
         own = at + age[:, :, 0].long()
         if reset is not None:
@@ -243,14 +243,14 @@ class StepWindowDense(Embedded):
             own = torch.where(began >= 0, at - began, own)
         whole = torch.cat([before, seen])
         window = whole.unfold(0, back + 1, 1).permute(0, 1, 3, 2)  # [T,B,context,width]
-        reach = torch.arange(back, -1, -1)  # steps back from the present one
+        reach = torch.arange(back, -1, -1)  # steps back from the current one
         window = window * (reach <= own.unsqueeze(-1)).unsqueeze(-1)
         after = (own[-1:] + 1).clamp(max=back).unsqueeze(-1).to(seen.dtype)
         return self.body(window.flatten(2)), (whole[len(whole) - back :], after)
 
 
 class StepRecurrent(Embedded):
-    """An RNN, LSTM or GRU, and a linear head on its hidden state."""
+    """An RNN, LSTM or GRU, with a linear head on its hidden state."""
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
@@ -276,7 +276,7 @@ class StepRecurrent(Embedded):
 
 
 def build_sequence_network(config: SequenceConfig) -> SequenceNetwork:
-    """The network a configuration describes.
+    """Build the network of a configuration.
 
     >>> config = SequenceConfig("gru", columns=12, outputs=9, classes=True, every_step=False)
     >>> x, lengths = torch.randn(29, 4, 12), torch.tensor([29, 7, 12, 20])
@@ -294,7 +294,7 @@ def last_steps(outputs: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _log_shares(classes: Tensor, count: int) -> Tensor:
-    """Logarithms of the shares of classes [N]; each is taken to have been seen once more."""
+    """Log frequencies of classes [N], with add-one (Laplace) smoothing."""
     counts = torch.bincount(classes[classes >= 0].flatten(), minlength=count) + 1.0
     return (counts / counts.sum()).log()
 

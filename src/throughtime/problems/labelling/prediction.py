@@ -1,4 +1,4 @@
-"""A saved network over sequences, and new ones, to answers that line up with them."""
+"""Predictions of a saved sequence network for new sequences."""
 
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,17 @@ def answer(
     missing: str | None = None,
     delimiter: str | None = None,
 ) -> Forecasts:
-    """An answer to every sequence of a file, or to each of its steps, in the file's order.
+    """Predict an answer for every sequence of a file, or for each step, in file order.
 
     >>> model, spec = load(Path("model"))
     >>> answer(model, spec, Path("JapaneseVowels_TEST.ts")).rows.columns
     ['sequence', 'label', 'probability']
 
-    One row a sequence, named by its group, file or number; or one a step, with its time or row. A
-    class comes with its probability. A label in the file is not looked at.
+    The result has one row per sequence, identified by group, file or number; or one per step, with
+    its time or row. A class comes with its probability. Labels in the file are ignored.
 
-    Raises InputError where the file lacks a column that the model learned, or has something missing
-    where the model was trained on whole sequences.
+    Raises InputError if the file lacks a column of the training data, or has missing values and the
+    training data had none.
     """
     read = _read(spec, path, delimiter)
     read = as_learned(read, spec, missing)
@@ -51,14 +51,14 @@ def answer(
         found = answered(
             model.answer, sequences, torch.arange(len(sequences)), model.config.every_step
         )
-    columns = _places(read, spec)
+    columns = _identifiers(read, spec)
     bad = ~found.isfinite().all(dim=-1)
     if bad.any():
-        name, place = next(iter(columns.items()))
+        name, identifier = next(iter(columns.items()))
         raise InputError(
-            f"{path}, {name} {list(place)[int(bad.nonzero()[0])]}",
-            "an answer that is not finite: its values are far beyond those the model learned",
-            "check them",
+            f"{path}, {name} {list(identifier)[int(bad.nonzero()[0])]}",
+            "a prediction is not finite: the values are far outside those of the training data",
+            "check the values",
         )
     if spec.classes:
         shares = found.double().softmax(dim=-1)
@@ -69,12 +69,12 @@ def answer(
         for number in range(found.shape[-1]):
             name = spec.label if found.shape[-1] == 1 else f"{spec.label} {number + 1}"
             columns[_free(name, columns)] = found[:, number].numpy()
-    told = (
+    choices = (
         *read.choices,
         Choice("lengths", lengths_text(sequences.lengths), f"{len(sequences)} sequences"),
     )
     count = f"{len(read.values)} steps, {len(sequences)} sequences"
-    return Forecasts(pl.DataFrame(columns), count, told)
+    return Forecasts(pl.DataFrame(columns), count, choices)
 
 
 def _read(spec: SequenceSpec, path: DataSource, delimiter: str | None) -> Read:
@@ -102,7 +102,11 @@ def _read(spec: SequenceSpec, path: DataSource, delimiter: str | None) -> Read:
             spec.how["channels"],
         )
         if not isinstance(path, Path):
-            raise InputError(str(path), "no recordings", "give a file or a folder of them")
+            raise InputError(
+                str(path),
+                "not a path to recordings",
+                "give a recording, or a folder or table of recordings",
+            )
         table = path.suffix.lower() in (".csv", ".parquet", ".arrow", ".tsv")
         return read_audio(
             path,
@@ -115,17 +119,19 @@ def _read(spec: SequenceSpec, path: DataSource, delimiter: str | None) -> Read:
         )
     if spec.source == "task":
         raise InputError(
-            str(path), "the model answers a generated task", "save sequences as .npz and fit on it"
+            str(path),
+            "the model was trained on a generated task",
+            "save sequences as .npz and fit a model on them",
         )
     return read_labelled(path, labelled_columns(spec), delimiter=delimiter, learned=spec)
 
 
-def _places(read: Read, spec: SequenceSpec) -> dict[str, Any]:
-    """What tells each answer's sequence, and its step, as the file has them."""
+def _identifiers(read: Read, spec: SequenceSpec) -> dict[str, Any]:
+    """Columns that identify the sequence of each answer, and its step, as in the file."""
     names = list(read.names) or [str(k + 1) for k in range(len(read.lengths))]
     first = spec.group or {"audio": "file", "text": "file"}.get(spec.source, "sequence")
     if spec.how.get("text"):
-        first = "row"  # of the table that holds the texts
+        first = "row"  # row of the table with the texts
     if not spec.every_step:
         return {first: names}
     of = np.repeat(np.arange(len(names)), read.lengths)

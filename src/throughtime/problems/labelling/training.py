@@ -1,4 +1,4 @@
-"""Answers to whole sequences, or to each of their steps, as a task to be trained."""
+"""Training task for labels of whole sequences or of each step."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,12 +15,12 @@ from throughtime.training.task import Batch, Task
 
 
 class Labelling(Task):
-    """A network learns answers to sequences, in batches of like length.
+    """Trains a network on labelled sequences, in batches of similar length.
 
     >>> task = Labelling(model, problem, batch_size=32, batch_steps=20_000, seed=0)
 
     Measures over the validation part: cross-entropy and share of wrong answers, or mean absolute
-    and root mean squared error, each target by the spread of its training part.
+    and root mean squared error, each target in units of its spread in the training part.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Labelling(Task):
         self.measures = output_of_answers(problem.answers).measures
         self.decided_by = decided_by or self.measures[0]
         self.team = team or Team()
-        # a sequence of which nothing is known has nothing to teach
+        # sequences without any known answer are not used for training
         known = answers_of_sequences(problem, problem.training) > 0
         self.index = problem.training[known]
         self.buckets = Buckets(
@@ -51,7 +51,7 @@ class Labelling(Task):
         self.steps = len(self.buckets)
 
     def batches(self) -> Iterator[Batch]:
-        # not by another thread: torch's threads would be there twice (docs/data.md)
+        # not prefetched: a second thread would start torch's thread pool twice (docs/data.md)
         for drawn in self.buckets.rest():
             batch = self._batch(drawn)
             self.buckets.took()
@@ -74,11 +74,11 @@ class Labelling(Task):
         if len(own):
             first, second = errors_of_sequences(self.network, self.problem, own)
             counts = answers_of_sequences(self.problem, own).double()
-            there = counts > 0
-            counts = counts[there]
+            has_answers = counts > 0
+            counts = counts[has_answers]
             sums = [
-                float((first[there] * counts).sum()),
-                float((second[there] * counts).sum()),
+                float((first[has_answers] * counts).sum()),
+                float((second[has_answers] * counts).sum()),
                 float(counts.sum()),
             ]
         one, other, count = self.team.summed(sums)
@@ -93,12 +93,12 @@ class Labelling(Task):
 
 
 def output_of_answers(answers: Answers) -> AnswerOutput:
-    """What a network puts out for such answers."""
+    """The network output for these answers."""
     return answer_output(classes=bool(answers.classes), binary=answers.binary)
 
 
 def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
-    """How many known answers each sequence has, [n]."""
+    """Number of known answers of each sequence, [n]."""
     known = output_of_answers(problem.answers).known(problem.answers.values)
     if not problem.answers.every_step:
         return known[index].long()
@@ -111,17 +111,19 @@ def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
 def errors_of_sequences(
     model: SequenceNetwork, problem: SequenceProblem, index: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Of each sequence, mean over its known answers: share of wrong ones and cross-entropy, or
-    absolute and squared error, each number by its spread in training; [n], [n]. NaN: none known.
-    Cross-entropy of numbers that are 0 or 1 is that of all of a step together.
+    """Two errors of each sequence [n], [n], as means over its known answers.
+
+    They are share of wrong answers and cross-entropy, or absolute and squared error, each target in
+    units of its spread in training. NaN if no answer is known. For binary numbers, cross-entropy is
+    the sum over all numbers of a step.
     """
     model.eval()
     answers, output = problem.answers, model.output
     found = answered(model.scaled_answer, problem.sequences, index, answers.every_step)
     at = problem.sequences.steps_of(index) if answers.every_step else index
-    wanted = answers.values[at]
-    known = output.known(wanted)
-    each = output.errors(found, wanted, model.answer_center, model.answer_spread)
+    targets = answers.values[at]
+    known = output.known(targets)
+    each = output.errors(found, targets, model.answer_center, model.answer_spread)
     of = torch.arange(len(index))
     if answers.every_step:
         of = of.repeat_interleave(problem.sequences.lengths[index])

@@ -1,1 +1,1 @@
-"""The next token of a text: training, comparison, prediction."""
+"""Language models, which predict the next token: training, comparison, prediction."""

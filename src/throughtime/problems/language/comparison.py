@@ -1,4 +1,4 @@
-"""Networks compared at telling the next token of a text."""
+"""Comparison of networks that predict the next token of a text."""
 
 import math
 from collections.abc import Callable
@@ -31,14 +31,14 @@ from throughtime.runs import ContextRecord, Diagnosis, Sample
 from throughtime.specs import TokenSpec
 from throughtime.training.processes import Team
 
-_LARGEST_TABLE = 2048  # tokens, beyond which pairs are too rare to be counted
-_WINDOW = 16  # tokens that window-dense sees, at most
-_CURVE = 512  # places in the text that tell how many steps a network needs
-_EXAMINED = 32
+_LARGEST_TABLE = 2048  # maximum vocabulary of bigrams; beyond it pairs are too rare to count
+_WINDOW = 16  # maximum number of input tokens of window-dense
+_CURVE = 512  # sections of the text for the context curve
+_EXAMINED = 32  # sections of the text for a diagnosis
 
 
 class TokenExperiment(Experiment):
-    """See `Experiment`."""
+    """The experiment of a language problem; see `Experiment`."""
 
     measures = TOKEN_MEASURES
     normalizations = ("none",)
@@ -48,8 +48,8 @@ class TokenExperiment(Experiment):
         self.record = problem.record
         self.size = Alphabet(problem.spec).size
         self.reference = reference_of(self.trivial_kinds())
-        # nats a token to the unit; words that are not known cost too little to be spread over all
-        # their letters
+        # factor from nats per token to the unit; not per character for words, because unknown words
+        # cost too little for their number of characters
         letters = problem.spec.unit != "words"
         self.unit = "bits per character" if letters else "bits per word"
         tokens = sum(map(len, problem.test))
@@ -59,7 +59,7 @@ class TokenExperiment(Experiment):
         return [kind for kind in opponents("tokens") if self._admits(kind)]
 
     def _admits(self, kind: str) -> bool:
-        """Whether a table of its size is counted."""
+        """Whether the vocabulary is small enough for this method."""
         return kind_of(kind).reference > 0 or self.size <= _LARGEST_TABLE
 
     def config(
@@ -124,7 +124,7 @@ class TokenExperiment(Experiment):
     def context(self, model: SequenceNetwork) -> ContextRecord | None:
         if not isinstance(model, Embedded):
             return None
-        found = sequence_context(model, *self._places(_CURVE), by_loss=True)
+        found = sequence_context(model, *self._sections(_CURVE), by_loss=True)
         if found is None:
             return None
         return replace(
@@ -134,10 +134,10 @@ class TokenExperiment(Experiment):
         )
 
     def diagnosis(self, model: SequenceNetwork) -> Diagnosis | None:
-        return sequence_diagnosis(model, *self._places(_EXAMINED))
+        return sequence_diagnosis(model, *self._sections(_EXAMINED))
 
-    def _places(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Stretches of the validation part: x [T,B,1], lengths [B], next tokens [T,B]."""
+    def _sections(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Sections of the validation part: x [T,B,1], lengths [B], next tokens [T,B]."""
         text = max(self.problem.validation, key=len)
         steps = min(self.problem.context, len(text) - 1)
         starts = np.unique(np.linspace(0, len(text) - steps - 1, count).round().astype(int))
@@ -165,15 +165,16 @@ class TokenExperiment(Experiment):
         record, spec = self.record, self.problem.spec
         return f"""# {model.config.kind}: the next token
 
-Tells the next token of a text ({spec.unit}, {self.size} different ones).
+Predicts the next token of a text (unit: {spec.unit}, vocabulary size: {self.size}).
 
 - Trained by throughtime {__version__} on {record.windows[0]} tokens of {shown_file(record.path)}
   (SHA-256 {record.fingerprint[:16]}...).
 - {model.parameter_count()} parameters.
 - {shown(headline) or "One trial of a comparison."}
 
-`throughtime sample FOLDER --prompt ...` goes on writing; `throughtime predict FOLDER new.txt` tells
-what each token of a text costs it. It learned the style and the faults of its text, nothing else.
+Use `throughtime sample FOLDER --prompt ...` to generate text, and `throughtime predict FOLDER
+new.txt` for the bits of each token of a text. The model reproduces the style and the errors of its
+training text.
 """
 
     def sample(self, normalize: str) -> Sample:

@@ -1,4 +1,4 @@
-"""A network that tells the next token: what a text costs it, and text that it goes on writing."""
+"""Language models in use: bits of each token of a text, and text generation."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from throughtime.problems.labelling.networks import SequenceNetwork
 from throughtime.runs import Choice
 from throughtime.specs import TokenSpec
 
-_STEPS = 1000  # of a document at a time
+_STEPS = 1000  # of a document, per call of the model
 
 
 @torch.no_grad()
@@ -31,23 +31,23 @@ def costs(
     missing: str | None = None,
     delimiter: str | None = None,
 ) -> Forecasts:
-    """What each token of a text costs the model, in bits, and what it would have said instead.
+    """The cost of each token of a text in bits, and the token that the model expected.
 
     >>> costs(model, spec, Path("new.txt")).rows.columns
     ['file', 'step', 'token', 'bits', 'expected']
 
-    The first token of a document is told from nothing and has no row. A text has nothing missing
-    and no delimiter.
+    The first token of a document has no context and no row. ``missing`` and ``delimiter`` do not
+    apply to text and are ignored.
     """
     del missing, delimiter
     documents, _, choices = read_documents(path)
     alphabet = Alphabet(spec)
     check_codes(spec, model.config.outputs)
     frames: list[pl.DataFrame] = []
-    letters = 0
+    characters = 0
     for document in documents:
         codes = torch.from_numpy(alphabet.encode(document.text).astype(np.int64))
-        letters += len(document.text)
+        characters += len(document.text)
         state: Any = None
         for begin in range(0, len(codes) - 1, _STEPS):
             part = codes[begin : begin + _STEPS + 1]
@@ -66,12 +66,16 @@ def costs(
                 )
             )
     if not frames:
-        raise InputError(str(path), "one token alone", "give a text of two or more")
+        raise InputError(
+            str(path), "no document has two tokens", "give a text of two tokens or more"
+        )
     rows = pl.concat(frames)
     total = float(rows["bits"].sum())
-    told = f"{total / letters:.4g} a character, {total / len(rows):.4g} a token"
-    found = f"{letters} letters, {len(documents)} documents"
-    return Forecasts(rows, found, (*choices, Choice("bits", told, "mean over all that follows")))
+    bits_text = f"{total / characters:.4g} per character, {total / len(rows):.4g} per token"
+    found = f"{characters} characters, {len(documents)} documents"
+    return Forecasts(
+        rows, found, (*choices, Choice("bits", bits_text, "mean over all predicted tokens"))
+    )
 
 
 def sample(
@@ -84,41 +88,49 @@ def sample(
     top_k: int | None = None,
     seed: int = 0,
 ) -> Iterator[str]:
-    """Text that goes on from a prompt, piece by piece as it is drawn.
+    """Generate the continuation of a prompt, piece by piece as it is sampled.
 
     >>> "".join(sample(model, spec, "ROMEO:", length=200, temperature=0.8))
 
-    ``length`` tokens; ``temperature`` 0 takes the likeliest each time; ``top_k`` draws among so
-    many. The same seed gives the same text. Raises InputError for a prompt without a token.
+    Args:
+        model: A trained language model.
+        spec: Its vocabulary.
+        prompt: Text to continue; the model must know at least one of its tokens.
+        length: Number of tokens to generate.
+        temperature: Divisor of the logits; 0 always takes the most likely token.
+        top_k: Sample only from this many most likely tokens; None: from all.
+        seed: Random seed; the same seed gives the same text.
+
+    Raises InputError for a prompt without a known token.
     """
     alphabet = Alphabet(spec)
     check_codes(spec, model.config.outputs)
     codes = alphabet.encode(prompt)
     if not len(codes):
-        raise InputError("--prompt", "no token in it", "give some text to go on from")
+        raise InputError("--prompt", "it has no tokens", "give some text to continue")
     unknown = sum(alphabet.word(c) == "\ufffd" for c in codes.tolist())
     if unknown == len(codes):
         raise InputError("--prompt", "the model knows none of its tokens", "give other text")
-    drawn = _drawn(model, codes, temperature, top_k, torch.Generator().manual_seed(seed))
-    return alphabet.pieces(islice(drawn, length))
+    sampled = _sampled(model, codes, temperature, top_k, torch.Generator().manual_seed(seed))
+    return alphabet.pieces(islice(sampled, length))
 
 
 @torch.no_grad()
-def _drawn(
+def _sampled(
     model: SequenceNetwork,
     codes: np.ndarray,
     temperature: float,
     top_k: int | None,
     generator: torch.Generator,
 ) -> Iterator[int]:
-    """Codes without end."""
-    given = torch.from_numpy(codes.astype(np.int64))[:, None, None]
+    """An endless sequence of sampled codes."""
+    tokens = torch.from_numpy(codes.astype(np.int64))[:, None, None]
     state: Any = None
     while True:
-        output, state = model(given, state)
+        output, state = model(tokens, state)
         code = _choice(output[-1, 0].double(), temperature, top_k, generator)
         yield code
-        given = torch.tensor([[[code]]])
+        tokens = torch.tensor([[[code]]])
 
 
 def _choice(
@@ -126,7 +138,8 @@ def _choice(
 ) -> int:
     if temperature == 0:
         return int(scores.argmax())
-    scores = (scores - scores.max()) / temperature  # the largest is 0, however small the divisor
+    # without the maximum, a small temperature would overflow
+    scores = (scores - scores.max()) / temperature
     if top_k is not None and top_k < len(scores):
         least = scores.topk(top_k).values[-1]
         scores = torch.where(scores < least, -math.inf, scores)

@@ -1,4 +1,4 @@
-"""The next token of a text as a task to be trained, and how well it is told."""
+"""Training task for predicting the next token of a text, and its errors."""
 
 import math
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from throughtime.problems.labelling.networks import SequenceNetwork
 from throughtime.training.processes import Team
 from throughtime.training.streams import TruncatedBPTT
 
-TOKEN_MEASURES = ("bits", "perplexity")  # of a token
-_LANES = 16  # side by side where nothing is learned
-_STEPS = 256  # at a time there
-_WARM = 512  # that a lane reads before it is measured
+TOKEN_MEASURES = ("bits", "perplexity")  # per token
+_LANES = 16  # parallel streams in an evaluation
+_STEPS = 256  # per call of the model in an evaluation
+_WARM = 512  # steps that a stream reads before it is measured
 
 
 class NextToken(TruncatedBPTT):
-    """A network learns to tell the next token, its state carried through each document.
+    """Trains a network to predict the next token, with its state carried through each document.
 
     >>> task = NextToken(model, problem, lanes=32)
 
-    Measures: bits a token, and perplexity (2 to the power of it), over the validation part.
+    Measures: bits per token, and perplexity (2 to the power of bits), on the validation part.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class NextToken(TruncatedBPTT):
 
     def measure(self) -> dict[str, float]:
         nats = super().measure()["loss"]
-        # a loss beyond float's range: as bad as can be, and finite only if it is
+        # exp would overflow; a NaN loss also becomes infinite
         perplexity = math.exp(nats) if nats < 700 else math.inf
         measures = {"bits": nats / math.log(2), "perplexity": perplexity}
         return {self.decided_by: measures[self.decided_by], **measures}
 
 
 def lanes_of(documents: Sequence[np.ndarray], lanes: int, steps: int, team: Team) -> CodeStreams:
-    """Documents in at most so many lanes, each of which is a few pieces long."""
+    """Documents as at most ``lanes`` parallel streams, each a few pieces of ``steps`` long."""
     total = sum(len(d) - 1 for d in documents)
     most = max(team.size, min(lanes, total // (2 * steps)))
     own = team.share(torch.arange(most)).tolist()
@@ -71,19 +71,19 @@ def token_loss(output: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def token_nats(model: SequenceNetwork, documents: Sequence[np.ndarray]) -> Tensor:
-    """The cost of each token but the first of each document, in order [N], float64, in nats.
+    """The cost of each token in nats, except the first of each document, in order [N], float64.
 
-    Long texts are measured in lanes side by side, each of which first reads what stands before it,
-    so that its memory is what it would have been.
+    Long texts are measured in parallel streams. Each first reads the text before its start, so that
+    its state approximates that of a single pass.
     """
     model.eval()
-    given = torch.from_numpy(np.concatenate([d[:-1] for d in documents]).astype(np.int64))
-    wanted = torch.from_numpy(np.concatenate([d[1:] for d in documents]).astype(np.int64))
-    reset = torch.zeros(len(given), dtype=torch.bool)
+    tokens = torch.from_numpy(np.concatenate([d[:-1] for d in documents]).astype(np.int64))
+    targets = torch.from_numpy(np.concatenate([d[1:] for d in documents]).astype(np.int64))
+    reset = torch.zeros(len(tokens), dtype=torch.bool)
     begins = np.cumsum([0, *(len(d) - 1 for d in documents[:-1])])
     reset[torch.from_numpy(begins)] = True
-    lanes = max(1, min(_LANES, len(given) // (2 * _WARM)))
-    length = -(-len(given) // lanes)
+    lanes = max(1, min(_LANES, len(tokens) // (2 * _WARM)))
+    length = -(-len(tokens) // lanes)
     starts = torch.arange(lanes) * length
     state: Any = None
     found: list[Tensor] = []
@@ -91,11 +91,11 @@ def token_nats(model: SequenceNetwork, documents: Sequence[np.ndarray]) -> Tenso
     for begin in range(-warm, length, _STEPS):
         steps = torch.arange(begin, min(begin + _STEPS, length)).unsqueeze(1)
         at = starts + steps
-        inside = at.clamp(0, len(given) - 1)
-        # what stands before the first text is none of it: its memory is cleared at its beginning
-        output, state = model(given[inside].unsqueeze(-1), state, reset=reset[inside])
+        inside = at.clamp(0, len(tokens) - 1)
+        # before the first text the input is clamped; the reset at its start clears the state
+        output, state = model(tokens[inside].unsqueeze(-1), state, reset=reset[inside])
         nats = nn.functional.cross_entropy(
-            output.flatten(0, 1).double(), wanted[inside].flatten(), reduction="none"
+            output.flatten(0, 1).double(), targets[inside].flatten(), reduction="none"
         )
         found.append(nats.view(at.shape)[steps[:, 0] >= 0])
-    return torch.cat(found).T.flatten()[: len(given)]
+    return torch.cat(found).T.flatten()[: len(tokens)]
