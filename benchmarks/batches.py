@@ -1,11 +1,12 @@
-"""The input path beside the step it feeds: ragged sequences, windows and text, B = 32, H = 32.
+"""Time of the input path per training step: ragged sequences, windows and text, B = 32, H = 32.
 
     python benchmarks/batches.py
 
-A GRU is trained for an epoch as always, and for one whose batches were made before it began, in
-turns; printed are medians of several with their spread, what of a step is spent in the input path,
-and by how much a step is longer for it (caches are cold then, too). Verified first: all batches
-together are every sequence once. The last line is JSON.
+A GRU is trained for one epoch as usual and for one epoch with prepared batches, alternately.
+Printed are the medians of several epochs with their range, the share of a step spent in the input
+path ("inside"), and the share by which a step with it is longer ("longer", which includes its
+effect on caches). First verified: the batches contain every sequence exactly once. The last line is
+JSON.
 """
 
 import json
@@ -46,7 +47,7 @@ def text(folder):
 
 
 def gru(experiment):
-    """A GRU of 32 units."""
+    """A GRU with 32 units."""
     low, high = 1, 10**6
     while high - low > 1:
         middle = (low + high) // 2
@@ -59,7 +60,7 @@ def gru(experiment):
 
 
 def timed(make):
-    """Seconds a step: of an epoch as it is, and of one whose batches were made before it began."""
+    """Seconds per step of usual epochs, of epochs with prepared batches, and of the input path."""
     experiment = experiment_of(open_problem(*make))
     model = gru(experiment)
     settings = TrainingSettings(epochs=1)
@@ -84,7 +85,7 @@ def timed(make):
 
 
 def watched(batches, spent):
-    """The same batches; the seconds that they take are added up."""
+    """The same batches; adds up the seconds that they take."""
 
     def run():
         waiting = batches()

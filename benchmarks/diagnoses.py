@@ -1,13 +1,13 @@
-"""How often the verdicts of throughtime.diagnose are right, on networks whose state is known.
+"""Accuracy of the verdicts of throughtime.diagnose on networks whose state is known.
 
     python benchmarks/diagnoses.py [--each 8] [--seed 0] [--jobs 2]
 
-Networks of every cell, 1 to 3 layers, 8 to 48 units, 24 to 80 steps are built to have each issue,
-or to be healthy: drawn so that gradients survive, or trained until they solve a task that needs
-their memory (an echo of the input, or a sum of two marked numbers), to a twentieth of the loss that
-is reached without memory. A network built to be ill has the issue in its first layer; the
-verdict is that of the whole model. Printed: the confusion matrix, and which were taken wrong.
-The last line is JSON.
+Networks of every cell, with 1 to 3 layers, 8 to 48 units and 24 to 80 steps, are built to have one
+issue or to be healthy. Healthy networks are initialized so that gradients survive, or trained until
+they solve a task that needs their memory (an echo of the input, or a sum of two marked numbers), to
+a twentieth of the loss reached without memory. A network with an issue has it in its first layer;
+the verdict is that of the whole model. Printed: the confusion matrix and the wrong verdicts. The
+last line is JSON.
 """
 
 import argparse
@@ -30,18 +30,18 @@ LABELS = (HEALTHY, *(issue for issue in ISSUES if issue != "not finite"))
 
 
 @dataclass
-class Patient:
-    """A network, what it is given, and what is known of it."""
+class Case:
+    """A network with a known state, and its input."""
 
     label: str
-    story: str
+    description: str
     network: nn.Module
     x: torch.Tensor  # [T,B,I]
-    lag: int | None = None  # steps back that its task needs, where it has one
+    lag: int | None = None  # lag that its task needs, if it has one
 
 
 class Reader(nn.Module):
-    """A recurrent stack and a linear head at every step."""
+    """A recurrent stack with a linear head at every step."""
 
     def __init__(self, body, outputs=1):
         super().__init__()
@@ -73,11 +73,11 @@ def gate(layer, name, suffix, place):
     return getattr(layer, f"{name}_{suffix}_l0").data[place * size : (place + 1) * size]
 
 
-# ------------------------------------------------------------------ the ill
+# ------------------------------------------------------------------ networks with an issue
 
 
 def exploding(kind):
-    """Large recurrent weights; None where the states run into their ends, and nothing grows."""
+    """Large recurrent weights; None if the states saturate and nothing grows."""
     hidden, layers, steps, batch, inputs = sizes()
     steps = max(steps, 40)  # at least 1.3^39 = 28,000
     layer = drawn(kind, hidden, layers, inputs, steps)
@@ -104,7 +104,7 @@ def exploding(kind):
 def vanishing(kind):
     hidden, layers, steps, batch, inputs = sizes()
     layer = drawn(kind, hidden, layers, inputs, steps)
-    rate = 0.05 + 0.55 * torch.rand(()).item()  # a step, at most 0.6^35 = 2e-8
+    rate = 0.05 + 0.55 * torch.rand(()).item()  # per step, at most 0.6^35 = 2e-8
     steps = max(steps, 36)
     if kind == "RNN":
         layer.weight_hh_l0.data.mul_(rate)
@@ -112,7 +112,7 @@ def vanishing(kind):
         layer.weight_hh_l0.data.mul_(0.1)
         gate(layer, "bias", "hh", 1).zero_()
         gate(layer, "bias", "ih", 1).fill_(math.log(0.8 * rate / (1 - 0.8 * rate)))
-    if kind == "LSTM":  # chrono closed it, and the next layer would see nothing
+    if kind == "LSTM":  # chrono closed the input gate; the next layer would get no signal
         gate(layer, "bias", "ih", 0).zero_()
     return f"shrinks to {rate:.2f} a step", layer, torch.randn(steps, batch, inputs)
 
@@ -127,9 +127,9 @@ def saturated(kind):
         layer.bias_ih_l0.data[:count] = ends
         return f"{count} of {hidden} states at their ends", layer, x
     place = number(0, 1)
-    # a forget or update gate at 1 is memory, and not an issue
+    # a forget or update gate at 1 is memory, not an issue
     end = 12.0 if place == 0 and torch.rand(()) < 0.5 else -12.0
-    if kind == "LSTM":  # chrono shuts input gates beside forget gates that keep
+    if kind == "LSTM":  # chrono closes the input gates of units whose forget gates are open
         gate(layer, "bias", "ih", 1)[:count] = 1.0
     gate(layer, "bias", "ih", place)[:count] = end
     return f"{count} of {hidden} units of gate {place} at {'1' if end > 0 else '0'}", layer, x
@@ -142,7 +142,7 @@ def dead(kind):
     if kind == "RNN":
         layer = drawn(kind, hidden, layers, inputs, steps, nonlinearity="relu")
         layer.bias_ih_l0.data[:count] = -100.0
-    else:  # what would enter the state is 0
+    else:  # the candidate for the state is 0
         layer = drawn(kind, hidden, layers, inputs, steps)
         for name, suffix in (("weight", "ih"), ("weight", "hh"), ("bias", "ih"), ("bias", "hh")):
             gate(layer, name, suffix, 2)[:count] = 0.0
@@ -162,7 +162,7 @@ def unused(kind):
     layer = drawn(kind, hidden, layers, inputs, steps)
     layer.weight_hh_l0.data.mul_(0.001)
     if kind != "RNN":
-        gate(layer, "bias", "ih", 1).fill_(-5.5)  # keeps 0.4 %, and could still move
+        gate(layer, "bias", "ih", 1).fill_(-5.5)  # keeps 0.4 %, and is not saturated
         gate(layer, "bias", "hh", 1).zero_()
         gate(layer, "weight", "ih", 1).mul_(0.1)
     if kind == "LSTM":  # as above
@@ -171,31 +171,31 @@ def unused(kind):
 
 
 def torchs_default(kind):
-    """By torch's initialization gradients shrink to about 0.6 a step: lost within 80 steps."""
+    """With torch's initialization gradients shrink to about 0.6 per step: lost within 80 steps."""
     hidden, layers, _, batch, inputs = sizes()
     layer = getattr(throughtime, kind)(inputs, hidden, layers)
     return "torch's initialization, 80 steps", layer, torch.randn(80, batch, inputs)
 
 
-# ------------------------------------------------------------------ the healthy
+# ------------------------------------------------------------------ healthy networks
 
 
 def untrained(kind):
     hidden, layers, steps, batch, inputs = sizes()
-    story, layer = "drawn to remember", drawn(kind, hidden, layers, inputs, steps)
+    how, layer = "drawn to remember", drawn(kind, hidden, layers, inputs, steps)
     x = torch.randn(steps, batch, inputs)
-    if kind == "RNN":  # even so a tanh takes a part of the gradient at every step
+    if kind == "RNN":  # tanh still reduces the gradient at every step
         x = 0.3 * x[:40]
     elif torch.rand(()) < 0.7:
-        # units that keep longest write least: a second layer would hardly see them
+        # units that keep longest write least, so a second layer would get little signal
         longest = ("forget-bias:3", "forget-bias:8", "chrono:3000")
-        story = longest[number(0, 2) if layers == 1 else 0]
-        throughtime.initialize(layer, story)
-    return story, layer, x
+        how = longest[number(0, 2) if layers == 1 else 0]
+        throughtime.initialize(layer, how)
+    return how, layer, x
 
 
 def echo(steps, batch, lag):
-    """The input some steps ago; without memory the loss is 1."""
+    """The input of some steps ago; without memory the loss is 1."""
     x = torch.randn(steps, batch, 1)
     return x, x.roll(lag, dims=0), slice(lag, None)
 
@@ -212,7 +212,7 @@ def marked(steps, batch, _):
 
 
 def trained(kind):
-    """Trained until it solves its task; None for one that does not: that is no healthy network."""
+    """Train until the task is solved; None if it is not, as the network is not healthy then."""
     task, lag = (echo, number(2, 6)) if torch.rand(()) < 0.6 else (marked, 0)
     steps, hidden, layers = number(12, 40 if lag else 20), number(16, 40), number(1, 2)
     ways = ["torch", "orthogonal"] if kind == "RNN" else ["torch", "forget-bias", f"chrono:{steps}"]
@@ -231,12 +231,12 @@ def trained(kind):
         losses.append(loss.item())
         if len(losses) >= 20 and sum(losses[-20:]) < 20 * SOLVED:
             name = f"echo of {lag}" if lag else "sum of two marked"
-            told = f"{name} in {steps} steps, {how}, {len(losses)} updates"
-            return told, network, x, lag or steps - 1
+            description = f"{name} in {steps} steps, {how}, {len(losses)} updates"
+            return description, network, x, lag or steps - 1
     return None
 
 
-BUILDERS = (  # label, builder, how many times as often
+BUILDERS = (  # label, builder, relative number of networks
     ("healthy", untrained, 1),
     ("healthy", trained, 3),
     ("exploding", exploding, 1),
@@ -249,20 +249,20 @@ BUILDERS = (  # label, builder, how many times as often
 )
 
 
-def patients(label, builder, kind, count, seed):
-    """So many networks of one sort; a task that was not solved is drawn again."""
+def cases(label, builder, kind, count, seed):
+    """Build networks of one sort; builders that return None are tried again."""
     found, attempt = [], 0
     while len(found) < count:
         torch.manual_seed(hash_of(seed, label, builder.__name__, kind, attempt))
         attempt += 1
         built = builder(kind)
         if built is not None:
-            found.append(Patient(label, f"{kind}, {builder.__name__}: {built[0]}", *built[1:]))
+            found.append(Case(label, f"{kind}, {builder.__name__}: {built[0]}", *built[1:]))
     return found
 
 
 def hash_of(*parts):
-    """The same number on every machine."""
+    """A hash that is equal on every machine."""
     return zlib.crc32(repr(parts).encode())
 
 
@@ -270,15 +270,15 @@ def examined(job):
     """Verdicts on the networks of one sort."""
     torch.set_num_threads(1)
     found = []
-    for patient in patients(*job):
-        verdict = throughtime.diagnose(patient.network, patient.x).verdict
-        told = throughtime.diagnose(patient.network, patient.x, lag=patient.lag).verdict
-        found.append((patient.label, job[1].__name__, patient.story, verdict, told))
+    for case in cases(*job):
+        verdict = throughtime.diagnose(case.network, case.x).verdict
+        with_lag = throughtime.diagnose(case.network, case.x, lag=case.lag).verdict
+        found.append((case.label, job[1].__name__, case.description, verdict, with_lag))
     return found
 
 
 def table(results):
-    """The confusion matrix, a row for what they are and a column for what was said."""
+    """The confusion matrix: a row for each true state, a column for each verdict."""
     counts = Counter((result[0], result[3]) for result in results)
     wide = max(map(len, LABELS)) + 2
     lines = [" " * wide + "".join(f"{label:>{wide}}" for label in LABELS)]
@@ -305,16 +305,16 @@ def main():
     print(f"{len(results)} networks; rows: what they are, columns: the verdict\n")
     print(table(results), "\n")
     wrong = [r for r in results if r[0] != r[3]]
-    for label, _, story, verdict, _ in wrong:
-        print(f"{label} taken for {verdict}: {story}")
+    for label, _, description, verdict, _ in wrong:
+        print(f"{label} taken for {verdict}: {description}")
     own = [r for r in results if r[1] == "trained"]
     false = sum(r[3] != "healthy" for r in own)
     print(f"\nright: {1 - len(wrong) / len(results):.1%}")
     print(f"false alarms on healthy trained networks: {false} of {len(own)}")
-    told = sum(r[4] != "healthy" for r in own)
-    print(f"the same, told how far back the task looks (lag=): {told}")
+    with_lag = sum(r[4] != "healthy" for r in own)
+    print(f"the same, told how far back the task looks (lag=): {with_lag}")
     print(json.dumps({"networks": len(results), "wrong": len(wrong), "trained": len(own),
-                      "false_alarms": false, "told_lag": told}))  # fmt: skip
+                      "false_alarms": false, "told_lag": with_lag}))  # fmt: skip
 
 
 if __name__ == "__main__":

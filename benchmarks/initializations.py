@@ -1,11 +1,11 @@
-"""What each initialization does to the memory of an untrained network.
+"""The effect of each initialization on the memory of an untrained network.
 
     python benchmarks/initializations.py [--hidden 64] [--steps 200] [--seeds 5]
 
-Standard normal inputs, B = 16, I = 8; medians over seeds. For each cell and initialization: what
-of the gradient at h_t that reaches 10, 50 and 100 steps back, relative to lag 0; the lag from which
-on less than the machine epsilon of float32 arrives ("lost"); the largest Lyapunov exponent, and the
-number of directions (of all) that lose less than half within 10 steps; the median time scale of the
+Standard normal inputs, B = 16, I = 8; medians over seeds. For each cell and initialization: the
+part of the gradient at h_t that reaches 10, 50 and 100 steps back, relative to lag 0; the first lag
+at which it is below the machine epsilon of float32 ("lost"); the largest Lyapunov exponent, and the
+number of directions that lose less than half within 10 steps ("slow"); the median time scale of the
 gate that keeps the state.
 """
 

@@ -1,10 +1,10 @@
-"""A folder of Parquet files larger than memory: the memory it takes to learn from, and the pace.
+"""Memory and speed of training on a folder of Parquet files larger than memory.
 
     python benchmarks/larger_than_memory.py [--gigabytes 10] [--folder DIR]
 
-Files of eight columns are generated, `throughtime fit` learns from them for half a minute, and the
-most memory that was resident is read from the system. Then the input path alone, windows a second,
-beside what training the smallest networks takes. The last line is JSON.
+Files of eight columns are generated, `throughtime fit` trains on them for half a minute, and its
+peak resident memory is read from the system. Then the windows per second of the input path alone
+are compared with those of training the smallest networks. The last line is JSON.
 """
 
 import argparse
@@ -42,11 +42,11 @@ def generate(folder, gigabytes):
 
 
 def resident(folder, scratch, seconds):
-    """The most resident memory of a training, in MB."""
+    """Peak resident memory of a training, in MB."""
     program = (
         "from throughtime.cli import main\n"
         "try: main()\n"
-        # not getrusage, whose maximum a process takes over from the one that started it
+        # not getrusage, whose maximum is inherited from the parent process
         "finally:\n"
         "    lines = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
         "    print('peak', int(lines['VmHWM'].split()[0]) / 1024)"
@@ -56,13 +56,13 @@ def resident(folder, scratch, seconds):
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     )
-    told = done.stdout.splitlines()
-    print("\n".join(told))
-    return float(next(line for line in told if line.startswith("peak")).split()[1])
+    lines = done.stdout.splitlines()
+    print("\n".join(lines))
+    return float(next(line for line in lines if line.startswith("peak")).split()[1])
 
 
 def pace(problem):
-    """Windows a second: of the input path alone, and of training networks of four units."""
+    """Windows per second of the input path alone, and of training the smallest networks."""
     experiment = experiment_of(problem)
     found = {}
     config = experiment.config("dense", "window", 60)

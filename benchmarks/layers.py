@@ -1,18 +1,18 @@
-"""Our layers beside torch.nn's: verify, then time, side by side in one process.
+"""Verify our layers against torch.nn's, then time both in one process.
 
     python benchmarks/layers.py [--threads 1,2] [--cells GRU,LSTM,RNN] [--repeats 15] [--out FILE]
 
-For each shape both layers get the same weights, input and cotangent. First outputs and all
-gradients must agree; then forward alone and forward with backward are timed in turns, so that both
-see the same machine. Then the same for ragged batches against torch's PackedSequence, for one step
-of a stream against torch's cells and ONNX Runtime (where it is installed), and for what looking
-inside costs.
+For each shape, both layers get the same weights, input and cotangent. First, outputs and all
+gradients must agree; then forward alone and forward with backward are timed alternately, so that
+both run under the same conditions. The same follows for ragged batches against torch's
+PackedSequence, for one step of a stream against torch's cells and ONNX Runtime (if installed), and
+for the cost of observation.
 
-Printed: medians of milliseconds, the middle half of the times as spread, and the ratio torch's time
-/ ours (above 1: ours is faster). `peak` is the largest square product that our micro-kernel or
-torch computes here in this run, in GFLOP/s; `of peak` is our multiply-adds per second as a part of
-it, and `bound` the ratio that a layer of no cost but its products at the peak would reach: none
-that does all of the arithmetic goes beyond it. The last line is JSON; --out writes it to a file.
+Printed: median milliseconds, the interquartile range as spread, and the ratio torch's time / ours
+(above 1: ours is faster). `peak` is the speed of a large square product with our micro-kernel or
+torch in this run, in GFLOP/s; `of peak` is our speed relative to it; `bound` is the ratio of a
+layer whose only cost is its products at the peak, which no layer that does all of the arithmetic
+can exceed. The last line is JSON; --out writes it to a file.
 """
 
 import argparse
@@ -46,7 +46,7 @@ GRID = [  # T, B, I, H
     (1000, 16, 64, 64),
 ]
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-AGREEMENT = 2e-4  # largest difference, relative to the largest value: float32 sums of many steps
+AGREEMENT = 2e-4  # tolerance relative to the largest value, for float32 sums over many steps
 
 
 def gradients(layer, x, cotangent, *given, **options):
@@ -57,7 +57,7 @@ def gradients(layer, x, cotangent, *given, **options):
 
 
 def verify(name, actual, expected):
-    """Stop unless both say the same."""
+    """Exit unless both agree."""
     for a, e in zip(actual, expected, strict=True):
         difference = float((a - e).detach().abs().max() / e.detach().abs().max())
         if not difference < AGREEMENT:
@@ -65,7 +65,7 @@ def verify(name, actual, expected):
 
 
 def time_in_turns(calls, repeats):
-    """Milliseconds of each, measured alternately: [(median, spread), ...]."""
+    """Milliseconds of each call, measured alternately: [(median, spread), ...]."""
     taken = [[] for _ in calls]
     for turn in range(repeats + 2):
         for call, times in zip(calls, taken, strict=True):
@@ -81,7 +81,7 @@ def time_in_turns(calls, repeats):
 
 
 def peak_of(threads, size=1536):
-    """GFLOP/s of the largest square product: our micro-kernel's, torch's."""
+    """GFLOP/s of a large square product with our micro-kernel and with torch."""
     a, b, c = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
     kernels.kernels.product(a, b, c, threads)
     verify("the product", [c], [a @ b.T])
@@ -212,7 +212,7 @@ def ragged(kind, repeats, steps=1000, batch=16, hidden=64):
 
 
 def onnx_step(kind, cell, inputs, hidden):
-    """The same step as a session of ONNX Runtime on one thread; None where it is not there."""
+    """The same step in ONNX Runtime on one thread; None if it is not installed."""
     try:
         import onnx
         import onnxruntime
@@ -298,7 +298,7 @@ def streaming(kind, hidden, inputs=32, steps=400):
 
 
 def looking(kind, repeats, shape=(100, 32, 64, 128)):
-    """What it costs to be handed gates, cell states and dL/dh_t."""
+    """The cost of returning gates, cell states and dL/dh_t."""
     steps, batch, inputs, hidden = shape
     _, ours = pair(kind, inputs, hidden)
     x, dy = torch.randn(steps, batch, inputs), torch.randn(steps, batch, hidden)

@@ -1,11 +1,11 @@
-"""Our layers, and torch.nn's, on a machine whose cores are all busy with something else.
+"""Our layers and those of torch.nn on a machine whose cores are all busy.
 
     python benchmarks/neighbours.py [--threads 2] [--repeats 40]
 
-A loop that meets the other threads at every time step, spinning, stalls when one of them is not
-running: a step then costs a scheduler's slice. Ours meet a few times a sequence. For each shape the
-time of forward and backward alone and beside one busy process a core is printed (median, and the
-slowest of all), and how many times longer it takes. A fair share of busy cores is half of them: 2.
+If threads synchronize at every time step by spinning, a step stalls for a scheduler time slice
+whenever one of them is not running. Our threads synchronize a few times per sequence. Printed for
+each shape: the time of forward and backward alone and beside one busy process per core (median and
+maximum), and their ratio. A fair share of busy cores is half of them, which gives a ratio of 2.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SHAPES = [(100, 1, 8, 32), (100, 32, 32, 64), (100, 64, 128, 256)]  # T, B, I, H
 
 
 def spin():
-    """Until ended."""
+    """Keep a core busy until killed."""
     while True:
         pass
 

@@ -1,11 +1,11 @@
-"""What looking inside costs: observe(), beside the usual way, a loop over torch.nn's cell.
+"""The cost of observe(), compared with the usual way, a loop over torch.nn's cell.
 
     python benchmarks/observing.py [--threads 2] [--repeats 30]
 
-The loop keeps every h_t (and c_t) and asks autograd for their gradients. First both must say the
-same, states and gradients; then a step (forward and backward with all gradients) is timed in turns:
-torch.nn's layer and the loop, ours and ours observed, the block's entering and leaving included.
-Then what the two measures that take time take, and how much of a Lyapunov spectrum is the QR.
+The loop keeps every h_t (and c_t) and retains their gradients. First, states and gradients of both
+must agree; then a step (forward and backward with all gradients) is timed alternately: torch.nn's
+layer and the loop, our layer and our observed layer, including entering and leaving the block. Then
+the two slow measures are timed, and the share of the QR decompositions in a Lyapunov spectrum.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def line_of(kind, shape, repeats):
     for (state, gradient), (wanted, wanted_gradient) in zip(shown, loop(x, dy), strict=True):
         verify(f"{kind} {shape}", (state, gradient), (wanted, wanted_gradient))
     times = [t for t, _ in time_in_turns([lambda: step(theirs), lambda: loop(x, dy)], repeats)]
-    # apart from the others, so that neither of the two comes upon a colder cache
+    # separately from the others, so that both find the caches in the same state
     times += [t for t, _ in time_in_turns([lambda: step(ours), observed], 3 * repeats)]
     names = ("torch_ms", "loop_ms", "plain_ms", "observed_ms")
     line = {"cell": kind, "shape": shape, **dict(zip(names, times, strict=True))}
@@ -73,7 +73,7 @@ def line_of(kind, shape, repeats):
 
 
 def measures():
-    """Seconds of the gradient by lag, and of the Lyapunov spectrum and its QR decompositions."""
+    """Time the gradient by lag, and the Lyapunov spectrum with its QR decompositions."""
 
     def seconds(call):
         call()

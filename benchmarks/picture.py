@@ -1,10 +1,10 @@
-"""The picture of README.md: what an LSTM keeps of two symbols that came long ago.
+"""The figure in README.md: the cell state of an LSTM after two symbols that it saw long ago.
 
     python benchmarks/picture.py -o docs/inside.svg
 
-Trains an LSTM to tell in which order two rare symbols came (Hochreiter and Schmidhuber 1997, task
-6a), observes it on a new sequence, and draws its cell state, unit by unit and step by step, with
-the gradient that reaches each step. A minute on one core; the same picture each time.
+Trains an LSTM to predict the order of two rare symbols (Hochreiter and Schmidhuber 1997, task 6a),
+observes it on a new sequence, and draws its cell state for each unit and step, with the gradient at
+each step. Takes a minute on one core and is deterministic.
 """
 
 import argparse
@@ -21,7 +21,7 @@ LINE = 60  # height of the gradient
 
 
 def trained(steps: int) -> tuple[torch.nn.ModuleDict, TemporalOrder, float]:
-    """The model, its task, and the share of right answers on new sequences."""
+    """The model, its task, and its accuracy on new sequences."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     task, generator = TemporalOrder(LENGTH), torch.Generator().manual_seed(0)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def drawn(cell: torch.Tensor, gradient: torch.Tensor, x: torch.Tensor, right: float) -> str:
-    """The picture: cell [T,H], gradient [T], x [T,I]."""
+    """The figure as SVG; cell [T,H], gradient [T], x [T,I]."""
     steps, units = cell.shape
     symbols = [t for t in range(steps) if float(x[t, :2].sum()) > 0]
     order = cell[-1].argsort(descending=True)

@@ -1,9 +1,9 @@
-"""`fit` and `predict` on real data of every kind, beside what others published.
+"""Run `fit` and `predict` on real data of every kind, and compare with published results.
 
     python benchmarks/real_data.py [--from FOLDER] [--only NAME]
 
-Fetches public data sets by `throughtime data get` (or takes them from a folder), trains one network
-of each, predicts its test part, and prints errors, times and the commands. The last line is JSON.
+Downloads public data sets with `throughtime data get` (or takes them from a folder), trains one
+network on each, predicts, and prints errors, times and the commands. The last line is JSON.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# name: options of fit; published figures, and by whom
+# name: options of fit; published figures with their sources
 SETS = {
     "japanese-vowels": (
         "--network lstm --parameters 20000 --epochs 150 --patience 40 --learning-rate 0.005",
@@ -47,7 +47,7 @@ USUAL_ROWS = 14_400  # of ETTh1: 12, 4 and 4 months of 30 days, as Zhou et al. s
 
 
 def run(*arguments):
-    """A command of throughtime, and its JSON."""
+    """Run a throughtime command and return its JSON output."""
     command = [sys.executable, "-m", "throughtime", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -56,7 +56,7 @@ def run(*arguments):
 
 
 def of_test_part(name, path, scratch):
-    """The new data that is predicted: of archives the test file, else what was learned from."""
+    """The data to predict: the test file of an archive, otherwise the training data."""
     if name == "japanese-vowels":
         return path.with_name(path.name.replace("TRAIN", "TEST"))
     if name == "tiny-shakespeare":
@@ -88,7 +88,7 @@ def measured(name, given, scratch):
     answers = run("predict", str(model), str(new), "--json", "-o", str(scratch / "out.csv"))
     predicted = time.perf_counter() - began
     checked = None
-    if name == "japanese-vowels":  # the answers, held against the file's own
+    if name == "japanese-vowels":  # compare the predictions with the labels in the file
         lines = [line for line in new.read_text().splitlines() if line and line[0] not in "#@"]
         truth = [line.rpartition(":")[2] for line in lines]
         checked = statistics.mean(a["label"] != t for a, t in zip(answers, truth, strict=True))

@@ -1,18 +1,18 @@
-"""Who solves the classic tasks and who diverges: cells, initializations, ways to clip.
+"""Which cells, initializations and clipping methods solve the classic tasks, and which diverge.
 
     python benchmarks/stability.py [--seeds 2] [--jobs 2] [--only adding]
 
-The adding problem and the temporal order (Hochreiter and Schmidhuber 1997), the copy task (Arjovsky
-et al. 2016), each with its exact chance level: what a network without memory reaches. Every run
-draws fresh sequences; the test set of 1,000 is the same for all. A run has solved its task when it
-is below 1e-3 of squared error (adding), or right in 99 % of the answers; one that ends at chance
-level has failed, whatever its loss. Without clipping nothing protects the weights: they may become
-NaN, and that is counted. With clipping the global norm is held at 1.
+The tasks are the adding problem and temporal order (Hochreiter and Schmidhuber 1997) and the copy
+task (Arjovsky et al. 2016), each with its exact chance level, the loss that a network without
+memory reaches. Every run draws new sequences; the test set of 1,000 is the same for all. A run has
+solved its task if its squared error is below 1e-3 (adding), or 99 % of its predictions are correct;
+a run that ends at chance level has failed, whatever its loss. Without clipping, nothing protects
+the weights; runs whose weights become NaN are counted. With clipping, the global norm is at most 1.
 
-Then the theory (Pascanu et al. 2013): a ReLU RNN whose recurrent matrix is r times the identity, by
-plain gradient descent on the adding problem. Gradients over T steps grow as r^T: above 1 it
-diverges, below it does not, and each way to clip shows how far it keeps it from that. The last line
-is JSON.
+Then the theory (Pascanu et al. 2013): a ReLU RNN whose recurrent matrix is r times the identity,
+trained by plain gradient descent on the adding problem. Gradients over T steps grow as r^T: the RNN
+diverges for r above 1, but not below. The table shows up to which r each clipping method prevents
+that. The last line is JSON.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from throughtime.training.clipping import clipper_by_name
 from throughtime.training.guard import Guard
 from throughtime.training.optimizing import Rate
 
-EVERY = 100  # steps between two looks at the test set
+EVERY = 100  # steps between evaluations on the test set
 CELLS = {
     "RNN": ("torch", "orthogonal", "identity"),
     "LSTM": ("torch", "forget-bias:1", "chrono"),
@@ -41,7 +41,7 @@ CELLS = {
 }
 BOTH, CLIPPED = ("norm:1", "none"), ("norm:1",)
 LONG = {"RNN": ("torch", "identity"), "LSTM": ("forget-bias:1", "chrono"), "GRU": ("torch",)}
-# task, length, learning rate, steps at most, cells, clipping
+# task, length, learning rate, maximum steps, cells, clipping
 GRID = (
     ("adding", 600, 3e-3, 4000, LONG, CLIPPED),
     ("adding", 1000, 3e-3, 4000, {"GRU": ("torch",), "LSTM": ("chrono",)}, CLIPPED),
@@ -52,7 +52,7 @@ GRID = (
 )
 HIDDEN, BATCH = 64, 32
 RADII = (0.9, 1.0, 1.1, 1.2, 1.5)
-CURES = (
+METHODS = (
     "none",
     "norm:1",
     "value:0.01",
@@ -79,7 +79,7 @@ class Reader(nn.Module):
 
 
 def descend(network, task, optimizer, clip, steps, seed, guard=None):
-    """Train on fresh sequences; how it ended: "solved", "nan" or "failed", score, step, seconds."""
+    """Train on new sequences; return "solved", "nan" or "failed", score, step and seconds."""
     x, y = task.batch(1000, torch.Generator().manual_seed(10_000))
     fresh = torch.Generator().manual_seed(seed)
     began = time.perf_counter()
@@ -89,11 +89,11 @@ def descend(network, task, optimizer, clip, steps, seed, guard=None):
         optimizer.zero_grad()
         loss = task.loss(network(inputs), answers)
         loss.backward()
-        told = clip(network.parameters())
+        clipping = clip(network.parameters())
         if guard is None:
             optimizer.step()
         else:
-            guard.step(step, loss.item(), told, (inputs,), lambda: None)
+            guard.step(step, loss.item(), clipping, (inputs,), lambda: None)
         if step % EVERY and step < steps:
             continue
         if not all(bool(p.isfinite().all()) for p in network.parameters()):
@@ -119,24 +119,24 @@ def classic(job):
 
 
 def theory(job):
-    """One run of the ReLU RNN whose gradients grow as a power."""
-    radius, cure, seed = job
+    """One run of the ReLU RNN whose gradients grow exponentially."""
+    radius, method, seed = job
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     task = task_by_name("adding", 100)
-    bound = {"clip_hidden_grad": 0.001} if cure.startswith("clip_hidden_grad") else {}
+    bound = {"clip_hidden_grad": 0.001} if method.startswith("clip_hidden_grad") else {}
     body = throughtime.RNN(task.inputs, HIDDEN, nonlinearity="relu", **bound)
     body.weight_hh_l0.data.copy_(radius * torch.eye(HIDDEN))
     network = Reader(body, task)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    clip = clipper_by_name("none" if bound else cure.partition(" ")[0])
-    guard = Guard(network, optimizer, clip, Rate("constant")) if "guard" in cure else None
+    clip = clipper_by_name("none" if bound else method.partition(" ")[0])
+    guard = Guard(network, optimizer, clip, Rate("constant")) if "guard" in method else None
     ended = descend(network, task, optimizer, clip, 300, seed, guard)
     return (job, *ended)
 
 
-def promise(cure):
-    """What a way to clip does to spikes: every fortieth batch, its answers are a thousand times."""
+def promise(method):
+    """The effect of a clipping method on spikes: every fortieth batch has targets times 1,000."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     task = task_by_name("adding", 100)
@@ -150,21 +150,21 @@ def promise(cure):
         return x, y * (1000.0 if next(drawn) % 40 == 39 else 1.0)
 
     task.batch = spiked
-    clip, told = clipper_by_name(cure), []
+    clip, results = clipper_by_name(method), []
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
 
-    def remembered(parameters):
-        told.append(clip(parameters))
-        return told[-1]
+    def recorded(parameters):
+        results.append(clip(parameters))
+        return results[-1]
 
-    descend(network, task, optimizer, remembered, 200, 0)
-    before, after = ([getattr(t, which) for t in told] for which in ("norm", "norm_after"))
-    share = sum(t.clipped for t in told) / len(told)
-    return cure, share, max(before), max(after), median(after)
+    descend(network, task, optimizer, recorded, 200, 0)
+    before, after = ([getattr(r, which) for r in results] for which in ("norm", "norm_after"))
+    share = sum(r.clipped for r in results) / len(results)
+    return method, share, max(before), max(after), median(after)
 
 
 def summary(rows):
-    """Of the runs of one kind: how many solved, NaN, failed; median steps and seconds of solved."""
+    """Counts of solved and NaN runs of one kind, median steps and seconds of solved ones, score."""
     solved = [r for r in rows if r[1] == "solved"]
     took = ""
     if solved:
@@ -187,26 +187,26 @@ def main():
     found = {"classics": [], "theory": []}
     with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
         if asked.only in ("", "theory"):
-            print("ReLU RNN, W = r I, adding T=100, plain descent, 300 steps: runs that went NaN")
+            print("ReLU RNN, W = r I, adding T=100, SGD, 300 steps: runs whose weights became NaN")
             print(f"| clipping | {' | '.join(f'r = {r}' for r in RADII)} |")
             print(f"|---|{'---|' * len(RADII)}")
             seeds = range(asked.seeds)
-            jobs = [(r, cure, seed) for cure in CURES for r in RADII for seed in seeds]
+            jobs = [(r, method, seed) for method in METHODS for r in RADII for seed in seeds]
             results = pool.map(theory, jobs, chunksize=1)
-            for cure in CURES:
+            for method in METHODS:
                 cells = []
                 for r in RADII:
-                    ended = [x[1] for x in results if x[0][:2] == (r, cure)]
+                    ended = [x[1] for x in results if x[0][:2] == (r, method)]
                     cells.append(f"{ended.count('nan')}/{len(ended)}")
-                print(f"| {cure} | {' | '.join(cells)} |", flush=True)
+                print(f"| {method} | {' | '.join(cells)} |", flush=True)
             found["theory"] = [[*r[0], r[1]] for r in results]
         if asked.only in ("", "promises"):
-            print("\nthe same at r = 0.9, a step of 1e-4, every 40th batch a spike: gradient norms")
+            print("\nthe same at r = 0.9, learning rate 1e-4, a spike in every 40th batch: norms")
             print("| clipping | steps clipped | largest before | largest after | median after |")
             print("|---|---|---|---|---|")
-            for cure, share, *norms in map(promise, CURES[:-2]):
-                told = " | ".join(f"{norm:.3g}" for norm in norms)
-                print(f"| {cure} | {share:.0%} | {told} |", flush=True)
+            for method, share, *norms in map(promise, METHODS[:-2]):
+                columns = " | ".join(f"{norm:.3g}" for norm in norms)
+                print(f"| {method} | {share:.0%} | {columns} |", flush=True)
         for name, length, rate, steps, cells, clippings in GRID:
             if asked.only not in ("", name):
                 continue

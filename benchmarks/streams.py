@@ -1,12 +1,12 @@
-"""The memory of training on a stream: whether it grows with the stream's length.
+"""Memory of training on a stream, for a short stream and one a hundred times as long.
 
     python benchmarks/streams.py [--steps 100000000] [--folder DIR]
 
-A series is written to a file piece by piece, and a GRU learns its next step by truncated
-backpropagation, in processes of their own for a short stream and for one a hundred times as long.
-Printed: the most memory that is the process's own (anonymous: the file's pages, which the system
-may take back at any time, are told apart), and the pace. Then full backpropagation through one long
-sequence, with and without ``checkpoint=True``. The last line is JSON.
+A series is written to a file, and a GRU learns to predict its next step by truncated
+backpropagation, in a separate process for each stream. Printed: the peak anonymous memory of the
+process, the pages of the file (which the system can reclaim at any time), and the speed. Then full
+backpropagation through one long sequence, with and without ``checkpoint=True``. The last line is
+JSON.
 """
 
 import argparse
@@ -22,14 +22,14 @@ LANES, CUT, HIDDEN = 256, 100, 16
 
 
 def own_memory():
-    """MB of this process, its own and the file's."""
+    """MB of this process: anonymous memory and file pages."""
     status = Path("/proc/self/status").read_text()
     lines = dict(line.split(":", 1) for line in status.splitlines())
     return [int(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")]
 
 
 class Watcher(threading.Thread):
-    """The most memory, looked at twenty times a second."""
+    """Record the peak memory, sampled twenty times a second."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -93,7 +93,7 @@ def full(checkpoint):
 
 
 def written(path, steps):
-    """A wave whose phase drifts, in pieces."""
+    """Write a wave whose phase drifts, in blocks."""
     import numpy as np
 
     draw, phase = np.random.default_rng(0), 0.0
@@ -106,7 +106,7 @@ def written(path, steps):
 
 
 def alone(*arguments):
-    """In a process of its own."""
+    """Run this program in a new process and return its JSON output."""
     command = [sys.executable, __file__, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -123,7 +123,7 @@ def main():
         return stream(asked.stream)
     if asked.full:
         return full(asked.full == "checkpoint")
-    told = {"streams": [], "full": {}}
+    record = {"streams": [], "full": {}}
     print("| steps | before | own memory, at most | the file's pages | seconds | steps / s | loss "
           "of the variance |")  # fmt: skip
     print("|---|---|---|---|---|---|---|")
@@ -132,17 +132,17 @@ def main():
         for steps in (asked.steps // 100, asked.steps):
             written(path, steps)
             found = alone("--stream", path)
-            told["streams"].append(found)
+            record["streams"].append(found)
             print(f"| {steps:,} | {found['before']:.0f} MB | {found['own']:.0f} MB | "
                   f"{found['file']:.0f} MB | {found['seconds']:.0f} | "
                   f"{steps / found['seconds']:,.0f} | {found['loss'] / found['variance']:.4f} |",
                   flush=True)  # fmt: skip
     print("\nfull backpropagation, GRU H=64, T=20,000, B=8:")
     for how in ("plain", "checkpoint"):
-        found = told["full"][how] = alone("--full", how)
+        found = record["full"][how] = alone("--full", how)
         grown = found["own"] - found["before"]
         print(f"  {how}: {grown:.0f} MB beyond the start, {found['seconds']:.2f} s")
-    print(json.dumps(told))
+    print(json.dumps(record))
     return None
 
 

@@ -1,4 +1,4 @@
-"""The README's table, from the last benchmark on record; with --roofline, what bounds each shape.
+"""Print the README's table from the last recorded benchmark, or with --roofline the limits.
 
 python benchmarks/table.py [--roofline] [benchmarks/results/layers.json]
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def table(record):
-    """Ratios of torch's time to ours, two threads, forward and backward with all gradients."""
+    """Ratios of torch's time to ours in the last run, forward and backward with all gradients."""
     run = record["runs"][-1]
     by_cell = {}
     for line in run["grid"]:
@@ -47,13 +47,13 @@ def table(record):
     return "\n".join(line.rstrip() for line in lines)
 
 
-KEPT = {"RNN": 0, "GRU": 4, "LSTM": 5}  # values a unit and step
+KEPT = {"RNN": 0, "GRU": 4, "LSTM": 5}  # values saved for backward per unit and step
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-FLOORS = {"GRU": 7, "RNN": 5, "LSTM": 2}  # of the geometric means
+FLOORS = {"GRU": 7, "RNN": 5, "LSTM": 2}  # targets for the geometric means
 
 
 def roofline(record):
-    """What each shape must compute and move, forward and backward, and how near we come."""
+    """Arithmetic and memory traffic of each shape, forward and backward, and our times."""
     run = record["runs"][-1]
     peak, memory = run["peak_ours"], run["bandwidth"]
     lines = [
@@ -63,7 +63,7 @@ def roofline(record):
     for line in run["grid"]:
         cell, (steps, batch, inputs, hidden) = line["cell"], line["shape"]
         work = 6e-9 * steps * batch * GATES[cell] * hidden * (inputs + hidden)
-        # x twice and dx; y written and read, dy; what is kept written and read
+        # x twice and dx; y written and read, dy; saved values written and read
         values = 3 * inputs + (3 + 2 * KEPT[cell]) * hidden
         size = 4e-6 * steps * batch * values
         times = (1e3 * work / peak, size / memory, line["forward_backward"]["ours_ms"])

@@ -1,22 +1,23 @@
-"""Whole trainings of darts' and neuralforecast's models, on torch.nn's layers and on ours.
+"""Train models of darts and neuralforecast with torch.nn's layers and with ours.
 
     make bench-third-party
     python benchmarks/third_party.py [--threads 1] [--repeats 3] [--steps 200] [--only LSTM]
 
 Each model is built and fitted by its own library, with the same seed, on the weekly CO2 record of
-Mauna Loa: on torch.nn's layers, and within `throughtime.patched()` on ours. First verified:
+Mauna Loa: with torch.nn's layers, and within `throughtime.patched()` with ours. First verified:
 
-- In float64 the loss of each of the first 100 steps agrees to 1e-9, relative: the same training.
-- In float32 the losses of the first 50 steps agree to 1e-3, and from then on the mean loss of every
-  50 steps to 0.1. Roundings differ, and most models stay within 1e-6 to the end. An absolute error
-  or a ReLU has a derivative that jumps, and where a rounding decides on which side of the jump a
-  value falls, trainings part: torch.nn's own too, when it starts from weights one rounding away.
-- Our kernels computed every step of our fits, and none of theirs.
+- In float64, the loss of each of the first 100 steps agrees to a relative 1e-9: the same training.
+- In float32, the losses of the first 50 steps agree to 1e-3, and later the mean loss of every 50
+  steps to 0.1. Rounding differs, and most models stay within 1e-6 to the end. But the derivative of
+  an absolute error or a ReLU is discontinuous. If rounding decides on which side a value falls,
+  trainings diverge from each other; so do two trainings of torch.nn from weights that differ by one
+  rounding.
+- Our kernels computed every step of our fits, and none of those of torch.nn.
 
-Then the whole fit is timed in turns: ours, theirs, ours, theirs. Printed: medians, the least and
-the most, and the ratio torch's time / ours (above 1: ours is faster). One thread by default: where
-cores are shared, torch's threads spin while they wait for each other, often many times longer than
-they work, and the ratio tells of the machine. The last line is JSON.
+Then the whole fits are timed alternately. Printed: median, minimum and maximum, and the ratio
+torch's time / ours (above 1: ours is faster). The default is one thread: if cores are shared,
+torch's threads spin while they wait for each other, often much longer than they work, and the ratio
+mainly depends on the machine. The last line is JSON.
 """
 
 import argparse
@@ -45,17 +46,17 @@ from throughtime.nn.engines import kernels
 
 WINDOW, HORIZON, HIDDEN, BATCH, SEED = 104, 12, 64, 32, 1
 BLOCK, EXACT_STEPS = 50, 100
-EXACT, FIRST, LATER = 1e-9, 1e-3, 0.1  # relative: every step in float64; float32, see above
+EXACT, FIRST, LATER = 1e-9, 1e-3, 0.1  # relative tolerances: float64; float32, see above
 
 
 class Watch(lightning.Callback):
-    """The loss of every step, and the paths that our layers take."""
+    """Record the loss of every step, and the engines that compute our layers."""
 
     def __init__(self):
         self.losses, self.paths = [], set()
 
     def __deepcopy__(self, memo):
-        return self  # neuralforecast trains a copy of the model it is given, callbacks included
+        return self  # neuralforecast trains a copy of the model, including its callbacks
 
     def on_train_start(self, trainer, pl_module):
         for layer in pl_module.modules():
@@ -71,25 +72,25 @@ class Watch(lightning.Callback):
 
 
 def record(dtype):
-    """The weekly CO2 record, about 0 and about 1 wide."""
+    """The weekly CO2 record, standardized."""
     values = co2.load_pandas().data["co2"].interpolate()
     return ((values - values.mean()) / values.std()).astype(dtype)
 
 
 def trainer(watch, steps):
-    """What both libraries hand to Lightning: a CPU, `steps` steps, and nothing written or drawn."""
+    """Trainer options of both libraries: CPU, `steps` steps, no files and no progress bar."""
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     how = {"accelerator": "cpu", "max_steps": steps, "callbacks": [watch]}
     return how | dict.fromkeys(quiet, False)
 
 
 def fit_darts(model, sizes, values, watch, steps):
-    """One of darts' models: it builds the network when it is fitted, in the dtype of the series."""
+    """Fit a model of darts, which builds its network in the dtype of the series."""
     built = model(
         **sizes,
         hidden_dim=HIDDEN,
         batch_size=BATCH,
-        n_epochs=steps,  # `steps` end it first
+        n_epochs=steps,  # max_steps ends the training first
         random_state=SEED,
         pl_trainer_kwargs=trainer(watch, steps),
     )
@@ -97,7 +98,7 @@ def fit_darts(model, sizes, values, watch, steps):
 
 
 def fit_neuralforecast(model, values, watch, steps):
-    """One of neuralforecast's models, as it comes: two layers, absolute error, ReLU decoder."""
+    """Fit a model of neuralforecast with its defaults: two layers, absolute error, ReLU decoder."""
     built = model(
         h=HORIZON,
         input_size=WINDOW,
@@ -112,7 +113,7 @@ def fit_neuralforecast(model, values, watch, steps):
 
 
 def grid():
-    """The models: name, and what fits it to (values, watch, steps)."""
+    """The models: name and a function (values, watch, steps) that fits it."""
     models = {}
     stepwise = {"input_chunk_length": WINDOW - 1, "training_length": WINDOW}
     for kind in ("RNN", "LSTM", "GRU"):
@@ -128,7 +129,7 @@ def grid():
 
 @dataclass
 class Fit:
-    """What one whole training showed."""
+    """The result of one training."""
 
     losses: torch.Tensor  # [steps]
     seconds: float
@@ -138,12 +139,12 @@ class Fit:
 
 @contextmanager
 def counted():
-    """Count the calls of our kernels, forward, in a list of one."""
+    """Count the forward calls of our kernels, in a list with one number."""
     calls, forward = [0], kernels.forward
 
-    def counting(*given):
+    def counting(*arguments):
         calls[0] += 1
-        return forward(*given)
+        return forward(*arguments)
 
     kernels.forward = counting
     try:
@@ -153,7 +154,7 @@ def counted():
 
 
 def fit(model, values, steps, ours):
-    """Train once, from nothing."""
+    """Train once from new weights."""
     watch = Watch()
     with counted() as calls, throughtime.patched() if ours else nullcontext():
         began = time.perf_counter()
@@ -168,7 +169,7 @@ def apart(one, other):
 
 
 def verify_kernels(name, mine, theirs, steps):
-    """Stop unless our kernels computed all of our training, and none of theirs."""
+    """Exit unless our kernels computed all of our training, and none of torch.nn's."""
     if mine.paths != {"native"} or mine.calls < steps or len(mine.losses) != steps:
         raise SystemExit(
             f"{name}: {len(mine.losses)} of {steps} steps on the paths {sorted(mine.paths)}, "
@@ -179,7 +180,7 @@ def verify_kernels(name, mine, theirs, steps):
 
 
 def verify_exact(name, model, steps):
-    """Stop unless both train the same in float64: the largest difference of a step's loss."""
+    """Return the largest difference of a step's loss in float64; exit if it is too large."""
     steps = min(steps, EXACT_STEPS)
     mine, theirs = (fit(model, record("float64"), steps, ours) for ours in (True, False))
     verify_kernels(name, mine, theirs, steps)
@@ -190,7 +191,7 @@ def verify_exact(name, model, steps):
 
 
 def verify_rounded(name, mine, theirs, steps):
-    """Stop unless float32 losses agree: differences of the first block's steps, of later means."""
+    """Return float32 differences of first losses and of later means; exit if too large."""
     verify_kernels(name, mine, theirs, steps)
     first = apart(mine.losses[:BLOCK], theirs.losses[:BLOCK])
     means = [torch.stack([b.mean() for b in x.losses.split(BLOCK)]) for x in (mine, theirs)]
@@ -204,13 +205,13 @@ def verify_rounded(name, mine, theirs, steps):
 
 
 def summary(fits):
-    """Seconds of some fits."""
+    """Median, minimum and maximum seconds of some fits."""
     seconds = [f.seconds for f in fits]
     return {"median_s": median(seconds), "least_s": min(seconds), "most_s": max(seconds)}
 
 
 def run(name, model, steps, repeats):
-    """One line of the table. The float64 fits warm up; every timed fit is verified too."""
+    """One line of the table; the float64 fits are the warm-up, and timed fits are verified, too."""
     line = {"model": name, "float64": verify_exact(name, model, steps)}
     values = record("float32")
     pairs = [[fit(model, values, steps, ours) for ours in (True, False)] for _ in range(repeats)]
@@ -234,7 +235,7 @@ def text(line):
 
 
 def hush():
-    """The libraries' talk of devices, seeds and columns."""
+    """Silence the libraries' messages about devices, seeds and columns."""
     warnings.filterwarnings("ignore", message=".*pin_memory")
     warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|neuralforecast")
     for name in ("pytorch_lightning", "lightning_fabric", "darts"):

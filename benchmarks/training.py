@@ -1,13 +1,13 @@
-"""What the training loop costs over a bare one, and what clipping and measuring costs of a step.
+"""The cost of the training loop compared with a bare loop, and the cost of clipping.
 
     python benchmarks/training.py [--rounds 7]
 
-A GRU forecasts windows, at sizes whose bare step takes about 1 ms and more. Bare: the same windows
-in the same order, forward, backward, `torch.nn.utils.clip_grad_norm_` at the same bound, the same
-fused Adam, the loss read. Ours: `train`, which besides guards every step, remembers good weights
-and counts. First verified: both end with the same weights, to rounding.
-Then timed in turns, one thread; the median of each and the median of the ratios, with their
-quartiles. The last line is JSON.
+A GRU forecasts windows, at sizes whose bare step takes about 1 ms or more. The bare loop takes the
+same windows in the same order: forward, backward, `torch.nn.utils.clip_grad_norm_` with the same
+bound, the same fused Adam, reading the loss. Ours is `train`, which also guards every step, saves
+good weights and keeps statistics. First verified: both end with the same weights, up to rounding.
+Then both are timed alternately on one thread; printed are the median of each and the median of the
+ratios with their quartiles. The last line is JSON.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from statistics import median, quantiles
 import torch
 from torch import nn
 
-import throughtime  # noqa: F401 - loads what is loaded late before the clock runs
+import throughtime  # noqa: F401 - imported before timing starts
 from throughtime.data.tables.windows import WindowPlan, Windows
 from throughtime.problems.forecasting.networks import ModelConfig, build_network
 from throughtime.problems.forecasting.training import Forecasting
@@ -41,7 +41,7 @@ def task_of(hidden, context, batch):
 
 
 def bare(task):
-    """The same by hand."""
+    """A hand-written loop."""
     model = task.model
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     model.train()
@@ -96,7 +96,7 @@ def main():
     print("verified: the loop's weights are those of a bare one\n")
     print("| H, T, B | bare step | ours | ratio | its quartiles | clipping by norm, of a step |")
     print("|---|---|---|---|---|---|")
-    told = []
+    rows = []
     for size in SIZES:
         pairs = [
             (seconds(bare, task_of(*size)), seconds(ours, task_of(*size)))
@@ -109,13 +109,13 @@ def main():
         name = ", ".join(map(str, size))
         print(f"| {name} | {step:.2f} ms | {mine:.2f} ms | {middle:.3f} | {low:.3f} to {high:.3f} "
               f"| {share:.1%} |", flush=True)  # fmt: skip
-        told.append({"size": size, "bare_ms": step, "ratio": middle, "clip_us": costs})
+        rows.append({"size": size, "bare_ms": step, "ratio": middle, "clip_us": costs})
     print("\nclipping and measuring, microseconds of a step:")
     print(f"| H | {' | '.join(CLIPS)} |\n|---|{'---|' * len(CLIPS)}")
-    for size, found in zip(SIZES, told, strict=True):
+    for size, found in zip(SIZES, rows, strict=True):
         costs = found["clip_us"].values()
         print(f"| {size[0]} | {' | '.join(f'{cost:.0f}' for cost in costs)} |")
-    print(json.dumps(told))
+    print(json.dumps(rows))
 
 
 if __name__ == "__main__":

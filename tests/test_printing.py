@@ -81,8 +81,8 @@ def test_a_fit_tells_what_it_gives_its_network(comparison):
         "network        GRU (what is trained; --network)",
         "normalization  global (how a network is given its values; --normalize)",
         "parameters     398 (hidden size 10; --parameters)",
-        "steps          3000 (of the optimizer, at most; stops after 800 steps without improvement; "
-        "--steps, --patience)",
+        "steps          3000 (of the optimizer, at most; stops after 800 steps without "
+        "improvement; --steps, --patience)",
         "learning rate  0.003 (adam; --optimizer, --learning-rate)",
         "clipping       norm:1 (of the gradient; --clip)",
         "budget         600 s (at most; --budget)",

@@ -34,9 +34,9 @@ def test_networks_built_to_be_ill_or_healthy_are_taken_for_what_they_are(diagnos
     seen = set()
     for label, builder, _ in diagnoses.BUILDERS:
         if builder is diagnoses.trained:
-            continue  # slow; covered by the benchmark
-        for patient in diagnoses.patients(label, builder, kind, 3, seed=5):
-            assert diagnose(patient.network, patient.x).verdict == label, patient.story
+            continue  # takes long; the benchmark has them
+        for case in diagnoses.cases(label, builder, kind, 3, seed=5):
+            assert diagnose(case.network, case.x).verdict == label, case.description
             seen.add(label)
     assert seen == {"healthy", *ISSUES} - {"not finite"}
 

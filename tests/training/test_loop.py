@@ -296,8 +296,8 @@ def test_a_loss_that_fails_for_good_ends_with_a_report_and_the_last_good_weights
     task = Failing(model_of(), *parts, error_scale=ONE, batch_size=1, seed=0)
     record, last = train(task, TrainingSettings(epochs=3))
     assert record.stopped == (
-        "diverged after 160 steps: loss not finite since step 121: the loss is inf; every recurrent "
-        "layer is finite, after 3 rollbacks"
+        "diverged after 160 steps: loss not finite since step 121: the loss is inf; every "
+        "recurrent layer is finite, after 3 rollbacks"
     )
     assert (record.retreats, record.skipped_steps, record.steps) == (4, 40, 160)
 
