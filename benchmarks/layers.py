@@ -30,9 +30,9 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime
-from throughtime.nn.calls import Given
+from throughtime.nn.calls import CallOptions, LayerCall, Trace
 from throughtime.nn.engines import kernels
-from throughtime.nn.engines.autograd import How, Seen, sequence
+from throughtime.nn.engines.autograd import sequence
 from throughtime.runtime import Stream
 
 GRID = [  # T, B, I, H
@@ -302,18 +302,18 @@ def looking(kind, repeats, shape=(100, 32, 64, 128)):
     steps, batch, inputs, hidden = shape
     _, ours = pair(kind, inputs, hidden)
     x, dy = torch.randn(steps, batch, inputs), torch.randn(steps, batch, hidden)
-    h = torch.zeros(1, batch, hidden)
-    weights = list(ours.parameters())
-    given = Given(x, h, h if kind == "LSTM" else None, *(None,) * 6, weights=weights)
+    cell, weights = ours.cell_type, ours.weights()
+    state = tuple(torch.zeros(1, batch, hidden) for _ in cell.states)
 
-    def run(seen):
-        y, _, _ = sequence(How(ours.mode, seen=seen), given)
-        torch.autograd.grad(y, weights, dy)
+    def run(trace):
+        call = LayerCall(cell, x, state, weights[:1], options=CallOptions(trace=trace))
+        torch.autograd.grad(sequence(call)[0], list(ours.parameters()), dy)
 
-    seen = Seen()
-    run(seen)
-    assert seen.dh.shape == (1, steps, batch, hidden)
-    plain, looked = time_in_turns([lambda: run(None), lambda: run(Seen())], 3 * repeats)
+    trace = Trace()
+    run(trace)
+    assert trace.gradients is not None
+    assert trace.gradients[0].shape == (1, steps, batch, hidden)
+    plain, looked = time_in_turns([lambda: run(None), lambda: run(Trace())], 3 * repeats)
     line = {"cell": kind, "shape": shape, "plain_ms": plain[0], "seen_ms": looked[0]}
     print(f"looking inside {kind}: {looked[0] / plain[0] - 1:+.1%} of the step")
     return line

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import throughtime
+from throughtime.catalogue import forget, registered
 from throughtime.comparison.trials import compare
 from throughtime.data.sequences.stream_batches import Streams
 from throughtime.data.tables.forecast_problem import read_problem
@@ -129,7 +130,11 @@ def test_the_python_of_the_documents_runs(page, number, code, problem, tmp_path,
     shared = (
         {"throughtime": throughtime, "np": np, "nn": nn} | names(problem)[number] if names else {}
     )
-    exec(compile(code, page, "exec"), {"__name__": "document", **shared})
+    try:
+        exec(compile(code, page, "exec"), {"__name__": "document", **shared})
+    finally:
+        for kind in registered():
+            forget(kind.name)
 
 
 def test_the_documents_have_their_python():
