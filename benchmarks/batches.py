@@ -20,6 +20,7 @@ import torch
 
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
 
@@ -51,9 +52,11 @@ def gru(experiment):
     low, high = 1, 10**6
     while high - low > 1:
         middle = (low + high) // 2
-        config = experiment.config("gru", experiment.normalizations[0], middle)
+        config = experiment.config(
+            "gru", Hyperparameters(normalize=experiment.normalizations[0]), middle
+        )
         low, high = (low, middle) if config.hidden_size >= HIDDEN else (middle, high)
-    config = experiment.config("gru", experiment.normalizations[0], high)
+    config = experiment.config("gru", Hyperparameters(normalize=experiment.normalizations[0]), high)
     assert config.hidden_size == HIDDEN
     torch.manual_seed(0)
     return experiment.build(config)

@@ -22,6 +22,7 @@ import torch
 from throughtime.data.tables.parquet_folder import shard_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.data.tables.windows import USUAL_SPLIT
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
 
@@ -65,7 +66,7 @@ def pace(problem):
     """Windows per second of the input path alone, and of training the smallest networks."""
     experiment = experiment_of(problem)
     found = {}
-    config = experiment.config("dense", "window", 60)
+    config = experiment.config("dense", Hyperparameters(normalize="window"), 60)
     task = experiment.task(experiment.build(config), 256, 0)
     began, seen = time.perf_counter(), 0
     for batch in task.batches():
@@ -75,7 +76,7 @@ def pace(problem):
     found["input alone"] = seen / (time.perf_counter() - began)
     for kind in ("dense", "rnn"):
         torch.manual_seed(0)
-        config = experiment.config(kind, "window", 60)
+        config = experiment.config(kind, Hyperparameters(normalize="window"), 60)
         task = experiment.task(experiment.build(config), 256, 0)
         settings = TrainingSettings(epochs=1, batch_size=256, budget=8.0)
         record = train(task, settings).record

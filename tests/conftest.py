@@ -70,12 +70,11 @@ def problem(co2_cut):
 SMALL = {
     "networks": ("dense", "window-dense", "gru"),
     "seeds": (0, 1),
-    "learning_rates": (3e-3, 1e-2),
+    "trials": 2,
     "parameters": 300,
     "normalize": "window",
     "epochs": 3,
     "batch_size": 64,
-    "clip_norm": 1.0,
     "patience": None,
 }
 

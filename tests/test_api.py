@@ -220,7 +220,11 @@ def test_a_comparison_is_the_command_lines(tmp_path):
             InputError,
             "'o': Python objects",
         ),
-        (lambda: tt.compare(FRAME), TypeError, "what throughtime.read returns; got DataFrame"),
+        (
+            lambda: tt.compare(FRAME),
+            TypeError,
+            "data is DataFrame; expected the result of throughtime.read",
+        ),
         (lambda: tt.fit(tt.read(FRAME, **HOW), network=None), InputError, "^network: None is no"),
         (
             lambda: tt.fit(tt.read(FRAME, **HOW), network=torch.nn.LSTM),
@@ -231,9 +235,17 @@ def test_a_comparison_is_the_command_lines(tmp_path):
         (lambda: tt.fit(tt.read(FRAME, **HOW), epochs=1.5), InputError, "^epochs: 1.5; give"),
         (lambda: tt.fit(tt.read(FRAME, **HOW), weight_decay=-1), InputError, "^weight_decay: -1"),
         (lambda: tt.fit(tt.read(FRAME, **HOW), clip=-1), InputError, "^clip: "),
-        (lambda: tt.fit(tt.read(FRAME, **HOW), device="tpu"), InputError, "^device: 'tpu'; take"),
+        (
+            lambda: tt.fit(tt.read(FRAME, **HOW), device="tpu"),
+            InputError,
+            "^device: 'tpu'; use one of",
+        ),
         (lambda: tt.fit(tt.read(FRAME, **HOW), parameters=0), InputError, "^parameters: 0; give"),
-        (lambda: tt.fit(tt.read(FRAME, **HOW), output=5), InputError, "^output: an output is an"),
+        (
+            lambda: tt.fit(tt.read(FRAME, **HOW), output=5),
+            InputError,
+            "^output: an output must be an",
+        ),
         (lambda: tt.compare(tt.read(FRAME, **HOW), jobs=0), InputError, "^jobs: 0; give"),
     ],
 )

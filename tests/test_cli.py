@@ -187,6 +187,7 @@ TOLD = {  # every choice that fit prints, the option that sets it, and another v
     "parameters": ("--parameters", "300", None),
     "epochs": ("--epochs", "2", "2"),
     "learning rate": ("--optimizer, --learning-rate", None, None),
+    "initialization": ("--init", "orthogonal", "orthogonal"),
     "clipping": ("--clip", "value:0.5", "value:0.5"),
     "seed": ("--seed", "5", "5"),
 }
@@ -385,7 +386,7 @@ def test_a_killed_training_of_sequences_goes_on_to_the_bit(tmp_path):
     lengths = rng.integers(2, 30, 400)
     x = rng.normal(size=(lengths.sum(), 2))
     np.savez(tmp_path / "x.npz", x=x, y=np.arange(400) % 3, lengths=lengths)
-    arguments = ["fit", tmp_path / "x.npz", "--parameters", 300, "--epochs", 40, "--patience", 40]
+    arguments = ["fit", tmp_path / "x.npz", "--parameters", 300, "--epochs", 20]
     arguments += ["--batch-size", 4, "--checkpoint", "0.05s"]
     whole, paused = tmp_path / "whole", tmp_path / "paused"
     throughtime(*arguments, "-o", whole)

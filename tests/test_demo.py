@@ -9,6 +9,7 @@ import torch
 from throughtime.comparison.fitting import fit
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import build
 from throughtime.problems.forecasting.training import errors
@@ -36,13 +37,13 @@ def test_the_data_is_the_one_described(demo):
     ("kind", "error"), [("persistence", 1.11), ("seasonal", 1.70), ("seasonal-drift", 0.59)]
 )
 def test_trivial_forecasts_err_as_known(demo, kind, error):
-    model = build(config_for(demo, kind, "window", 1))
+    model = build(config_for(demo, kind, Hyperparameters(normalize="window"), 1))
     assert error_at_step_4(model, demo) == pytest.approx(error, abs=0.0051)
 
 
 def test_a_gru_reaches_0_45_ppm_four_weeks_ahead(demo):
     torch.manual_seed(0)
-    config = config_for(demo, "gru", "window", 4000)
+    config = config_for(demo, "gru", Hyperparameters(normalize="window"), 4000)
     model, _ = fit(
         experiment_of(demo), config, TrainingSettings(learning_rate=1e-2, epochs=20), seed=0
     )

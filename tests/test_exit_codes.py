@@ -193,7 +193,7 @@ def test_whatever_is_named_a_message_is_one_line_and_no_terminal_obeys_it(tmp_pa
     for evil in ("a\nthroughtime: fake", "\x1b[31mred", "[red]x[*y]", "\u202egpj"):
         told = throughtime("fit", data, *small, "-o", evil, cwd=tmp_path)
         assert "\x1b" not in told.stdout and "\u202e" not in told.stdout
-        assert told.stdout.count("\n") == 2  # the error, and where the model is
+        assert told.stdout.count("\n") == 4  # error, weights kept, a warning, the model's folder
         for command in (("predict", evil), ("inspect", evil)):
             throughtime(*command, data, "-o", tmp_path / f"{evil}.out", cwd=tmp_path)
         for command in (

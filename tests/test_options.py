@@ -8,7 +8,7 @@ import pytest
 
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
-from throughtime.options import Data, Seed, seconds, with_data_options
+from throughtime.options import Data, Seed, seconds, with_options
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ def test_what_is_no_time_is_told(text):
         seconds("--budget", text)
 
 
-def test_a_command_with_data_options_has_them_all():
+def test_a_command_with_options_has_them_all():
     call = {}
 
-    @with_data_options
+    @with_options
     def learn(data: Data, data_options: object, out: str = "here", seed: Seed = 0) -> None:
         """Learn."""
         call.update(data=data, data_options=data_options, out=out)

@@ -67,8 +67,7 @@ def test_every_choice_is_told_with_its_option(comparison):
         line = next(line for line in text.splitlines() if line.startswith(f"  {choice.name} "))
         assert choice.value in line
         assert choice.option in line
-    assert "window (how a network is given its values; --normalize)" in text
-    assert "epochs         3 (passes over the data, at most; --epochs, --patience)" in text
+    assert "epochs         3 (passes over the data, at most; --epochs)" in text
     assert "seeds          0 to 1 (" in text
 
 
@@ -82,7 +81,7 @@ def test_a_fit_tells_what_it_gives_its_network(comparison):
         "normalization  global (how a network is given its values; --normalize)",
         "parameters     398 (hidden size 10; --parameters)",
         "steps          3000 (of the optimizer, at most; stops after 800 steps without "
-        "improvement; --steps, --patience)",
+        "improvement; --steps)",
         "learning rate  0.003 (adam; --optimizer, --learning-rate)",
         "clipping       norm:1 (of the gradient; --clip)",
         "budget         600 s (at most; --budget)",

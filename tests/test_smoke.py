@@ -16,6 +16,7 @@ from throughtime.data.sequences.stream_batches import Streams
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
 from throughtime.deploy.storage import load
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.prediction import predict
 from throughtime.problems.registry import experiment_of
 from throughtime.report.page import write_page
@@ -83,7 +84,9 @@ def names_of_training(problem):
     parts = problem.parts
     np.save("series.npy", np.random.default_rng(0).normal(size=(20_000, 3)).astype("float32"))
     forecaster = {
-        "model": experiment.build(experiment.config("gru", "window", 300)),
+        "model": experiment.build(
+            experiment.config("gru", Hyperparameters(normalize="window"), 300)
+        ),
         "training": parts.training,
         "validation": parts.validation,
         "scale": problem.error_scale,

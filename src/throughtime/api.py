@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from throughtime import catalogue
 from throughtime.argument_names import as_argument, named_arguments, show_options
 from throughtime.catalogue import NetworkKind, label_of
-from throughtime.comparison import trials
+from throughtime.comparison import trials as comparison
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.fitting import fit as train_network
+from throughtime.comparison.sizes import applicable
 from throughtime.cores import usable_cores
 from throughtime.data.inputs import data_options_of, source_of
 from throughtime.data.opening import AnyProblem, open_problem
 from throughtime.data_options import DataOptions
 from throughtime.deploy.model import Model, load_model
 from throughtime.errors import InputError, one_of
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.named_objects import name_of_network, name_of_output, names_of_networks
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output
@@ -39,7 +41,7 @@ from throughtime.runs import (
     DataRecord,
     SettingsRecord,
 )
-from throughtime.settings_checks import check_device, check_training, check_whole
+from throughtime.settings_checks import check_chosen, check_device, check_training, check_whole
 from throughtime.training.random_state import seeded
 from throughtime.training.settings import TrainingSettings
 
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
     from throughtime.printing import Reporter
 
 logger = logging.getLogger("throughtime")
-
-_RATES = (1e-3, 3e-3, 1e-2)  # learning rates tried for each network, with the first seed
 
 
 # ------------------------------------------------------------------ reading
@@ -137,38 +137,70 @@ def comparison_settings(
     networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
     seeds: int = 5,
     seed: int = 0,
+    trials: int = 10,
     steps: int | None = None,
     epochs: int | None = None,
     patience: int | None = None,
-    batch_size: int | None = None,
+    optimizer: str = "adam",
+    weight_decay: float = 0.0,
+    clip: str = "norm:1",
     parameters: int = 4000,
-    normalize: str | None = None,
     output: str | Output = "",
+    **chosen: Any,
 ) -> SettingsRecord:
-    """Checked settings of a comparison; see `compare`."""
+    """Check the settings of a comparison and record them; see `compare`."""
     experiment = experiment_of(_checked(data).problem)
-    check_whole(seeds=seeds, parameters=parameters)
+    check_whole(seeds=seeds, trials=trials, parameters=parameters)
     check_whole(0, seed=seed)
+    given, _ = _split(chosen, "compare")
+    check_chosen(given)
     training = TrainingSettings(
-        steps=steps, epochs=epochs, patience=patience, batch_size=batch_size
+        steps=steps,
+        epochs=epochs,
+        patience=patience,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        clip=clip,
     )
     check_training(training)
-    training = training.resolved(experiment.items)
-    return SettingsRecord(
+    training = with_choices(training, given).resolved(experiment.items)
+    normalizations = experiment.normalizations
+    if given.normalize is not None:
+        one_of("--normalize", given.normalize, normalizations)
+    settings = SettingsRecord(
         networks=names_of_networks(networks),
         seeds=tuple(range(seed, seed + seeds)),
-        learning_rates=_RATES,
         parameters=parameters,
-        normalize=one_of(
-            "--normalize", normalize or experiment.normalizations[0], experiment.normalizations
-        ),
+        normalize=given.normalize or normalizations[0],
         steps=training.steps,
         epochs=training.epochs,
-        batch_size=training.batch_size,
-        clip_norm=1.0,
         patience=training.patience,
+        batch_size=training.batch_size,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        clip=clip,
         output=name_of_output(output),
+        trials=trials,
+        given=given,
     )
+    for kind in settings.networks:  # what does not apply is refused before anything is trained
+        model_config(experiment, kind, applicable(given, kind), parameters, settings.output)
+    return settings
+
+
+def _split(options: dict[str, Any], function: str) -> tuple[Hyperparameters, dict[str, Any]]:
+    """Choices about the network among a function's options, and the others."""
+    names = [f.name for f in fields(Hyperparameters) if f.metadata["listed"]]
+    rest = {name: value for name, value in options.items() if name not in names}
+    if function == "compare" and rest:
+        raise TypeError(f"compare() got an unexpected argument {min(rest)!r}; choices are {names}")
+    return Hyperparameters(**{n: v for n, v in options.items() if n in names}), rest
+
+
+def with_choices(settings: TrainingSettings, chosen: Hyperparameters) -> TrainingSettings:
+    """Training settings with the chosen learning rate and batch size."""
+    rate = chosen.learning_rate or settings.learning_rate
+    return replace(settings, learning_rate=rate, batch_size=chosen.batch_size)
 
 
 def _checked(data: Data) -> Data:
@@ -184,7 +216,7 @@ def size_notes(data: Data, settings: SettingsRecord) -> list[str]:
 
 def mark_of(data: Data, settings: SettingsRecord) -> str:
     """Short identifier of a comparison; equal for equal data and settings."""
-    return trials.comparison_identity(data.record, settings)[:8]
+    return comparison.comparison_identity(data.record, settings)[:8]
 
 
 @named_arguments
@@ -194,63 +226,75 @@ def compare(
     networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
     seeds: int = 5,
     seed: int = 0,
+    trials: int = 10,
     steps: int | None = None,
     epochs: int | None = None,
     patience: int | None = None,
-    batch_size: int | None = None,
+    optimizer: str = "adam",
+    weight_decay: float = 0.0,
+    clip: str = "norm:1",
     parameters: int = 4000,
-    normalize: str | None = None,
     output: str | Output = "",
     folder: str | Path | None = None,
     jobs: int | None = None,
     progress: "bool | Reporter | None" = None,
     command: str = "",
+    **chosen: Any,
 ) -> Result:
-    """Compare networks with each other and with simple baselines, and recommend one.
+    """Compare networks with each other and with the simple predictions, and recommend one.
+
+    Every network has the same number of trials, each with other choices of learning rate, size,
+    initialization and so on; the best by validation error is trained with every seed.
 
     >>> result = compare(data, networks=["gru", "lstm", MyLayer], seeds=3)
     >>> result.table()
 
     Args:
-        data: Data returned by `read`.
-        networks: Names, catalogue entries, or your own recurrent layers; default: all networks
-            built into throughtime.
-        seeds: Number of trainings of each network; use at least 3 to estimate the variance between
-            seeds.
+        data: Result of `read`.
+        networks: Names, catalogue entries, or your own recurrent layers; default: all built-in
+            kinds.
+        seeds: Trainings of each network; use at least 3 to estimate the variance between them.
         seed: The first seed.
+        trials: Choices to try for each network, with the first seed.
         steps: Maximum number of optimizer steps of a training; default: 3000, or 3 passes over
             large data.
         epochs: Instead of ``steps``: number of passes over the data.
         patience: Steps without improvement after which a training stops; default: 800.
-        batch_size: Sequences per step; default: from their number, 16 to 256.
-        parameters: Number of parameters that every network is matched to.
-        normalize: "window" (forecasts only), "global" or "none".
+        optimizer: Name of an optimizer of torch.optim, with options: "sgd:momentum=0.9".
+        weight_decay: Weight decay of matrices; biases have none.
+        clip: Gradient clipping: "norm:1", "value:0.5", "auto:0.1", "z:2.5", "agc:0.01" or "none".
+        parameters: Most parameters that a network may have.
         output: For forecasts: your own `Output`, or its name.
-        folder: Folder for records and models; a later call with the same folder resumes there.
-            Default: a temporary folder, removed with the result.
-        jobs: Number of parallel processes; default: one for each core. Works in scripts without a
-            main guard and in notebooks.
+        folder: Folder for records and models; the same call resumes there. Default: a temporary
+            folder that exists as long as the result.
+        jobs: Parallel processes; default: one per core. Also works in scripts without a main guard
+            and in notebooks.
         progress: Whether to show a progress bar; default: only in a terminal or a notebook.
-        command: Command that repeats the comparison, stored in the record.
+        command: The command that repeats the comparison, for the record.
+        **chosen: Choices that are given and not tuned, see below.
 
     Returns:
-        The result: verdict, table, recommended model and report.
+        Verdict, table, recommended model and report.
 
     Raises:
-        InputError: If a setting is invalid, or the folder belongs to another comparison.
+        InputError: If the settings are invalid, or the folder belongs to another comparison.
+        TypeError: For an unknown argument.
     """
     settings = comparison_settings(
         data,
         networks=networks,
         seeds=seeds,
         seed=seed,
+        trials=trials,
         steps=steps,
         epochs=epochs,
         patience=patience,
-        batch_size=batch_size,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        clip=clip,
         parameters=parameters,
-        normalize=normalize,
         output=output,
+        **chosen,
     )
     check_whole(jobs=1 if jobs is None else jobs)
     temporary = TemporaryFolder() if folder is None else None
@@ -258,13 +302,13 @@ def compare(
 
     with _bars(progress) as reporter, reporter.bar() as watch:
 
-        def both(step: trials.Progress) -> None:
+        def both(step: comparison.Progress) -> None:
             if step.evaluation is None:
                 logger.info("%s is done (%d of %d)", step.trial, step.done, step.total)
             watch(step)
 
         try:
-            record = trials.compare(
+            record = comparison.compare(
                 experiment_of(data.problem),
                 settings,
                 place,
@@ -288,14 +332,13 @@ def fit(
     *,
     network: str | NetworkKind | type[RecurrentLayer] = catalogue.DEFAULT_NETWORK,
     parameters: int = 4000,
-    normalize: str | None = None,
     output: str | Output = "",
     metric: str | None = None,
     keep: Literal["best", "last"] = "best",
     seed: int = 0,
     device: str = "cpu",
     progress: "bool | Reporter | None" = None,
-    **training: Any,
+    **options: Any,
 ) -> Model:
     """Train one network.
 
@@ -305,25 +348,26 @@ def fit(
     Args:
         data: Data returned by `read`.
         network: A name, a catalogue entry, or your own recurrent layer.
-        parameters: Approximate number of parameters.
-        normalize: "window" (forecasts only), "global" or "none".
+        parameters: Most parameters that it may have.
         output: For forecasts: your own `Output`, or its name.
         metric: Validation measure that selects the best weights; default: the first of its kind.
         keep: Weights to keep: the best ones on the validation part, or the last.
         seed: Seed of the weights and the order of the data.
         device: Training device: "cpu" or "cuda".
         progress: Whether to show a progress bar; default: only in a terminal or a notebook.
-        **training: Fields of `TrainingSettings`: steps, epochs, patience, batch_size,
-            learning_rate, clip, optimizer, weight_decay, schedule, warmup, accumulate, budget
+        **options: Choices about the network, see below, and fields of `TrainingSettings`: steps,
+            epochs, patience, clip, optimizer, weight_decay, schedule, warmup, accumulate, budget
             (seconds).
 
     Returns:
-        The model, with ``training`` (its record) and ``test_error``.
+        The model, with ``training`` (its record), ``test_error``, ``simple`` (the best simple
+        prediction and its test error) and ``not_converged``.
 
     Raises:
         InputError: If a setting is invalid, or the error was never finite.
         TypeError: If an argument is unknown.
     """
+    chosen, training = _split(options, "fit")
     known = [f.name for f in fields(TrainingSettings)]
     for name in training:
         if name not in known:
@@ -333,12 +377,14 @@ def fit(
     experiment = experiment_of(_checked(data).problem)
     settings = TrainingSettings(**training)
     check_training(settings)
-    settings = settings.resolved(experiment.items)
+    check_chosen(chosen)
     check_whole(parameters=parameters)
     check_whole(0, seed=seed)
     check_device(device)
     kind = name_of_network(network, "--network")
-    config = model_config(experiment, kind, normalize, parameters, name_of_output(output))
+    chosen = chosen.over(experiment.usual(kind))
+    settings = with_choices(settings, chosen).resolved(experiment.items)
+    config = model_config(experiment, kind, chosen, parameters, name_of_output(output))
     decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
     one_of("--keep", keep, ("best", "last"))
     with ExitStack() as stack:
@@ -353,13 +399,13 @@ def fit(
 
 
 def model_config(
-    experiment: Experiment, kind: str, normalize: str | None, parameters: int, output: str = ""
+    experiment: Experiment, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
 ) -> Any:
     """Return the configuration of a network for this problem; raise InputError if invalid."""
     known = experiment.normalizations
-    normalization = one_of("--normalize", normalize or known[0], known)
+    one_of("--normalize", chosen.normalize or known[0], known)
     try:
-        return experiment.config(kind, normalization, parameters, output)
+        return experiment.config(kind, chosen, parameters, output)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -431,3 +477,5 @@ def _bars(progress: "bool | Reporter | None") -> Any:
 
 show_options(read, DataOptions)
 __all__ = ["Data", "Model", "Result", "compare", "fit", "load", "read"]
+show_options(compare, Hyperparameters)
+show_options(fit, Hyperparameters)

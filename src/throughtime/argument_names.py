@@ -37,12 +37,13 @@ def show_options(function: Any, kind: Any) -> None:
     """Add every option to the signature and docstring of a function that accepts them."""
     own = inspect.signature(function)
     hints = get_type_hints(kind)
+    listed = [f for f in fields(kind) if f.metadata.get("listed", True)]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [
         inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name])
-        for f in fields(kind)
+        for f in listed
     ]
     named = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     function.__signature__ = own.replace(parameters=[*named, *added])
-    lines = [f"    {f.name}: {as_argument(f.metadata['help'])}" for f in fields(kind)]
+    lines = [f"    {f.name}: {as_argument(f.metadata['help'])}" for f in listed]
     function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines])

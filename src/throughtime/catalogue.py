@@ -101,9 +101,15 @@ class NetworkKind:
             raise ValueError(f"{self.name} has no network for {family}")
         return _imported(self.builders[family])(config)
 
+    @property
+    def gated(self) -> bool:
+        """Whether a gate of its cell keeps the state, so that its bias sets a time scale."""
+        cell = getattr(self.layer_class(), "cell_type", None) if self.recurrent else None
+        return cell is not None and bool(cell.keeps)
+
     def layer_class(self) -> Any:
-        """The recurrent layer it is built around."""
-        return _imported(self.layer)
+        """The recurrent layer it is built around; None for a network of another form."""
+        return _imported(self.layer) if self.layer else None
 
 
 def _imported(what: Builder | str) -> Builder:

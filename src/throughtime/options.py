@@ -14,9 +14,14 @@ from typer.core import TyperCommand
 from throughtime import catalogue
 from throughtime.data_options import DataOptions, panel_of
 from throughtime.errors import InputError
+from throughtime.hyperparameters import Hyperparameters
 
 KINDS = catalogue.names(trained=True)
-TRAINING, OUTPUT = "Training", "Output"  # groups of options in help, after those of data
+NETWORK, TRAINING, OUTPUT = (
+    "Network",
+    "Training",
+    "Output",
+)  # groups of options in help, after those of data
 
 Data = Annotated[
     Path,
@@ -32,13 +37,6 @@ MissingAsTrained = Annotated[
     typer.Option("--missing", help="How to handle missing values; default: as in training."),
 ]
 Delimiter = Annotated[str | None, typer.Option(help="Delimiter of a CSV: one character, or 'tab'.")]
-Normalize = Annotated[
-    str | None,
-    typer.Option(
-        rich_help_panel=TRAINING,
-        help="window (by the window's last value and spread; forecasts only), global or none.",
-    ),
-]
 Steps = Annotated[
     int | None,
     typer.Option(
@@ -59,18 +57,27 @@ Patience = Annotated[
         help="Stop after so many steps without improvement; default: 800.",
     ),
 ]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        rich_help_panel=TRAINING,
-        help="Sequences per step; default: from their number, 16 to 256.",
-    ),
-]
 Parameters = Annotated[
     int,
     typer.Option(
-        min=1, max=10**8, rich_help_panel=TRAINING, help="Approximate size of each network."
+        min=1, max=10**8, rich_help_panel=NETWORK, help="Most parameters that a network may have."
+    ),
+]
+Optimizer = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=TRAINING,
+        help="Optimizer of torch.optim: adam, adamw, sgd:momentum=0.9, ...",
+    ),
+]
+WeightDecay = Annotated[
+    float, typer.Option(rich_help_panel=TRAINING, min=0, help="For matrices, not for biases.")
+]
+Clip = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=TRAINING,
+        help="Gradient clipping: norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none.",
     ),
 ]
 Seed = Annotated[
@@ -113,20 +120,22 @@ def seconds(option: str, text: str | None) -> float | None:
     return total
 
 
-def _data_parameters() -> list[inspect.Parameter]:
-    """The data options as parameters for typer; lists of names are text."""
-    kind, hints = inspect.Parameter.KEYWORD_ONLY, get_type_hints(DataOptions)
+def _parameters(kind: Any, panel: Callable[[str], str | None]) -> list[inspect.Parameter]:
+    """The fields of a dataclass of options as parameters for typer; lists of names are text."""
+    keyword, hints = inspect.Parameter.KEYWORD_ONLY, get_type_hints(kind)
     parameters: list[inspect.Parameter] = []
-    for option in fields(DataOptions):
+    for option in fields(kind):
         if not option.metadata["listed"]:
             continue
         hint, default = hints[option.name], option.default
         if _is_list(hint):
             hint, default = str | None, None
-        flag = [f"--{option.name}"] if hint is bool else []
-        about: Any = {"help": option.metadata["help"], "rich_help_panel": panel_of(option.name)}
+        if bool in (hint, *get_args(hint)):
+            hint, default = bool, False
+        flag = [f"--{option.name.replace('_', '-')}"] if hint is bool else []
+        about: Any = {"help": option.metadata["help"], "rich_help_panel": panel(option.name)}
         annotation = Annotated[hint, typer.Option(*flag, **about)]
-        parameter = inspect.Parameter(option.name, kind, default=default, annotation=annotation)
+        parameter = inspect.Parameter(option.name, keyword, default=default, annotation=annotation)
         parameters.append(parameter)
     return parameters
 
@@ -153,33 +162,40 @@ class GroupedHelp(TyperCommand):
                     formatter.write_dl(records)
 
 
-def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the data options to a command that takes DATA and `data_options` first.
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of data, and of a network, to a command.
 
-    >>> @with_data_options
-    ... def fit(data: Data, data_options: DataOptions, out: Path, seed: Seed = 0) -> None: ...
+    >>> @with_options
+    ... def fit(data: Data, data_options: DataOptions, chosen: Hyperparameters) -> None: ...
 
-    `data_options` is built from the options on the command line.
+    `data_options` and `chosen` are built from the options on the command line.
     """
     own = inspect.signature(command).parameters
-    kind, added = inspect.Parameter.KEYWORD_ONLY, _data_parameters()
-    rest = [p.replace(kind=kind) for name, p in own.items() if name not in ("data", "data_options")]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    of_data = _parameters(DataOptions, panel_of)
+    of_network = _parameters(Hyperparameters, lambda _: NETWORK) if "chosen" in own else []
+    replaced = ("data", "data_options", "chosen")
+    rest = [p.replace(kind=keyword) for name, p in own.items() if name not in replaced]
     hints = get_type_hints(DataOptions)
 
     def run(data: Path, **options: Any) -> None:
-        chosen = {p.name: options.pop(p.name) for p in added}
+        found = {p.name: options.pop(p.name) for p in of_data}
+        chosen = {p.name: options.pop(p.name) for p in of_network}
         for option in fields(DataOptions):
-            if option.name in chosen and _is_list(hints[option.name]):
-                parsed = names(chosen[option.name])
-                chosen[option.name] = option.default if parsed is None else parsed
-        if chosen["inputs"] == ("none",):
-            chosen["inputs"] = ()
-        if chosen["target"] == ():
+            if option.name in found and _is_list(hints[option.name]):
+                parsed = names(found[option.name])
+                found[option.name] = option.default if parsed is None else parsed
+        if found["inputs"] == ("none",):
+            found["inputs"] = ()
+        if found["target"] == ():
             raise InputError("--target", "names no column", "name one")
-        command(data, DataOptions(**chosen, seed=options["seed"]), **options)
+        if of_network:
+            chosen["bidirectional"] = chosen["bidirectional"] or None
+            options["chosen"] = Hyperparameters(**chosen)
+        command(data, DataOptions(**found, seed=options["seed"]), **options)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    signature = inspect.Signature([own["data"], *added, *rest])
+    signature = inspect.Signature([own["data"], *of_data, *of_network, *rest])
     run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from throughtime.catalogue import label_of
+from throughtime.catalogue import kind_of, label_of
 from throughtime.comparison_columns import comparison_rows
 from throughtime.escapes import visible
 from throughtime.problem_kinds import PROBLEMS
@@ -162,24 +162,29 @@ def problem_text(data: DataRecord, further: Sequence[Choice]) -> str:
 
 def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
     """Settings that a comparison uses for every network."""
-    rates = ", ".join(f"{rate:g}" for rate in settings.learning_rates)
     first, count = settings.seeds[0], len(settings.seeds)
     return [
-        *([_normalization(settings.normalize)] if PROBLEMS[kind].normalized else []),
         Choice(
             "parameters",
             str(settings.parameters),
-            "every network is matched to it",
+            "at most, of each network",
             "--parameters",
         ),
         length_choice(settings.steps, settings.epochs, settings.patience),
         Choice(
             "seeds",
             f"{first} to {first + count - 1}" if count > 1 else str(first),
-            f"learning rates {rates} tried with the first",
+            "of weights and the order of the data",
             "--seeds, --seed",
         ),
+        Choice("trials", str(settings.trials), _tuned(settings), "--trials"),
     ]
+
+
+def _tuned(settings: SettingsRecord) -> str:
+    given = settings.given.described()
+    tried = "choices tried for each network, with the first seed"
+    return f"{tried}; given: {given}" if given else tried
 
 
 def fit_choices(
@@ -200,6 +205,11 @@ def fit_choices(
         *([] if config.normalize == "none" else [_normalization(config.normalize)]),
         Choice("parameters", str(parameters), f"hidden size {config.hidden_size}", "--parameters"),
         length_choice(s.steps, s.epochs, s.patience),
+        *(
+            [Choice("initialization", config.init, "of the recurrent weights", "--init")]
+            if kind_of(config.kind).recurrent
+            else []
+        ),
         Choice("learning rate", rate, s.optimizer, "--optimizer, --learning-rate"),
         Choice("clipping", s.clip, "of the gradient", "--clip"),
         *(choice for choice in further if choice is not None),

@@ -15,6 +15,7 @@ from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import kind_of, registered, show_network
 from throughtime.errors import InputError
 from throughtime.files import write_whole
+from throughtime.hyperparameters import NOTHING_CHOSEN, Hyperparameters
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.serialization import ADDED_LATER, added_later, from_plain, to_json
 
@@ -197,6 +198,7 @@ class TrialRecord:
     prediction_us: float  # microseconds for one window, alone
     context: ContextRecord | None = None  # of a network, on the validation part
     diagnosis: Diagnosis | None = None  # of a recurrent network, on the training part
+    chosen: Hyperparameters = added_later(NOTHING_CHOSEN)
     not_converged: str = added_later("")  # why it cannot be judged; "" if it had converged
     measures: dict[str, float] = field(
         default_factory=dict[str, float]
@@ -221,8 +223,8 @@ def length_choice(steps: int | None, epochs: int | None, patience: int | None) -
     waits = f"; stops after {patience} steps without improvement" if patience else ""
     if epochs is not None:
         reason = f"passes over the data, at most{waits}"
-        return Choice("epochs", str(epochs), reason, "--epochs, --patience")
-    return Choice("steps", str(steps), f"of the optimizer, at most{waits}", "--steps, --patience")
+        return Choice("epochs", str(epochs), reason, "--epochs")
+    return Choice("steps", str(steps), f"of the optimizer, at most{waits}", "--steps")
 
 
 @dataclass(frozen=True)
@@ -257,17 +259,21 @@ class DataRecord:
 class SettingsRecord:
     """Settings of a comparison; equal settings on equal data give the same result."""
 
+    formerly = {"learning_rates": "", "clip_norm": ""}  # noqa: RUF012
     networks: tuple[str, ...]
     seeds: tuple[int, ...]
-    learning_rates: tuple[float, ...]  # each tried with the first seed; validation decides
     parameters: int  # number of parameters that every network is matched to
     normalize: str
     epochs: int | None  # passes at most, instead of steps
     batch_size: int | None  # None: from the number of items
-    clip_norm: float
     patience: int | None  # steps without improvement; None: see `TrainingSettings`
     output: str = added_later("")  # for forecasts; "" for the default output
     steps: int | None = added_later(None)  # optimizer steps of a training, at most
+    optimizer: str = added_later("adam")
+    weight_decay: float = added_later(0.0)
+    clip: str = added_later("norm:1")
+    trials: int = added_later(1)  # choices tried for each network, with the first seed
+    given: Hyperparameters = added_later(NOTHING_CHOSEN)  # choices that are not tuned
 
     def __post_init__(self) -> None:
         _check_kinds(self.networks)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 ADDED_LATER = {"added later": True}  # metadata of fields, see `added_later`
-FORMERLY = "formerly"  # class attribute: names of fields in earlier versions, {old: new}
+FORMERLY = "formerly"  # class attribute: fields of earlier versions, {old: new name, or ""}
 
 
 def to_json(record: Any) -> str:
@@ -79,7 +79,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 def _renamed(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
     """Rename fields of earlier versions; if a file has both names, leave them as they are."""
     new: dict[str, str] = getattr(kind, FORMERLY, {})
-    return {new[n] if n in new and new[n] not in value else n: v for n, v in value.items()}
+    kept = {n: v for n, v in value.items() if new.get(n) != ""}
+    return {new[n] if n in new and new[n] not in value else n: v for n, v in kept.items()}
 
 
 def _number(value: float, where: str) -> float:

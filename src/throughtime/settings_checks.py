@@ -2,7 +2,9 @@
 
 import torch
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, one_of
+from throughtime.hyperparameters import POOLINGS, Hyperparameters
+from throughtime.nn.initialization import by_name
 from throughtime.training.clipping import clipper_by_name
 from throughtime.training.optimizing import Rate, optimizer_by_name
 from throughtime.training.random_state import seeded
@@ -60,6 +62,25 @@ def check_training(settings: TrainingSettings) -> None:
                 build()
         except (ValueError, AttributeError, TypeError) as error:
             raise InputError(option, str(error), "see throughtime fit --help") from None
+
+
+def check_chosen(chosen: Hyperparameters) -> None:
+    """Raise InputError for an invalid choice about a network."""
+    whole = ("batch_size", "hidden_size", "layers", "embedding")
+    check_whole(**_given({name: getattr(chosen, name) for name in whole}))
+    for name in ("dropout", "recurrent_dropout"):
+        value = getattr(chosen, name)
+        if value is not None and not 0 <= value < 1:
+            raise InputError(f"--{name.replace('_', '-')}", repr(value), "give 0 or more, below 1")
+    if chosen.learning_rate is not None and not chosen.learning_rate > 0:
+        raise InputError("--learning-rate", repr(chosen.learning_rate), "give a number above 0")
+    if chosen.pooling is not None:
+        one_of("--pooling", chosen.pooling, POOLINGS)
+    if chosen.init is not None:
+        try:
+            by_name(chosen.init)
+        except ValueError as error:
+            raise InputError("--init", str(error), "see throughtime fit --help") from None
 
 
 def check_device(device: str) -> None:

@@ -9,6 +9,7 @@ from throughtime.comparison.trials import compare
 from throughtime.data.opening import open_problem
 from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.printing import problem_text
 from throughtime.problems.registry import experiment_of
 from throughtime.report.page import write_page
@@ -19,13 +20,12 @@ def settings(experiment, **options):
     usual = {
         "networks": ("dense", "window-dense", "gru"),
         "seeds": (0,),
-        "learning_rates": (1e-2,),
-        "parameters": 600,
+        "given": Hyperparameters(learning_rate=1e-2),
+        "parameters": 700,
         "normalize": experiment.normalizations[0],
         "epochs": 8,
         "batch_size": 32,
-        "clip_norm": 1.0,
-        "patience": 8,
+        "patience": None,
     }
     return SettingsRecord(**{**usual, **options})
 

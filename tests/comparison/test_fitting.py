@@ -7,6 +7,7 @@ import pytest
 from throughtime.comparison.fitting import fit, fit_identity
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings
@@ -15,7 +16,7 @@ from throughtime.training.loop import TrainingSettings
 def test_the_scaler_saw_the_training_part_alone(problem):
     model, _ = fit(
         experiment_of(problem),
-        config_for(problem, "gru", "global", 100),
+        config_for(problem, "gru", Hyperparameters(normalize="global"), 100),
         TrainingSettings(epochs=1),
         seed=0,
     )
@@ -32,13 +33,21 @@ def test_the_scaler_saw_nothing_through_a_gap_at_the_border(tmp_path):
         path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
         gap = read_problem(path, Columns(("y",), "t"), missing="interpolate", context=5)
         settings = TrainingSettings(epochs=1)
-        model, _ = fit(experiment_of(gap), config_for(gap, "gru", "global", 100), settings, seed=0)
+        model, _ = fit(
+            experiment_of(gap),
+            config_for(gap, "gru", Hyperparameters(normalize="global"), 100),
+            settings,
+            seed=0,
+        )
         frames.append((float(model.normalizer.center), float(model.normalizer.spread)))
     assert frames[0] == frames[1]
 
 
 def test_what_weights_depend_on_tells_trainings_apart_and_their_end_does_not(problem):
-    config, how = config_for(problem, "gru", "global", 100), TrainingSettings()
+    config, how = (
+        config_for(problem, "gru", Hyperparameters(normalize="global"), 100),
+        TrainingSettings(),
+    )
     one = fit_identity(problem.record, config, how, 0, "mae")
     for same in ({"epochs": 5}, {"patience": 1}, {"budget": 60.0}):
         assert fit_identity(problem.record, config, replace(how, **same), 0, "mae") == one

@@ -23,6 +23,7 @@ from throughtime.data.tables.windows import WindowPlan
 from throughtime.deploy.storage import load
 from throughtime.errors import InputError
 from throughtime.files import alone_in
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import Forecaster
 from throughtime.problems.registry import experiment_of
@@ -38,6 +39,13 @@ def without_times(record):
     return replace(record, training=training, prediction_us=0.0)
 
 
+def number_of(folder, trial):
+    """The number of a trial's choices, which its folder is named after."""
+    found = folder.glob(f"trials/{trial.kind}-*-seed0/record.json")
+    numbers = {read_record(p, TrialRecord).chosen: int(p.parent.name.split("-")[-2]) for p in found}
+    return numbers[trial.chosen]
+
+
 def test_everyone_gets_the_same(comparison, problem, small_settings):
     record, _ = comparison
     by_kind = {}
@@ -47,29 +55,30 @@ def test_everyone_gets_the_same(comparison, problem, small_settings):
     for kind in small_settings.networks:
         group = by_kind[kind]
         assert [t.seed for t in group] == [0, 1]
-        assert len({t.learning_rate for t in group}) == 1
-        assert abs(group[0].parameters - 300) < 60
+        assert len({t.chosen for t in group}) == 1
+        assert group[0].parameters <= 300 or group[0].hidden_size == 8
         assert all(len(t.training.evaluations) == 3 for t in group)
     origins = {len(t.error_by_origin) for t in record.trials}
     assert origins == {len(problem.parts.test)}
     assert {len(t.forecast) for t in record.trials} == {len(record.sample.truth)}
 
 
-def test_validation_chooses_the_learning_rate(comparison, small_settings):
+def test_validation_selects_the_choices(comparison, small_settings):
     record, folder = comparison
     for kind in small_settings.networks:
         tuned = [
-            read_record(folder / "trials" / Trial(kind, 0, rate).name / "record.json", TrialRecord)
-            for rate in small_settings.learning_rates
+            read_record(folder / "trials" / Trial(kind, 0, n).name / "record.json", TrialRecord)
+            for n in range(small_settings.trials)
         ]
         best = min(tuned, key=lambda t: t.validation_error)
-        assert {t.learning_rate for t in record.trials if t.kind == kind} == {best.learning_rate}
+        assert len({t.chosen for t in tuned}) == len(tuned)
+        assert {t.chosen for t in record.trials if t.kind == kind} == {best.chosen}
 
 
 def test_errors_are_what_the_saved_model_makes(comparison, problem):
     record, folder = comparison
     trial = next(t for t in record.trials if t.kind == "gru" and t.seed == 1)
-    model, _ = load(folder / "trials" / Trial("gru", 1, trial.learning_rate).name / "model")
+    model, _ = load(folder / "trials" / Trial("gru", 1, number_of(folder, trial)).name / "model")
     x, y = problem.parts.test.batch(torch.arange(len(problem.parts.test)))
     with torch.no_grad():
         error = (model(x) - y).abs()[..., 0]
@@ -111,10 +120,10 @@ def test_validation_chooses_the_seed_that_is_handed_over(
         )
     record = compare(experiment_of(problem), small_settings, again)
     assert record.verdict.recommended == "gru"
-    rate = next(t.learning_rate for t in record.trials if t.kind == "gru")
+    number = number_of(again, next(t for t in record.trials if t.kind == "gru"))
     model, _ = load(again / "model")
-    chosen, _ = load(again / "trials" / Trial("gru", 1, rate).name / "model")
-    other, _ = load(again / "trials" / Trial("gru", 0, rate).name / "model")
+    chosen, _ = load(again / "trials" / Trial("gru", 1, number).name / "model")
+    other, _ = load(again / "trials" / Trial("gru", 0, number).name / "model")
     assert_same(model.state_dict(), chosen.state_dict())
     with pytest.raises(AssertionError):
         assert_same(model.state_dict(), other.state_dict())
@@ -226,7 +235,9 @@ def test_a_damaged_mark_is_another_comparisons(tmp_path):
 
 
 def test_a_training_that_diverges_is_a_result(problem, small_settings, tmp_path):
-    spec = Trial("dense", 0, 3e37)  # the first step takes the weights to the end of float32
+    spec = Trial(
+        "dense", 0, 0, Hyperparameters(learning_rate=3e37, batch_size=64)
+    )  # the first step takes the weights to the end of float32
     record = run_trial(
         experiment_of(problem), small_settings, tmp_path, spec, lambda evaluation: None
     )
@@ -240,11 +251,11 @@ def test_forecasts_that_are_not_finite_are_a_divergence(problem, small_settings,
         def forward(self, window):
             return window[:, -4:, :1] * torch.inf
 
-    config = config_for(problem, "persistence", "window", 1)
+    config = config_for(problem, "persistence", Hyperparameters(normalize="window"), 1)
     experiment = experiment_of(problem)
     model = Overflowing(config)
     found = trials._recorded(
-        experiment, Trial("persistence", 0, 0.0), model, [None], experiment.measured(model)
+        experiment, Trial("persistence"), model, [None], experiment.measured(model)
     )
     assert (found.test_error, found.error_by_step, found.forecast) == (None, (), ())
 
@@ -258,7 +269,7 @@ def test_trials_leave_the_callers_torch_alone(problem, small_settings, tmp_path)
         experiment_of(problem),
         small_settings,
         tmp_path,
-        Trial("dense", 0, 1e-3),
+        Trial("dense", 0, 0, Hyperparameters(learning_rate=1e-3, batch_size=64)),
         lambda evaluation: None,
     )
     assert torch.equal(torch.rand(3), expected)
@@ -311,7 +322,7 @@ def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, t
     asked = {"missing": "interpolate", "horizon": 4, "context": 20}
     whole = read_problem(co2_cut, columns, **asked)
     folds = read_problem(co2_cut, columns, **asked, folds=3)
-    spec = Trial("persistence", 0, 0.0)
+    spec = Trial("persistence")
     one, three = (
         run_trial(
             experiment_of(p),

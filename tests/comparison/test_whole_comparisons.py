@@ -6,19 +6,19 @@ import pytest
 from throughtime.comparison.trials import compare
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.registry import experiment_of
 from throughtime.runs import SettingsRecord
 
 SETTINGS = SettingsRecord(
     networks=("dense", "window-dense", "gru"),
     seeds=(0, 1, 2),
-    learning_rates=(1e-2,),
+    given=Hyperparameters(learning_rate=1e-2),
     parameters=300,
     normalize="window",
     epochs=6,
     batch_size=64,
-    clip_norm=1.0,
-    patience=6,
+    patience=None,
 )
 
 

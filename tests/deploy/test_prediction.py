@@ -10,6 +10,7 @@ from throughtime.data_options import DataOptions
 from throughtime.deploy.prediction import use
 from throughtime.deploy.storage import load
 from throughtime.errors import InputError
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.language.prediction import sample
 from throughtime.problems.registry import experiment_of
 
@@ -19,7 +20,7 @@ def saved(path, asked, folder, kind="gru", seed=0):
     problem = open_problem(path, DataOptions(**asked))
     experiment = experiment_of(problem)
     torch.manual_seed(seed)
-    config = experiment.config(kind, experiment.normalizations[0], 600)
+    config = experiment.config(kind, Hyperparameters(normalize=experiment.normalizations[0]), 600)
     experiment.save(experiment.build(config), folder / "model", "")
     return (*load(folder / "model"), problem)
 

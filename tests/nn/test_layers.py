@@ -277,7 +277,7 @@ def test_error_texts_say_what_was_expected():
     with pytest.raises(ValueError, match=r"input\.to\(torch\.float32\)"):
         layer(torch.zeros(5, 2, 3).double())
     h = torch.zeros(1, 2, 4)
-    wanted = r"LSTM: hx must be 2 tensors, \(h_0, c_0\); got "
+    wanted = r"LSTM: hx must be 2 tensors, \(hidden_0, cell_0\); got "
     with pytest.raises(IndexError, match=wanted + "a tensor"):
         layer(torch.zeros(5, 2, 3), h)
     with pytest.raises(RuntimeError, match=wanted + "3 items"):

@@ -8,6 +8,7 @@ import torch
 
 from throughtime.data.tables.windows import USUAL_SPLIT
 from throughtime.data.text.documents import text_problem
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.language.training import NextToken, lanes_of, token_nats
 from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
@@ -24,7 +25,7 @@ def write(path, count=1500, seed=0):
 def built(problem, kind="gru", parameters=800, seed=0):
     torch.manual_seed(seed)
     experiment = experiment_of(problem)
-    return experiment.build(experiment.config(kind, "none", parameters))
+    return experiment.build(experiment.config(kind, Hyperparameters(normalize="none"), parameters))
 
 
 def test_costs_are_of_each_token_in_order_and_none_of_a_first(tmp_path):

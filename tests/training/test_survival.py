@@ -96,7 +96,7 @@ def test_interrupted_once_it_keeps_its_step_and_goes_on(table, tmp_path, whole, 
     last = told.splitlines()[-1]
     assert last.startswith("throughtime: interrupted after step ")
     assert f"saved in {out}.training: run the same command again to continue" in last
-    step = int(last.split("after step ")[1].split(",")[0])
+    step = int(last.split("after step ")[1].split(" of ")[0])
     assert checkpoints(out)[-1].name == f"checkpoint-{step:012d}"
     other = finished(table, out, "--learning-rate", "0.5")
     assert other.returncode == 2 and "with other data, another network or other" in other.stderr
@@ -201,7 +201,7 @@ def test_two_processes_decide_alike_whatever_one_of_them_sees(tmp_path):
 def test_two_processes_that_are_told_to_end_keep_their_step(table, tmp_path):
     out = tmp_path / "model"
     process = subprocess.Popen(
-        torchrun(table, out, "--checkpoint", "1h", "--epochs", "1000", "--patience", "1000"),
+        torchrun(table, out, "--checkpoint", "1h", "--epochs", "1000"),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -236,7 +236,7 @@ def test_when_one_dies_the_others_end_and_the_same_command_goes_on(table, tmp_pa
     _, told = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "process 0 of 2 lost contact with another" in told
-    assert "run the same command again to go on from there" in told
+    assert "run the same command again to continue" in told
     step = int(checkpoints(out)[-1].name.removeprefix("checkpoint-"))
     done = finished(table, out, epochs=2 + step // 33)  # fewer processes may go on too
     assert not done.returncode, done.stderr

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,22 +13,24 @@ import typer
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, one_of
 from throughtime.escapes import printable, shown_path
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.options import (
     KINDS,
     TRAINING,
     AsJson,
-    BatchSize,
+    Clip,
     Data,
     Epochs,
-    Normalize,
     NoSeed,
+    Optimizer,
     Parameters,
     Patience,
     Quiet,
     Seed,
     Steps,
+    WeightDecay,
     names,
-    with_data_options,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -37,23 +39,31 @@ if TYPE_CHECKING:
     from throughtime.runs import ComparisonRecord
 
 
-@with_data_options
+@with_options
 def compare(
     data: Data,
     data_options: DataOptions,
-    normalize: Normalize = None,
+    chosen: Hyperparameters,
     networks: Annotated[str, typer.Option(help="Networks to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
     steps: Steps = None,
     epochs: Epochs = None,
     patience: Patience = None,
-    batch_size: BatchSize = None,
+    optimizer: Optimizer = "adam",
+    weight_decay: WeightDecay = 0.0,
+    clip: Clip = "norm:1",
     seeds: Annotated[
         int,
         typer.Option(
             min=1, help="Trainings of each network; use at least 3 to estimate their variance."
         ),
     ] = 5,
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=1, rich_help_panel=TRAINING, help="Choices to try for each network, with one seed."
+        ),
+    ] = 10,
     folds: Annotated[
         int,
         typer.Option(
@@ -93,8 +103,10 @@ def compare(
     kinds = _networks(networks)
     problem = opened(data, replace(data_options, folds=folds), reporter)
     options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed, "steps": steps}
-    options |= {"epochs": epochs, "patience": patience, "batch_size": batch_size}
-    options |= {"parameters": parameters, "normalize": normalize}
+    options |= {"epochs": epochs, "patience": patience, "trials": trials, "clip": clip}
+    options |= {"optimizer": optimizer, "weight_decay": weight_decay, "parameters": parameters}
+    listed = [f.name for f in fields(chosen) if f.metadata["listed"]]
+    options |= {name: getattr(chosen, name) for name in listed}
     settings = api.comparison_settings(problem, **options)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))
     for note in api.size_notes(problem, settings):

@@ -11,21 +11,23 @@ from throughtime.catalogue import DEFAULT_NETWORK
 from throughtime.commands.compare import opened
 from throughtime.errors import InputError, one_of
 from throughtime.escapes import shown_path
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.options import (
     KINDS,
     TRAINING,
     AsJson,
-    BatchSize,
+    Clip,
     Data,
     Epochs,
-    Normalize,
+    Optimizer,
     Parameters,
     Patience,
     Quiet,
     Seed,
     Steps,
+    WeightDecay,
     seconds,
-    with_data_options,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -34,16 +36,16 @@ if TYPE_CHECKING:
     from throughtime.training.settings import TrainingSettings
 
 
-@with_data_options
+@with_options
 def fit(
     data: Data,
     data_options: "DataOptions",
+    chosen: Hyperparameters,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     force: Annotated[
         bool, typer.Option("--force", help="Replace the finished model in OUT.")
     ] = False,
     network: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = DEFAULT_NETWORK,
-    normalize: Normalize = None,
     parameters: Parameters = 4000,
     steps: Steps = None,
     epochs: Epochs = None,
@@ -62,23 +64,11 @@ def fit(
     keep: Annotated[
         str, typer.Option(rich_help_panel=TRAINING, help="Which weights to save: best or last.")
     ] = "best",
-    batch_size: BatchSize = None,
     accumulate: Annotated[
         int, typer.Option(rich_help_panel=TRAINING, min=1, help="Batches per optimizer step.")
     ] = 1,
-    optimizer: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=TRAINING,
-            help="Optimizer of torch.optim: adam, adamw, sgd:momentum=0.9, ...",
-        ),
-    ] = "adam",
-    learning_rate: Annotated[
-        float, typer.Option(rich_help_panel=TRAINING, min=1e-9, help="Learning rate.")
-    ] = 3e-3,
-    weight_decay: Annotated[
-        float, typer.Option(rich_help_panel=TRAINING, min=0, help="For matrices, not for biases.")
-    ] = 0.0,
+    optimizer: Optimizer = "adam",
+    weight_decay: WeightDecay = 0.0,
     schedule: Annotated[
         str,
         typer.Option(
@@ -92,13 +82,7 @@ def fit(
             rich_help_panel=TRAINING, min=0, help="Steps over which the learning rate rises."
         ),
     ] = 0,
-    clip: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=TRAINING,
-            help="Gradient clipping: norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none.",
-        ),
-    ] = "norm:1",
+    clip: Clip = "norm:1",
     device: Annotated[str, typer.Option(rich_help_panel=TRAINING, help="cpu or cuda.")] = "cpu",
     checkpoint: Annotated[
         str, typer.Option(rich_help_panel=TRAINING, help="Time between checkpoints.")
@@ -136,10 +120,8 @@ def fit(
     kind = one_of("--network", network, KINDS)
     kept_weights = one_of("--keep", keep, ("best", "last"))
     settings = TrainingSettings(
-        learning_rate=learning_rate,
         steps=steps,
         epochs=epochs,
-        batch_size=batch_size,
         clip=clip,
         patience=patience,
         optimizer=optimizer,
@@ -149,15 +131,16 @@ def fit(
         accumulate=accumulate,
         budget=seconds("--budget", budget),
     )
-    _check(settings, device, metric)
+    _check(settings, chosen, device, metric)
     with ExitStack() as stack:
         team = stack.enter_context(joined(device))
         reporter = Reporter(quiet=quiet or as_json or not team.leads)
         problem = opened(data, data_options, reporter).problem
         experiment = experiment_of(problem)
-        settings = settings.resolved(experiment.items)
+        chosen = chosen.over(experiment.usual(kind))
+        settings = api.with_choices(settings, chosen).resolved(experiment.items)
         decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
-        config = api.model_config(experiment, kind, normalize, parameters)
+        config = api.model_config(experiment, kind, chosen, parameters)
         choices = fit_choices(config, settings, experiment.parameters(config), seed)
         reporter.show(problem_text(problem.record, choices))
         checkpoints = Checkpoints(
@@ -241,16 +224,19 @@ def _output_folders(
     return out, training
 
 
-def _check(settings: "TrainingSettings", device: str, metric: str | None) -> None:
+def _check(
+    settings: "TrainingSettings", chosen: Hyperparameters, device: str, metric: str | None
+) -> None:
     """Raise InputError for invalid settings, before any data is read."""
     from throughtime.nn.outputs import Classes, Numbers
     from throughtime.problems.language.training import TOKEN_MEASURES
-    from throughtime.settings_checks import check_device, check_training
+    from throughtime.settings_checks import check_chosen, check_device, check_training
 
     if metric is not None:
         one_of("--metric", metric, (*Numbers.measures, *Classes.measures, *TOKEN_MEASURES))
     check_device(device)
     check_training(settings)
+    check_chosen(chosen)
 
 
 def _saved(model: "Model", out: Path, *, force: bool, report: Callable[[str], None]) -> Path:

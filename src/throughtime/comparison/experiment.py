@@ -3,16 +3,18 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from throughtime.comparison.sizes import size_note
+from throughtime.catalogue import kind_of
+from throughtime.comparison.sizes import applicable, size_note
 from throughtime.deploy import storage
 from throughtime.errors import InputError
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.runs import (
     ContextRecord,
     DataRecord,
@@ -23,7 +25,10 @@ from throughtime.runs import (
 )
 from throughtime.training.convergence import not_converged
 from throughtime.training.processes import Team
+from throughtime.training.settings import TrainingSettings
 from throughtime.training.task import Task
+
+LEAST_SPAN = 4  # steps: below, chrono's time scales hardly differ from torch's default
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,39 @@ class Experiment(ABC):
         """The trivial methods that apply to this problem."""
 
     @abstractmethod
-    def config(self, kind: str, normalize: str, parameters: int, output: str = "") -> Any:
-        """The configuration of a model with about ``parameters`` parameters.
+    def config(self, kind: str, chosen: Hyperparameters, parameters: int, output: str = "") -> Any:
+        """A model configuration with at most so many parameters, if 8 units have so few.
 
-        ``output``: name of the output, see `nn.outputs`; for forecasting only; empty: the default.
+        ``output``: for forecasts, the name of an output in `nn.outputs`; "" for the default.
         """
+
+    def usual(self, kind: str) -> Hyperparameters:
+        """The usual choices for a kind, where nothing is given and nothing was tuned."""
+        found = Hyperparameters(
+            learning_rate=3e-3,
+            batch_size=TrainingSettings().resolved(self.items).batch_size,
+            size=1.0,
+            dropout=0.0,
+            normalize=self.normalizations[0],
+        )
+        if not kind_of(kind).recurrent:
+            return found
+        found = replace(found, layers=1, recurrent_dropout=0.0, init=self.usual_init(kind))
+        return replace(found, pooling="last") if self.whole_sequences else found
+
+    def usual_init(self, kind: str) -> str:
+        """The usual initialization of a recurrent kind."""
+        return "torch"
+
+    @property
+    @abstractmethod
+    def memory_span(self) -> int:
+        """Steps: how far back a network may have to remember."""
+
+    @property
+    def whole_sequences(self) -> bool:
+        """Whether a network gives one answer for a whole sequence."""
+        return False
 
     @abstractmethod
     def parameters(self, config: Any) -> int:
@@ -111,9 +144,13 @@ class Experiment(ABC):
     def size_notes(self, settings: SettingsRecord) -> list[str]:
         """Warnings about networks whose size differs too much, before any training."""
         target = settings.parameters
-        options = (settings.normalize, target, settings.output)
-        configs = [self.config(kind, *options) for kind in settings.networks]
-        notes = [size_note(c.kind, c.hidden_size, self.parameters(c), target) for c in configs]
+        configs = [
+            self.config(
+                k, applicable(settings.given, k).over(self.usual(k)), target, settings.output
+            )
+            for k in settings.networks
+        ]
+        notes = [size_note(c.kind, self.parameters(c), target) for c in configs]
         return [note for note in notes if note is not None]
 
     def folds(self) -> list["Experiment"]:
@@ -132,8 +169,10 @@ class Experiment(ABC):
 
     def simple_models(self) -> dict[str, Any]:
         """The trivial predictions that this problem supports, by their kind."""
-        usual = self.normalizations[0]
-        return {kind: self.build(self.config(kind, usual, 1)) for kind in self.trivial_kinds()}
+        return {
+            kind: self.build(self.config(kind, self.usual(kind), 1))
+            for kind in self.trivial_kinds()
+        }
 
     def not_converged(self, training: TrainingRecord, found: Diagnosis | None) -> str:
         """Why a training cannot be judged, in words; "" if it had converged.

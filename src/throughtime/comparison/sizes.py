@@ -1,46 +1,90 @@
-"""Equal sizes: networks of the same number of parameters, or a warning."""
+"""Configurations of networks: chosen options, and the largest size within a bound."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from throughtime.catalogue import label_of
+from throughtime.catalogue import kind_of, label_of
+from throughtime.hyperparameters import Hyperparameters
 
 C = TypeVar("C")
 
-_FEWEST_UNITS = 4  # a narrower network fails because of its size, whatever its inputs
-_FARTHEST_OFF = 0.10  # of the requested number of parameters
+# choices and the fields of a configuration that they set: of all networks, of recurrent ones alone
+_OPTIONS = {"dropout": "dropout", "embedding": "embedding"}
+_RECURRENT = {
+    "layers": "num_layers",
+    "recurrent_dropout": "recurrent_dropout",
+    "bidirectional": "bidirectional",
+    "init": "init",
+    "pooling": "pooling",
+}
+_FEWEST_UNITS = 8  # a narrower network fails because of its size, whatever its inputs
 
 
-def matched(config: C, parameters: int, count: Callable[[C], int]) -> C:
-    """The configuration with the hidden size whose parameter count is nearest to ``parameters``.
+def largest_within(config: C, parameters: int, count: Callable[[C], int]) -> C:
+    """The configuration with the largest hidden size of at most ``parameters`` parameters.
 
-    Returned unchanged if the parameter count does not depend on the hidden size.
+    It has at least 8 units, also where these have more parameters. Returned unchanged if the
+    parameter count does not depend on the hidden size.
     """
 
     def sized(hidden_size: int) -> C:
         base: Any = config
         return replace(base, hidden_size=hidden_size)
 
-    low, high = 1, 2
+    low, high = _FEWEST_UNITS, 2 * _FEWEST_UNITS
     if count(sized(high)) <= count(sized(low)):
         return config
-    while count(sized(high)) < parameters:
+    while count(sized(high)) <= parameters:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if count(sized(middle)) < parameters else (low, middle)
-    return min(sized(low), sized(high), key=lambda c: abs(count(c) - parameters))
+        low, high = (middle, high) if count(sized(middle)) <= parameters else (low, middle)
+    return sized(low)
 
 
-def size_note(kind: str, hidden_size: int, parameters: int, requested: int) -> str | None:
-    """A warning if a network's size makes its comparison unfair, else None."""
-    off = parameters - requested
-    if hidden_size >= _FEWEST_UNITS and abs(off) <= _FARTHEST_OFF * requested:
+def applicable(given: Hyperparameters, kind: str) -> Hyperparameters:
+    """The given choices without those that a kind of network has no use for."""
+    entry = kind_of(kind)
+    if entry.trivial or not entry.recurrent:
+        return replace(given, **dict.fromkeys(_RECURRENT))
+    needs_gate = (given.init or "").partition(":")[0] in ("chrono", "forget-bias")
+    return given if entry.gated or not needs_gate else replace(given, init=None)
+
+
+def with_chosen(
+    config: C, chosen: Hyperparameters, parameters: int, count: Callable[[C], int]
+) -> C:
+    """The configuration with the chosen options of its kind, and a size within the bound.
+
+    Raises ValueError for an option that does not apply to the network or to the problem.
+    """
+    base: Any = config
+    kind = kind_of(base.kind)
+    if kind.trivial:
+        return config
+    known = {f.name for f in fields(base)}
+    applies = _RECURRENT if kind.recurrent else {}
+    options: dict[str, Any] = {}
+    for name, target in {**_OPTIONS, **applies}.items():
+        value = getattr(chosen, name)
+        if value is None:
+            continue
+        if target not in known:
+            raise ValueError(f"--{name.replace('_', '-')} does not apply to this problem")
+        options[target] = value
+    base = replace(base, **options)
+    if chosen.hidden_size is not None:
+        return replace(base, hidden_size=chosen.hidden_size)
+    share = 1.0 if chosen.size is None else chosen.size
+    return largest_within(base, round(share * parameters), count)
+
+
+def size_note(kind: str, parameters: int, bound: int) -> str | None:
+    """A warning if the smallest network of a kind exceeds the bound on parameters, else None."""
+    if parameters <= bound:
         return None
-    share = f" ({100 * abs(off) / requested:.0f} % {'more' if off > 0 else 'fewer'})" if off else ""
     return (
-        f"{label_of(kind)} is not a fair match: hidden size {hidden_size}, {parameters:,} "
-        f"parameters instead of {requested:,}{share}. It is no evidence about the past or "
-        f"recurrence; raise --parameters."
+        f"{label_of(kind)} has {parameters:,} parameters with {_FEWEST_UNITS} units, more than the "
+        f"{bound:,} that the others may have; raise --parameters to give all the same"
     )

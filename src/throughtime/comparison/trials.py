@@ -11,9 +11,10 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,11 +25,13 @@ from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, order_of
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
+from throughtime.comparison.tuning import ROUND, suggested
 from throughtime.comparison.verdict import judge
 from throughtime.comparison.workers import run_side_by_side
 from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
+from throughtime.hyperparameters import NOTHING_CHOSEN, Hyperparameters
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
     ComparisonRecord,
@@ -48,6 +51,8 @@ from throughtime.training.settings import TrainingSettings
 
 T = TypeVar("T")
 
+_GRACE = 500  # steps that every training may take: plateaus end late
+_BEHIND = 1.2  # times the median error of finished trainings at the same step
 _ORIGINS = 2000  # maximum number of saved errors per trial; neighbours in time are averaged
 
 
@@ -56,17 +61,16 @@ class Trial:
     """One trial to run."""
 
     kind: str
-    seed: int
-    learning_rate: float  # 0: no training
+    seed: int = 0
+    number: int = -1  # of the choices of its kind, in the order they were suggested; -1: trivial
+    chosen: Hyperparameters = NOTHING_CHOSEN
+    # what it must keep up with: (step, validation error) of finished rounds
+    pace: tuple[tuple[int, float], ...] = ()
 
     @property
     def name(self) -> str:
         """The name of its folder."""
-        return (
-            f"{self.kind}-seed{self.seed}-lr{self.learning_rate:g}"
-            if self.learning_rate
-            else self.kind
-        )
+        return self.kind if self.number < 0 else f"{self.kind}-{self.number}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,9 @@ def _run(
     finished = _read_if_whole(folder / "comparison.json", ComparisonRecord)
     if finished is not None and (folder / "model").is_dir():
         return finished
-    trivial = [Trial(kind, 0, 0.0) for kind in experiment.trivial_kinds()]
-    rates = settings.learning_rates
-    tuning = [Trial(k, settings.seeds[0], rate) for k in settings.networks for rate in rates]
-    total = len(trivial) + len(tuning) + len(settings.networks) * (len(settings.seeds) - 1)
+    trivial = [Trial(kind) for kind in experiment.trivial_kinds()]
+    each = settings.trials + len(settings.seeds) - 1
+    total = len(trivial) + len(settings.networks) * each
     known: dict[Trial, TrialRecord] = {}
 
     def run(batch: list[Trial]) -> None:
@@ -143,15 +146,16 @@ def _run(
             report(trial, None)
 
     run(trivial)
-    run(tuning)
-    chosen = [
-        min((s for s in tuning if s.kind == kind), key=lambda s: _validation(known[s]))
-        for kind in settings.networks
-    ]
-    run([replace(best, seed=seed) for best in chosen for seed in settings.seeds[1:]])
+    tuned: dict[str, list[Trial]] = {kind: [] for kind in settings.networks}
+    while batch := _next_round(experiment, settings, tuned, known):
+        run(batch)
+        for trial in batch:
+            tuned[trial.kind].append(trial)
+    chosen = [min(tuned[kind], key=lambda t: _validation(known[t])) for kind in settings.networks]
+    run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
 
-    used = {(s.kind, s.learning_rate) for s in (*trivial, *chosen)}
-    trials = {s: known[s] for s in sorted(known, key=_order) if (s.kind, s.learning_rate) in used}
+    used = {(t.kind, t.number) for t in (*trivial, *chosen)}
+    trials = {t: known[t] for t in sorted(known, key=_order) if (t.kind, t.number) in used}
     verdict = judge(
         list(trials.values()),
         experiment.record.horizon,
@@ -182,6 +186,59 @@ def _run(
     )
     write_record(folder / "comparison.json", record)
     return record
+
+
+def _next_round(
+    experiment: Experiment,
+    settings: SettingsRecord,
+    tuned: Mapping[str, Sequence[Trial]],
+    known: Mapping[Trial, TrialRecord],
+) -> list[Trial]:
+    """The next tuning trials of every network; none when all have had their number."""
+    found: list[Trial] = []
+    for kind, before in tuned.items():
+        count = min(ROUND, settings.trials - len(before))
+        finished = [(t.chosen, known[t].validation_error) for t in before]
+        results = [(chosen, error) for chosen, error in finished if error is not None]
+        pace = _pace([known[t].training for t in before])
+        choices = suggested(
+            experiment, kind, settings.given, results, len(before), count, settings.seeds[0]
+        )
+        found += [
+            Trial(kind, settings.seeds[0], len(before) + n, chosen, pace)
+            for n, chosen in enumerate(choices)
+        ]
+    return found
+
+
+def _pace(trainings: Sequence[TrainingRecord | None]) -> tuple[tuple[int, float], ...]:
+    """At each step, the median of the lowest errors that finished trainings had until then."""
+    curves = [t.evaluations for t in trainings if t is not None and t.best]
+    steps = sorted({e.step for curve in curves for e in curve})
+    found: list[tuple[int, float]] = []
+    for step in steps:
+        lowest = [
+            min(e.validation_error for e in c if e.step <= step)
+            for c in curves
+            if c[0].step <= step
+        ]
+        if len(lowest) == len(curves):
+            found.append((step, median(lowest)))
+    return tuple(found)
+
+
+def _behind(pace: tuple[tuple[int, float], ...]) -> Callable[[Sequence[EvaluationRecord]], str]:
+    """A check that ends a training far behind those of finished rounds (Golovin et al. 2017)."""
+
+    def check(history: Sequence[EvaluationRecord]) -> str:
+        step = history[-1].step
+        known = [error for at, error in pace if at <= step]
+        lowest = min(e.validation_error for e in history)
+        if step >= _GRACE and known and lowest > _BEHIND * known[-1]:
+            return f"behind other trainings at step {step}"
+        return ""
+
+    return check
 
 
 def comparison_identity(data: DataRecord, settings: SettingsRecord) -> str:
@@ -237,21 +294,24 @@ def _trained(
     trial: Trial,
     watch: Callable[[EvaluationRecord], None],
 ) -> tuple[Any, TrainingRecord | None]:
-    config = experiment.config(trial.kind, settings.normalize, settings.parameters, settings.output)
+    chosen = trial.chosen if trial.number >= 0 else experiment.usual(trial.kind)
+    config = experiment.config(trial.kind, chosen, settings.parameters, settings.output)
     model = experiment.build(config)
     if is_trivial(trial.kind):
         return model, None
     options = TrainingSettings(
-        learning_rate=trial.learning_rate,
+        learning_rate=chosen.learning_rate or 0.0,
         steps=settings.steps,
         epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        clip=f"norm:{settings.clip_norm}",
+        batch_size=chosen.batch_size,
+        clip=settings.clip,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay,
         patience=settings.patience,
     )
     options = options.resolved(experiment.items)
     task = experiment.task(model, options.batch_size or 1, trial.seed)
-    return model, train(task, options, watch=watch).record
+    return model, train(task, options, watch=watch, stop=_behind(trial.pace)).record
 
 
 def _recorded(
@@ -270,7 +330,7 @@ def _recorded(
     return TrialRecord(
         kind=trial.kind,
         seed=trial.seed,
-        learning_rate=trial.learning_rate,
+        learning_rate=trial.chosen.learning_rate or 0.0,
         hidden_size=0 if is_trivial(trial.kind) else model.config.hidden_size,
         parameters=model.parameter_count(),
         multiply_adds=experiment.multiply_adds(model),
@@ -285,6 +345,7 @@ def _recorded(
         diagnosis=diagnosis,
         not_converged="" if training is None else experiment.not_converged(training, diagnosis),
         measures={} if diverged else found.measures or {},
+        chosen=trial.chosen,
     )
 
 

@@ -224,7 +224,7 @@ def _reasons(
             f"{answer}: {candidates[recommended].multiply_adds:,} ({others})."
         )
     notes = {
-        c.kind: size_note(c.kind, c.hidden_size, c.parameters, parameters)
+        c.kind: size_note(c.kind, c.parameters, parameters)
         for c in candidates.values()
         if not c.trivial
     }

@@ -175,7 +175,8 @@ def _each(record: ComparisonRecord) -> str:
 def gradient_norms(record: ComparisonRecord) -> go.Figure:
     """Median gradient norm between evaluations, before clipping, and the clipping bound."""
     figure = go.Figure()
-    shown = [record.settings.clip_norm]
+    name, _, bound = record.settings.clip.partition(":")
+    shown = [float(bound)] if name == "norm" else []
     for kind in record.settings.networks:
         for number, trial in enumerate(_trials(record, kind)):
             if trial.training is None:
@@ -193,14 +194,15 @@ def gradient_norms(record: ComparisonRecord) -> go.Figure:
             )
     trainings = [t.training for t in record.trials if t.training]
     last = max((step for t in trainings for step in _steps(t)), default=1)
-    figure.add_scatter(
-        x=[1, last],
-        y=[record.settings.clip_norm] * 2,
-        mode="lines",
-        line={"dash": "dot", "color": "#0072B2"},
-        name="clipped above",
-        meta=INK,
-    )
+    if name == "norm":  # the other rules have no fixed bound
+        figure.add_scatter(
+            x=[1, last],
+            y=[float(bound)] * 2,
+            mode="lines",
+            line={"dash": "dot", "color": "#0072B2"},
+            name="clipped above",
+            meta=INK,
+        )
     axes(figure, "optimizer steps", "gradient norm, median over steps")
     figure.update_yaxes(logarithmic(shown))
     return figure

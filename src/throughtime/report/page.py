@@ -118,17 +118,12 @@ def _choices(record: ComparisonRecord) -> str:
     length = length_choice(s.steps, s.epochs, s.patience)
     settings = (
         ("networks", ", ".join(label_of(k) for k in s.networks), "", "--networks"),
-        ("normalization", s.normalize, "", "--normalize"),
-        ("parameters", f"{s.parameters:,}", "every network is matched to it", "--parameters"),
-        (
-            "learning rates",
-            ", ".join(f"{r:g}" for r in s.learning_rates),
-            "each tried with the first seed; validation decides",
-            "",
-        ),
+        ("parameters", f"{s.parameters:,}", "at most, of each network", "--parameters"),
+        ("trials", str(s.trials), "choices tried for each network, with one seed", "--trials"),
+        ("given", s.given.described() or "nothing", "choices that were not tuned", ""),
         ("seeds", ", ".join(map(str, s.seeds)), "", "--seeds, --seed"),
         (length.name, length.value, length.reason, length.option),
-        ("clipping", f"global norm {s.clip_norm:g}", "", ""),
+        ("clipping", s.clip, "of the gradient", "--clip"),
     )
     data = [(c.name, c.value, c.reason, c.option) for c in record.data.choices]
     return html.table(("what", "value", "why", "set with"), [*data, *settings], words=True)

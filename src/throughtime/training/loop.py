@@ -57,6 +57,7 @@ def train(
     kept: Checkpoints | None = None,
     watch: Watch | Callable[[EvaluationRecord], None] | None = None,
     writer: Writer | None = None,
+    stop: Callable[[list[EvaluationRecord]], str] | None = None,
 ) -> Trained:
     """Train a task's model in place and leave the best weights in it.
 
@@ -73,8 +74,9 @@ def train(
             ten times a second.
         writer: Receives loss, gradient norm and learning rate every ten steps, all measures at
             every evaluation, and every incident as text.
+        stop: Called with all evaluations so far; a reason, unless "", ends the training.
     """
-    return _Training(task, settings, team or Team(), kept, watch, writer).run()
+    return _Training(task, settings, team or Team(), kept, watch, writer, stop).run()
 
 
 class _Training:
@@ -86,7 +88,9 @@ class _Training:
         kept: Checkpoints | None,
         watch: Any,
         writer: Writer | None,
+        stop: Callable[[list[EvaluationRecord]], str] | None,
     ) -> None:
+        self.stop = stop
         self.task, self.model, self.settings, self.team = task, task.model, settings, team
         self.kept, self.watch, self.writer = kept, watch, writer
         self.device = next(self.model.parameters()).device
@@ -149,7 +153,7 @@ class _Training:
         """Train until the next evaluation, and evaluate; return why training ended, or None."""
         self.model.train()
         late = False
-        end = min(self.counts.limit, (self.step // self.counts.every + 1) * self.counts.every)
+        end = min(self.counts.limit, self._evaluated + self.counts.every)
         while self.step < end and not late and not self.guard.hopeless:
             signal, due, late = self._update(received)
             if due and not signal:
@@ -175,11 +179,18 @@ class _Training:
 
     def _stop_reason(self) -> str | None:
         """Why training ends after the latest evaluation, or None."""
-        if self.step >= self.counts.limit:
+        if self._evaluated >= self.counts.limit:
             return f"all {self.counts.limit} steps taken"
-        if self.step - self.improved >= self.counts.patience:
+        if self._evaluated - self.improved >= self.counts.patience:
             return f"no improvement for {self.counts.patience} steps"
-        return None
+        if self.stop is None or not self.history:
+            return None
+        return self.stop(self.history) or None
+
+    @property
+    def _evaluated(self) -> int:
+        """The step of the latest evaluation; a resumed training may be ahead of it."""
+        return self.history[-1].step if self.history else 0
 
     def _next_batches(self) -> Iterator[Batch]:
         """The batches of the next step; a new epoch begins after the last batch of one."""

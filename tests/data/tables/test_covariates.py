@@ -11,6 +11,7 @@ from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns, read_table
 from throughtime.deploy.storage import load
 from throughtime.errors import InputError
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.prediction import predict
 from throughtime.problems.registry import experiment_of
 
@@ -60,7 +61,7 @@ def test_an_answer_planted_in_the_future_changes_no_forecast(tmp_path, kind):
         problem = read_problem(path, columns, horizon=3, context=5, missing="mask")
         experiment = experiment_of(problem)
         torch.manual_seed(0)
-        model = experiment.build(experiment.config(kind, "global", 200))
+        model = experiment.build(experiment.config(kind, Hyperparameters(normalize="global"), 200))
         test = problem.parts.test
         early = [k for k, s in enumerate(test.starts.tolist()) if s + 5 <= 359]
         with torch.no_grad():
@@ -76,7 +77,7 @@ def test_a_network_uses_its_plan_and_its_categories(tmp_path):
     problem = read_problem(table(tmp_path), columns, horizon=3, context=4)
     experiment = experiment_of(problem)
     for kind in NETWORKS:
-        model = experiment.build(experiment.config(kind, "window", 400))
+        model = experiment.build(experiment.config(kind, Hyperparameters(normalize="window"), 400))
         x, _ = problem.parts.test.batch(torch.arange(1))
         base = model(x)
         for step, column in ((5, 1), (3, 2)):  # the plan ahead, the category of the last step
@@ -92,7 +93,7 @@ def test_plans_beyond_the_table_are_forecast_with(tmp_path):
     columns = asked(known=("p",), calendar=("hour", "weekday"))
     problem = read_problem(table(tmp_path), columns, horizon=3, context=4)
     experiment = experiment_of(problem)
-    model = experiment.build(experiment.config("gru", "window", 300))
+    model = experiment.build(experiment.config("gru", Hyperparameters(normalize="window"), 300))
     experiment.save(model, tmp_path / "model", "")
     saved, spec = load(tmp_path / "model")
     new = table(tmp_path, 50, cut=3, name="new.csv")

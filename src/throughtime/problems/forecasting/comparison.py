@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.catalogue import is_trivial, opponents, reference_of
+from throughtime.catalogue import opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file, shown_names
 from throughtime.comparison.experiment import Evaluation, Experiment
-from throughtime.comparison.sizes import matched
+from throughtime.comparison.sizes import with_chosen
 from throughtime.data.tables.forecast_problem import Problem
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
 from throughtime.problems.forecasting.networks import (
     NORMALIZATIONS,
@@ -61,13 +62,19 @@ class ForecastingExperiment(Experiment):
     def _admits(self, kind: str) -> bool:
         """Whether context and season suffice for this trivial forecast."""
         try:
-            build(self.config(kind, "none", 1))
+            build(self.config(kind, Hyperparameters(normalize="none"), 1))
         except ValueError:
             return False
         return True
 
-    def config(self, kind: str, normalize: str, parameters: int, output: str = "") -> ModelConfig:
-        return config_for(self.problem, kind, normalize, parameters, output or "point")
+    @property
+    def memory_span(self) -> int:
+        return self.problem.plan.context
+
+    def config(
+        self, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
+    ) -> ModelConfig:
+        return config_for(self.problem, kind, chosen, parameters, output or "point")
 
     def parameters(self, config: ModelConfig) -> int:
         return parameter_count(config)
@@ -172,23 +179,23 @@ class ForecastingExperiment(Experiment):
 
 
 def config_for(
-    problem: Problem, kind: str, normalize: str, parameters: int, output: str = "point"
+    problem: Problem, kind: str, chosen: Hyperparameters, parameters: int, output: str = "point"
 ) -> ModelConfig:
-    """The configuration of a model for this problem with about ``parameters`` parameters."""
+    """The configuration of a model for this problem with at most ``parameters`` parameters."""
     config = ModelConfig(
         kind,
         problem.plan.context,
         problem.plan.horizon,
         columns=len(problem.table.columns),
         targets=len(problem.table.targets),
-        normalize=normalize,
+        normalize=chosen.normalize or NORMALIZATIONS[0],
         season=problem.plan.season,
         fixed=problem.table.fixed,
         known=problem.table.known_ahead,
         categories=tuple(len(words) for words in problem.table.categories),
         output=output,
     )
-    return config if is_trivial(kind) else matched(config, parameters, parameter_count)
+    return with_chosen(config, chosen, parameters, parameter_count)
 
 
 def data_spec(problem: Problem) -> DataSpec:

@@ -13,11 +13,13 @@ of 1e-3 on a level of 1e9 are preserved until the level is subtracted.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from throughtime import catalogue
+from throughtime.nn.initialization import by_name
 from throughtime.nn.outputs import output_of
 from throughtime.serialization import added_later
 from throughtime.specs import MOST_STEPS
@@ -43,6 +45,10 @@ class ModelConfig:
     known: int = 0  # number of last fixed columns that are also known ahead
     categories: tuple[int, ...] = ()  # number of codes of each of the last columns
     output: str = added_later("point")  # name in `outputs`; networks only
+    dropout: float = added_later(0.0)  # between layers, and before the head
+    recurrent_dropout: float = added_later(0.0)
+    init: str = added_later("torch")  # of recurrent layers
+    embedding: int = added_later(0)  # numbers per category code; 0: from the number of codes
 
     @property
     def numbers(self) -> int:
@@ -71,6 +77,7 @@ class ModelConfig:
                 f"{self.known} known of {self.fixed} fixed columns and categories "
                 f"{self.categories} do not fit {self.columns} columns"
             )
+        check_network_options(self.dropout, self.recurrent_dropout, self.init, self.embedding)
         if self.season < 1:
             raise ValueError(f"season must be 1 or more, got {self.season}")
 
@@ -204,7 +211,7 @@ class Network(Forecaster):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.normalizer = Normalizer(config.normalize, config.numbers, config.fixed)
-        widths = [embedding_width(count) for count in config.categories]
+        widths = [config.embedding or embedding_width(count) for count in config.categories]
         self.embeddings = nn.ModuleList(
             nn.Embedding(n, width) for n, width in zip(config.categories, widths, strict=True)
         )
@@ -272,15 +279,38 @@ class Network(Forecaster):
         return self.output.loss(output, ((target - center) / spread).to(output.dtype))
 
 
-def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """A multilayer perceptron with two hidden layers of ``width`` units."""
-    return nn.Sequential(
-        nn.Linear(inputs, width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.ReLU(),
-        nn.Linear(width, outputs),
-    )
+def perceptron(inputs: int, width: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """A multilayer perceptron with two hidden layers of ``width`` units.
+
+    Dropout applies after each hidden layer. Without it there is no such module, so that weights
+    have the names that they had before there was an option.
+    """
+    drop = [nn.Dropout(dropout)] if dropout else []
+    layers = nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, outputs)
+    return nn.Sequential(layers[0], nn.ReLU(), *drop, layers[1], nn.ReLU(), *drop, layers[2])
+
+
+def recurrent_body(config: Any, width: int, **options: Any) -> nn.Module:
+    """The recurrent layers of a configuration, for `width` features of a step."""
+    layer = catalogue.kind_of(config.kind).layer_class()
+    usual = {"recurrent_dropout": 0.0, "bidirectional": False, "init": "torch"}
+    given = {name: getattr(config, name, value) for name, value in usual.items()}
+    options |= {name: value for name, value in given.items() if value != usual[name]}
+    if config.num_layers > 1 and config.dropout:
+        options["dropout"] = config.dropout
+    return layer(width, config.hidden_size, config.num_layers, **options)
+
+
+def check_network_options(
+    dropout: float, recurrent_dropout: float, init: str, embedding: int
+) -> None:
+    """Raise ValueError for an invalid option of a network."""
+    for name, value in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1; got {value}")
+    by_name(init)
+    if embedding < 0:
+        raise ValueError(f"embedding must be 0 or more, got {embedding}")
 
 
 class Dense(Network):
@@ -292,7 +322,9 @@ class Dense(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.body = perceptron(self.width + self.ahead, config.hidden_size, self.outputs)
+        self.body = perceptron(
+            self.width + self.ahead, config.hidden_size, self.outputs, config.dropout
+        )
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         now = self.past(window)[:, -1:, : self.config.numbers]
@@ -314,7 +346,7 @@ class WindowDense(Network):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         inputs = config.context * self.width + self.ahead
-        self.body = perceptron(inputs, config.hidden_size, self.outputs)
+        self.body = perceptron(inputs, config.hidden_size, self.outputs, config.dropout)
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
         return self.body(_with_known_ahead(seen.flatten(1), ahead))
@@ -325,14 +357,14 @@ class Recurrent(Network):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        layer = catalogue.kind_of(config.kind).layer_class()
-        self.body = layer(self.width, config.hidden_size, config.num_layers, batch_first=True)
+        self.body = recurrent_body(config, self.width, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
         inputs = config.hidden_size + self.ahead
         self.head = nn.Linear(inputs, self.outputs)
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
         output, _ = self.body(seen)
-        return self.head(_with_known_ahead(output[:, -1], ahead))
+        return self.head(_with_known_ahead(self.dropout(output[:, -1]), ahead))
 
     def multiply_adds(self) -> int:
         # the body is evaluated at every step of the window, the head once

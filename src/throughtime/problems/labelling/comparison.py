@@ -7,11 +7,18 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
-from throughtime.catalogue import is_trivial, opponents, reference_of
+from throughtime.catalogue import kind_of, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file
-from throughtime.comparison.experiment import NO_SAMPLE, Evaluation, Experiment, no_output
-from throughtime.comparison.sizes import matched
+from throughtime.comparison.experiment import (
+    LEAST_SPAN,
+    NO_SAMPLE,
+    Evaluation,
+    Experiment,
+    no_output,
+)
+from throughtime.comparison.sizes import with_chosen
 from throughtime.data.sequences.sequences import SequenceProblem
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
 from throughtime.problems.labelling.networks import (
     Constant,
@@ -62,8 +69,22 @@ class LabellingExperiment(Experiment):
     def trivial_kinds(self) -> list[str]:
         return list(opponents("classes" if self.problem.answers.classes else "numbers"))
 
+    @property
+    def whole_sequences(self) -> bool:
+        return not self.problem.answers.every_step
+
+    def usual_init(self, kind: str) -> str:
+        # what decides may stand anywhere in a sequence, so its networks begin with a long memory
+        long = kind_of(kind).gated and self.whole_sequences and self.memory_span >= LEAST_SPAN
+        return f"chrono:{self.memory_span}" if long else "torch"
+
+    @property
+    def memory_span(self) -> int:
+        lengths = self.problem.sequences.lengths[self.problem.training]
+        return int(lengths.float().quantile(0.9))
+
     def config(
-        self, kind: str, normalize: str, parameters: int, output: str = ""
+        self, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
     ) -> SequenceConfig:
         no_output(output)
         problem = self.problem
@@ -76,9 +97,9 @@ class LabellingExperiment(Experiment):
             binary=problem.answers.binary,
             categories=tuple(len(words) for words in problem.categories),
             context=problem.context,
-            normalize=normalize,
+            normalize=chosen.normalize or self.normalizations[0],
         )
-        return config if is_trivial(kind) else matched(config, parameters, parameters_of)
+        return with_chosen(config, chosen, parameters, parameters_of)
 
     def parameters(self, config: SequenceConfig) -> int:
         return parameters_of(config)

@@ -16,12 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from throughtime import catalogue
+from throughtime.hyperparameters import POOLINGS
 from throughtime.nn.outputs import answer_output
 from throughtime.problems.forecasting.networks import (
+    check_network_options,
     elements_of_matrices,
     embedding_width,
     perceptron,
+    recurrent_body,
 )
+from throughtime.serialization import added_later
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class SequenceConfig:
     num_layers: int = 1
     normalize: str = "global"
     binary: bool = False  # each number is 0 or 1: outputs are logits, answers probabilities
+    dropout: float = added_later(0.0)  # between layers, and before the head
+    recurrent_dropout: float = added_later(0.0)
+    bidirectional: bool = added_later(False)
+    init: str = added_later("torch")  # of recurrent layers
+    pooling: str = added_later("last")  # of a recurrent network: its last output, or the mean
+    embedding: int = added_later(0)  # numbers per category code; 0: from the number of codes
 
     def __post_init__(self) -> None:
         catalogue.check_kind(self.kind, catalogue.SEQUENCES)
@@ -49,6 +59,11 @@ class SequenceConfig:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if len(self.categories) > self.columns or any(n < 1 for n in self.categories):
             raise ValueError(f"categories {self.categories} do not fit {self.columns} columns")
+        check_network_options(self.dropout, self.recurrent_dropout, self.init, self.embedding)
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {self.pooling!r}")
+        if self.pooling != "last" and self.every_step:
+            raise ValueError("pooling 'mean' is for whole sequences, not for every step")
 
     @property
     def numbers(self) -> int:
@@ -185,7 +200,7 @@ class Embedded(SequenceNetwork):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
-        widths = [embedding_width(n) for n in config.categories]
+        widths = [config.embedding or embedding_width(n) for n in config.categories]
         self.embeddings = nn.ModuleList(
             nn.Embedding(n, width) for n, width in zip(config.categories, widths, strict=True)
         )
@@ -210,7 +225,7 @@ class StepDense(Embedded):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
-        self.body = perceptron(self.width, config.hidden_size, config.outputs)
+        self.body = perceptron(self.width, config.hidden_size, config.outputs, config.dropout)
 
     def through(
         self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
@@ -227,7 +242,8 @@ class StepWindowDense(Embedded):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
-        self.body = perceptron(config.context * self.width, config.hidden_size, config.outputs)
+        inputs = config.context * self.width
+        self.body = perceptron(inputs, config.hidden_size, config.outputs, config.dropout)
 
     def through(
         self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
@@ -254,25 +270,32 @@ class StepRecurrent(Embedded):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
-        layer = catalogue.kind_of(config.kind).layer_class()
-        self.body = layer(self.width, config.hidden_size, config.num_layers)
-        self.head = nn.Linear(config.hidden_size, config.outputs)
+        self.body = recurrent_body(config, self.width)
+        self.dropout = nn.Dropout(config.dropout)
+        directions = 2 if config.bidirectional else 1
+        self.head = nn.Linear(directions * config.hidden_size, config.outputs)
 
     def through(
         self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
         hidden, after = self.body(self.embed(x), state, lengths=lengths, reset=reset)
-        return self.head(hidden), after
+        return self.head(self.dropout(hidden)), after
 
     def multiply_adds(self, steps: int = 1) -> int:
         return elements_of_matrices(self.head) + steps * elements_of_matrices(self.body)
 
     def scaled_answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        output, after = self.body(self.embed(x), lengths=lengths)
         if self.config.every_step:
-            return self.head(self.body(self.embed(x), lengths=lengths)[0])
-        _, after = self.body(self.embed(x), lengths=lengths)
-        hidden = after[0] if isinstance(after, tuple) else after  # [L,B,H]
-        return self.head(hidden[-1])
+            return self.head(self.dropout(output))
+        if self.config.pooling == "mean":
+            # outputs after a sequence's end are zeros
+            counts = torch.full((), len(x)) if lengths is None else lengths
+            last = output.sum(dim=0) / counts.to(output.dtype).unsqueeze(-1)
+        else:
+            hidden = after[0] if isinstance(after, tuple) else after  # [L * directions,B,H]
+            last = torch.cat(list(hidden[-2:]), dim=-1) if self.config.bidirectional else hidden[-1]
+        return self.head(self.dropout(last))
 
 
 def build_sequence_network(config: SequenceConfig) -> SequenceNetwork:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from throughtime import __version__
-from throughtime.catalogue import is_trivial, kind_of, opponents, reference_of
+from throughtime.catalogue import kind_of, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file
 from throughtime.comparison.experiment import NO_SAMPLE, Evaluation, Experiment, no_output
-from throughtime.comparison.sizes import matched
+from throughtime.comparison.sizes import with_chosen
 from throughtime.data.text.documents import TextProblem
 from throughtime.data.text.vocabularies import Alphabet
+from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.labelling.comparison import parameters_of
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
 from throughtime.problems.labelling.networks import (
@@ -62,10 +63,16 @@ class TokenExperiment(Experiment):
         """Whether the vocabulary is small enough for this method."""
         return kind_of(kind).reference > 0 or self.size <= _LARGEST_TABLE
 
+    @property
+    def memory_span(self) -> int:
+        return self.problem.context
+
     def config(
-        self, kind: str, normalize: str, parameters: int, output: str = ""
+        self, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
     ) -> SequenceConfig:
         no_output(output)
+        if chosen.bidirectional:
+            raise ValueError("--bidirectional would read the token that is to be predicted")
         config = SequenceConfig(
             kind,
             columns=1,
@@ -76,7 +83,7 @@ class TokenExperiment(Experiment):
             context=min(_WINDOW, self.problem.context),
             normalize="none",
         )
-        return config if is_trivial(kind) else matched(config, parameters, parameters_of)
+        return with_chosen(config, chosen, parameters, parameters_of)
 
     def parameters(self, config: SequenceConfig) -> int:
         return parameters_of(config)
