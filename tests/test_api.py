@@ -146,11 +146,18 @@ class Bold(HTMLParser):
 def test_a_comparison_is_the_command_lines(tmp_path):
     path = written(tmp_path / "wave.csv")
     data = tt.read(path, **HOW)
-    chosen = {"networks": ["gru", "dense"], "seeds": 2, "epochs": 2, "parameters": 200}
+    chosen = {"networks": ["gru", "dense"], "seeds": 2, "trials": 2, "epochs": 2, "parameters": 200}
     chosen["jobs"] = 1  # the numbers are the same; processes take their time to start
     result = tt.compare(data, **chosen, folder=tmp_path / "python")
     options = [f"--{n}={v}" for n, v in HOW.items()]
-    options += ["--networks=dense,gru", "--seeds=2", "--epochs=2", "--parameters=200", "--jobs=1"]
+    options += [
+        "--networks=dense,gru",
+        "--seeds=2",
+        "--trials=2",
+        "--epochs=2",
+        "--parameters=200",
+        "--jobs=1",
+    ]
     throughtime("compare", path, *options, "--out", tmp_path / "run")
     throughtime("report", tmp_path / "python")  # its folder is like any run's
     one, other = (
@@ -262,7 +269,7 @@ def test_a_class_of_ones_own_is_never_taken_for_another():
     with pytest.raises(InputError, match=r"^network: 'gru' is one of throughtime's own kinds"):
         tt.fit(data, network=own, **SMALL)
     with pytest.raises(InputError, match=r"^networks: 'same' is named twice"):
-        tt.compare(data, networks=[other, type("Same", (tt.LSTM,), {})], seeds=1, **SMALL)
+        tt.compare(data, networks=[other, type("Same", (tt.LSTM,), {})], seeds=1, trials=2, **SMALL)
     assert tt.fit(data, network=tt.LSTM, **SMALL).kind == "lstm"  # the project's own class
     with pytest.raises(ValueError, match="expected lower case letters, digits, - and _"):
         tt.NetworkKind("../../evil", "Evil", "Bad.", layer=tt.GRU)
@@ -304,7 +311,7 @@ def test_nothing_of_the_callers_is_touched(tmp_path, monkeypatch):
 
     try:
         with pytest.raises(RuntimeError, match="broken"):
-            tt.compare(data, networks=[Broken, "gru"], seeds=1, jobs=2, **SMALL)
+            tt.compare(data, networks=[Broken, "gru"], seeds=1, trials=2, jobs=2, **SMALL)
         child.join(timeout=1)
         assert child.is_alive()  # it is no worker
     finally:
@@ -356,7 +363,7 @@ class MinGRU(tt.RecurrentLayer):
 print("once")
 frame = pl.DataFrame({"y": np.sin(np.arange(200) / 5)})
 data = tt.read(frame, target="y", horizon=1, context=8)
-how = {"seeds": 1, "epochs": 1, "parameters": 100, "jobs": 2, "folder": "run"}
+how = {"seeds": 1, "trials": 2, "epochs": 1, "parameters": 100, "jobs": 2, "folder": "run"}
 result = tt.compare(data, networks=[MinGRU, "gru"], **how)
 print(sorted(result.table()["network"].to_list()))
 result.report("page.html")
@@ -413,7 +420,7 @@ def test_other_code_of_the_same_name_is_another_comparison(tmp_path):
         Scaled.factor = factor
         return Scaled
 
-    data, how = tt.read(FRAME, **HOW), {"seeds": 1, "jobs": 1, **SMALL}
+    data, how = tt.read(FRAME, **HOW), {"seeds": 1, "trials": 2, "jobs": 1, **SMALL}
     first = tt.compare(data, networks=[layer(1.0)], folder=tmp_path / "run", **how)
     assert (
         tt.compare(data, networks=[layer(1.0)], folder=tmp_path / "run", **how).record
@@ -439,7 +446,14 @@ def test_a_network_of_ones_own_is_compared_reported_saved_and_used(tmp_path):
         "line", "Line", "A line.", builders={"forecaster": Line}, memory="window", color="#112233"
     )
     data = tt.read(FRAME, **HOW)
-    how = {"seeds": 2, "epochs": 4, "parameters": 60, "jobs": 1, "folder": tmp_path / "run"}
+    how = {
+        "seeds": 2,
+        "trials": 2,
+        "epochs": 4,
+        "parameters": 60,
+        "jobs": 1,
+        "folder": tmp_path / "run",
+    }
     result = tt.compare(data, networks=["dense", line, "gru"], **how)
     assert "Line" in result.table()["network"].to_list()
     page = result.report(tmp_path / "page.html").read_text(encoding="utf-8")

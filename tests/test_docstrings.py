@@ -106,7 +106,7 @@ def test_its_example_runs(name, thing, objects, monkeypatch):
     code = example_of(thing)
     assert code, f"{name} has no example"
     # what an example leaves to its default takes minutes
-    small = functools.partial(tt.compare, epochs=1, parameters=200, jobs=1)
+    small = functools.partial(tt.compare, trials=1, epochs=1, parameters=200, jobs=1)
     here = {**common, "compare": small}
     if name.startswith("Model"):
         here["model"] = common["trained"]

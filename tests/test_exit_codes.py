@@ -288,7 +288,7 @@ def test_names_that_are_not_utf8_are_names(tmp_path, kind):
     (tmp_path / NOT_UTF8 / "out.csv").read_text(encoding="utf-8")
     json.loads(throughtime("predict", model, named, "--json").stdout)
     run = tmp_path / f"r{NOT_UTF8}"
-    one = ("--networks", "gru", "--seeds", 1, "--jobs", 1, "--out", run)
+    one = ("--networks", "gru", "--seeds", 1, "--trials", 2, "--jobs", 1, "--out", run)
     throughtime("compare", named, *small, *one)
     throughtime("report", run)
     (run / "report.html").read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ def place(tmp_path_factory, warm):
     data = kind.make(folder)
     small = (*kind.options, *SMALL)
     assert not warm.run("fit", data, *small, "-o", "model", cwd=folder).returncode
-    networks = ("--networks", "gru", "--seeds", 1, "--jobs", 1, "--out", "run")
+    networks = ("--networks", "gru", "--seeds", 1, "--trials", 2, "--jobs", 1, "--out", "run")
     assert not warm.run("compare", data, *small, *networks, cwd=folder).returncode
     (folder / "half.training").mkdir()
     (folder / "half.training" / "checkpoint-000000000001").write_text("x")
@@ -268,7 +268,7 @@ def test_a_comparison_does_not_go_on_through_links(place, warm, tmp_path, inside
     moved.rename(here / "elsewhere")
     moved.symlink_to(here / "elsewhere")
     before = contents(here)
-    two = ("--networks", "gru", "--seeds", 1, "--jobs", 1, "--out", "run")
+    two = ("--networks", "gru", "--seeds", 1, "--trials", 2, "--jobs", 1, "--out", "run")
     done = warm.run("compare", "a.csv", *KINDS["csv"].options, *SMALL, *two, cwd=here)
     assert done.returncode == 2 and "is a symbolic link inside a run; remove it" in done.stderr, (
         done

@@ -63,7 +63,7 @@ def test_every_command_on_every_kind_of_data(poisoned, warm, thorough, kind):
     run, model = folder / "run", folder / "m"
     small = (*KINDS[kind].options, *SMALL)
     jobs = 2 if thorough or kind in ("csv", "shards") else 1  # two: with processes of their own
-    two = ("--networks", "dense,rnn", "--seeds", "1", "--jobs", jobs, "--out", run)
+    two = ("--networks", "dense,rnn", "--seeds", "1", "--trials", "2", "--jobs", jobs, "--out", run)
     check(poisoned, warm.run("fit", data, *small, "-o", model, cwd=poisoned))
     check(poisoned, warm.run("compare", data, *small, *two, cwd=poisoned))
     check(poisoned, warm.run("report", run, cwd=poisoned))

@@ -23,7 +23,6 @@ from throughtime.catalogue import NetworkKind, label_of
 from throughtime.comparison import trials as comparison
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.fitting import fit as train_network
-from throughtime.comparison.sizes import applicable
 from throughtime.cores import usable_cores
 from throughtime.data.inputs import data_options_of, source_of
 from throughtime.data.opening import AnyProblem, open_problem
@@ -31,7 +30,7 @@ from throughtime.data_options import DataOptions
 from throughtime.deploy.model import Model, load_model
 from throughtime.errors import InputError, one_of
 from throughtime.hyperparameters import Hyperparameters
-from throughtime.named_objects import name_of_network, name_of_output, names_of_networks
+from throughtime.named_objects import name_of_network, name_of_output
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output
 from throughtime.problems.registry import experiment_of
@@ -41,7 +40,16 @@ from throughtime.runs import (
     DataRecord,
     SettingsRecord,
 )
-from throughtime.settings_checks import check_chosen, check_device, check_training, check_whole
+from throughtime.settings_checks import (
+    check_chosen,
+    check_device,
+    check_training,
+    check_whole,
+    comparison_settings,
+    model_config,
+    split_choices,
+    with_choices,
+)
 from throughtime.training.random_state import seeded
 from throughtime.training.settings import TrainingSettings
 
@@ -131,78 +139,6 @@ def read(
 # ------------------------------------------------------------------ comparing
 
 
-def comparison_settings(
-    data: Data,
-    *,
-    networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
-    seeds: int = 5,
-    seed: int = 0,
-    trials: int = 10,
-    steps: int | None = None,
-    epochs: int | None = None,
-    patience: int | None = None,
-    optimizer: str = "adam",
-    weight_decay: float = 0.0,
-    clip: str = "norm:1",
-    parameters: int = 4000,
-    output: str | Output = "",
-    **chosen: Any,
-) -> SettingsRecord:
-    """Check the settings of a comparison and record them; see `compare`."""
-    experiment = experiment_of(_checked(data).problem)
-    check_whole(seeds=seeds, trials=trials, parameters=parameters)
-    check_whole(0, seed=seed)
-    given, _ = _split(chosen, "compare")
-    check_chosen(given)
-    training = TrainingSettings(
-        steps=steps,
-        epochs=epochs,
-        patience=patience,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        clip=clip,
-    )
-    check_training(training)
-    training = with_choices(training, given).resolved(experiment.items)
-    normalizations = experiment.normalizations
-    if given.normalize is not None:
-        one_of("--normalize", given.normalize, normalizations)
-    settings = SettingsRecord(
-        networks=names_of_networks(networks),
-        seeds=tuple(range(seed, seed + seeds)),
-        parameters=parameters,
-        normalize=given.normalize or normalizations[0],
-        steps=training.steps,
-        epochs=training.epochs,
-        patience=training.patience,
-        batch_size=training.batch_size,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        clip=clip,
-        output=name_of_output(output),
-        trials=trials,
-        given=given,
-    )
-    for kind in settings.networks:  # what does not apply is refused before anything is trained
-        model_config(experiment, kind, applicable(given, kind), parameters, settings.output)
-    return settings
-
-
-def _split(options: dict[str, Any], function: str) -> tuple[Hyperparameters, dict[str, Any]]:
-    """Choices about the network among a function's options, and the others."""
-    names = [f.name for f in fields(Hyperparameters) if f.metadata["listed"]]
-    rest = {name: value for name, value in options.items() if name not in names}
-    if function == "compare" and rest:
-        raise TypeError(f"compare() got an unexpected argument {min(rest)!r}; choices are {names}")
-    return Hyperparameters(**{n: v for n, v in options.items() if n in names}), rest
-
-
-def with_choices(settings: TrainingSettings, chosen: Hyperparameters) -> TrainingSettings:
-    """Training settings with the chosen learning rate and batch size."""
-    rate = chosen.learning_rate or settings.learning_rate
-    return replace(settings, learning_rate=rate, batch_size=chosen.batch_size)
-
-
 def _checked(data: Data) -> Data:
     if not isinstance(data, Data):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"data is {type(data).__name__}; expected the result of throughtime.read")
@@ -280,8 +216,9 @@ def compare(
         InputError: If the settings are invalid, or the folder belongs to another comparison.
         TypeError: For an unknown argument.
     """
+    experiment = experiment_of(_checked(data).problem)
     settings = comparison_settings(
-        data,
+        experiment,
         networks=networks,
         seeds=seeds,
         seed=seed,
@@ -309,7 +246,7 @@ def compare(
 
         try:
             record = comparison.compare(
-                experiment_of(data.problem),
+                experiment,
                 settings,
                 place,
                 jobs=usable_cores() if jobs is None else jobs,
@@ -367,7 +304,7 @@ def fit(
         InputError: If a setting is invalid, or the error was never finite.
         TypeError: If an argument is unknown.
     """
-    chosen, training = _split(options, "fit")
+    chosen, training = split_choices(options, "fit")
     known = [f.name for f in fields(TrainingSettings)]
     for name in training:
         if name not in known:
@@ -396,20 +333,6 @@ def fit(
             experiment, config, settings, seed, watch, decided_by=decided_by, device=device
         )
     return finished(experiment, model, trained, keep=keep, where=data.record.path)
-
-
-def model_config(
-    experiment: Experiment, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
-) -> Any:
-    """Return the configuration of a network for this problem; raise InputError if invalid."""
-    known = experiment.normalizations
-    one_of("--normalize", chosen.normalize or known[0], known)
-    try:
-        return experiment.config(kind, chosen, parameters, output)
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("--network", str(error), "choose another kind") from None
 
 
 def finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, where: str) -> Model:

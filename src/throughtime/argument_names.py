@@ -37,7 +37,7 @@ def show_options(function: Any, kind: Any) -> None:
     """Add every option to the signature and docstring of a function that accepts them."""
     own = inspect.signature(function)
     hints = get_type_hints(kind)
-    listed = [f for f in fields(kind) if f.metadata.get("listed", True)]
+    listed = [f for f in fields(kind) if f.metadata.get("argument", True)]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [
         inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name])

@@ -11,7 +11,7 @@ POOLINGS = ("last", "mean")
 
 def _option(help: str, *, listed: bool = True) -> Any:
     """A choice that the command line and the Python functions have as an option."""
-    return field(default=None, metadata={"help": help, "listed": listed})
+    return field(default=None, metadata={"help": help, "listed": listed, "argument": listed})
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,21 @@
-"""Checks of training and comparison settings, before any work is done."""
+"""Settings of trainings and comparisons, made and checked before any work is done."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 
+from throughtime.catalogue import NetworkKind
+from throughtime.comparison.experiment import Experiment
+from throughtime.comparison.sizes import applicable
 from throughtime.errors import InputError, one_of
 from throughtime.hyperparameters import POOLINGS, Hyperparameters
+from throughtime.named_objects import name_of_output, names_of_networks
 from throughtime.nn.initialization import by_name
+from throughtime.nn.layers import RecurrentLayer
+from throughtime.nn.outputs import Output
+from throughtime.runs import SettingsRecord
 from throughtime.training.clipping import clipper_by_name
 from throughtime.training.optimizing import Rate, optimizer_by_name
 from throughtime.training.random_state import seeded
@@ -89,3 +100,88 @@ def check_device(device: str) -> None:
         raise InputError("--device", repr(device), "use one of cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device", "no GPU that torch can use", "use cpu")
+
+
+def model_config(
+    experiment: Experiment, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
+) -> Any:
+    """Return the configuration of a network for this problem; raise InputError if invalid."""
+    known = experiment.normalizations
+    one_of("--normalize", chosen.normalize or known[0], known)
+    try:
+        return experiment.config(kind, chosen, parameters, output)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("--network", str(error), "choose another kind") from None
+
+
+def split_choices(options: dict[str, Any], function: str) -> tuple[Hyperparameters, dict[str, Any]]:
+    """Choices about the network among a function's options, and the others."""
+    names = [f.name for f in fields(Hyperparameters) if f.metadata["listed"]]
+    rest = {name: value for name, value in options.items() if name not in names}
+    if function == "compare" and rest:
+        raise TypeError(f"compare() got an unexpected argument {min(rest)!r}; choices are {names}")
+    return Hyperparameters(**{n: v for n, v in options.items() if n in names}), rest
+
+
+def with_choices(settings: TrainingSettings, chosen: Hyperparameters) -> TrainingSettings:
+    """Training settings with the chosen learning rate and batch size."""
+    rate = chosen.learning_rate or settings.learning_rate
+    return replace(settings, learning_rate=rate, batch_size=chosen.batch_size)
+
+
+def comparison_settings(
+    experiment: Experiment,
+    *,
+    networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
+    seeds: int = 5,
+    seed: int = 0,
+    trials: int = 10,
+    steps: int | None = None,
+    epochs: int | None = None,
+    patience: int | None = None,
+    optimizer: str = "adam",
+    weight_decay: float = 0.0,
+    clip: str = "norm:1",
+    parameters: int = 4000,
+    output: str | Output = "",
+    **chosen: Any,
+) -> SettingsRecord:
+    """Check the settings of a comparison and record them; see `compare`."""
+    check_whole(seeds=seeds, trials=trials, parameters=parameters)
+    check_whole(0, seed=seed)
+    given, _ = split_choices(chosen, "compare")
+    check_chosen(given)
+    training = TrainingSettings(
+        steps=steps,
+        epochs=epochs,
+        patience=patience,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        clip=clip,
+    )
+    check_training(training)
+    training = with_choices(training, given).resolved(experiment.items)
+    normalizations = experiment.normalizations
+    if given.normalize is not None:
+        one_of("--normalize", given.normalize, normalizations)
+    settings = SettingsRecord(
+        networks=names_of_networks(networks),
+        seeds=tuple(range(seed, seed + seeds)),
+        parameters=parameters,
+        normalize=given.normalize or normalizations[0],
+        steps=training.steps,
+        epochs=training.epochs,
+        patience=training.patience,
+        batch_size=training.batch_size,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        clip=clip,
+        output=name_of_output(output),
+        trials=trials,
+        given=given,
+    )
+    for kind in settings.networks:  # what does not apply is refused before anything is trained
+        model_config(experiment, kind, applicable(given, kind), parameters, settings.output)
+    return settings

@@ -105,10 +105,12 @@ def test_validation_chooses_the_seed_that_is_handed_over(
     (again / "comparison.json").unlink()
     shutil.rmtree(again / "model")
     origins = len(problem.parts.test)
-    errors = {("gru", 0): (0.2, 0.10), ("gru", 1): (0.1, 0.11)}
+    before, _ = comparison
+    number = number_of(again, next(t for t in before.trials if t.kind == "gru"))
+    errors = {f"gru-{number}-seed0": (0.2, 0.10), f"gru-{number}-seed1": (0.1, 0.11)}
     for path in again.glob("trials/*/record.json"):
         record = read_record(path, TrialRecord)
-        validation, test = errors.get((record.kind, record.seed), (0.5, 0.5))
+        validation, test = errors.get(path.parent.name, (0.5, 0.5))
         write_record(
             path,
             replace(
@@ -120,7 +122,6 @@ def test_validation_chooses_the_seed_that_is_handed_over(
         )
     record = compare(experiment_of(problem), small_settings, again)
     assert record.verdict.recommended == "gru"
-    number = number_of(again, next(t for t in record.trials if t.kind == "gru"))
     model, _ = load(again / "model")
     chosen, _ = load(again / "trials" / Trial("gru", 1, number).name / "model")
     other, _ = load(again / "trials" / Trial("gru", 0, number).name / "model")
@@ -290,7 +291,18 @@ def test_a_killed_comparison_resumes(co2_cut, tmp_path):
     """SIGKILL in the middle, then the same command: it ends, and does nothing twice."""
     command = [sys.executable, "-m", "throughtime", "compare", str(co2_cut), "--target", "co2"]
     command += ["--time", "date", "--missing", "interpolate", "--horizon", "2", "--context", "10"]
-    command += ["--season", "1", "--networks", "rnn,gru", "--seeds", "2", "--epochs", "3"]
+    command += [
+        "--season",
+        "1",
+        "--networks",
+        "rnn,gru",
+        "--seeds",
+        "2",
+        "--trials",
+        "3",
+        "--epochs",
+        "3",
+    ]
     command += ["--parameters", "200", "--out", str(tmp_path / "run"), "--jobs", "1", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

@@ -95,6 +95,8 @@ def compare(
         comparison_table,
         problem_text,
     )
+    from throughtime.problems.registry import experiment_of
+    from throughtime.settings_checks import comparison_settings
 
     reporter = Reporter(quiet=quiet or as_json)
     reads = files_of(data, data_options)
@@ -107,7 +109,7 @@ def compare(
     options |= {"optimizer": optimizer, "weight_decay": weight_decay, "parameters": parameters}
     listed = [f.name for f in fields(chosen) if f.metadata["listed"]]
     options |= {name: getattr(chosen, name) for name in listed}
-    settings = api.comparison_settings(problem, **options)
+    settings = comparison_settings(experiment_of(problem.problem), **options)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))
     for note in api.size_notes(problem, settings):
         reporter.show(f"  note: {note}")

@@ -112,6 +112,7 @@ def fit(
     from throughtime.printing import Reporter, fit_choices, problem_text
     from throughtime.problems.registry import experiment_of
     from throughtime.serialization import to_json
+    from throughtime.settings_checks import model_config, with_choices
     from throughtime.training.checkpoints import Checkpoints
     from throughtime.training.processes import joined
     from throughtime.training.settings import TrainingSettings
@@ -138,9 +139,9 @@ def fit(
         problem = opened(data, data_options, reporter).problem
         experiment = experiment_of(problem)
         chosen = chosen.over(experiment.usual(kind))
-        settings = api.with_choices(settings, chosen).resolved(experiment.items)
+        settings = with_choices(settings, chosen).resolved(experiment.items)
         decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
-        config = api.model_config(experiment, kind, chosen, parameters)
+        config = model_config(experiment, kind, chosen, parameters)
         choices = fit_choices(config, settings, experiment.parameters(config), seed)
         reporter.show(problem_text(problem.record, choices))
         checkpoints = Checkpoints(
