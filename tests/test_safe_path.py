@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kinds import KINDS, SMALL
-from throughtime.comparison.workers import run_side_by_side, safe_path
+from throughtime.comparison.workers import safe_path, side_by_side
 from throughtime.data.tables.reading import read_frame
 
 # what the command line, its workers and its trial readers import, as a hostile folder would name it
@@ -129,8 +129,8 @@ def test_the_library_alone_runs_nothing_there_either(poisoned, tmp_path, monkeyp
     monkeypatch.chdir(poisoned)
     frame, _ = read_frame(KINDS["parquet"].make(tmp_path))
     assert len(frame) == 80
-    both = run_side_by_side(doubled, 1, 2, tmp_path, [3, 4], 2, lambda *_: None)
-    assert sorted(both) == [(3, 6), (4, 8)]
+    with side_by_side(doubled, 1, 2, tmp_path, 2, lambda *_: None) as run_all:
+        assert sorted(run_all([3, 4])) == [(3, 6), (4, 8)]
     check(poisoned, subprocess.CompletedProcess([], 0))
 
 

@@ -27,7 +27,7 @@ from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
 from throughtime.comparison.tuning import ROUND, suggested
 from throughtime.comparison.verdict import judge
-from throughtime.comparison.workers import run_side_by_side
+from throughtime.comparison.workers import side_by_side
 from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
@@ -45,6 +45,7 @@ from throughtime.runs import (
     write_record,
 )
 from throughtime.serialization import to_json
+from throughtime.training.convergence import BEHIND
 from throughtime.training.loop import train
 from throughtime.training.random_state import seeded
 from throughtime.training.settings import TrainingSettings
@@ -127,6 +128,10 @@ def _run(
     total = len(trivial) + len(settings.networks) * each
     known: dict[Trial, TrialRecord] = {}
 
+    def report(trial: Trial, evaluation: EvaluationRecord | None) -> None:
+        if watch is not None:
+            watch(Progress(trial.name, evaluation, len(known), total))
+
     def run(batch: list[Trial]) -> None:
         for trial in batch:
             record = _read_if_whole(folder / "trials" / trial.name / "record.json", TrialRecord)
@@ -134,25 +139,19 @@ def _run(
                 known[trial] = record
         # slowest first, so that no process is left with a long trial at the end
         todo = sorted((s for s in batch if s not in known), key=lambda s: -kind_of(s.kind).cost)
-
-        def report(trial: Trial, evaluation: EvaluationRecord | None) -> None:
-            if watch is not None:
-                watch(Progress(trial.name, evaluation, len(known), total))
-
-        for trial, record in run_side_by_side(
-            run_trial, experiment, settings, folder, todo, jobs, report
-        ):
+        for trial, record in run_all(todo):
             known[trial] = record
             report(trial, None)
 
-    run(trivial)
     tuned: dict[str, list[Trial]] = {kind: [] for kind in settings.networks}
-    while batch := _next_round(experiment, settings, tuned, known):
-        run(batch)
-        for trial in batch:
-            tuned[trial.kind].append(trial)
-    chosen = [min(tuned[kind], key=lambda t: _validation(known[t])) for kind in settings.networks]
-    run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
+    with side_by_side(run_trial, experiment, settings, folder, jobs, report) as run_all:
+        run(trivial)
+        while batch := _next_round(experiment, settings, tuned, known):
+            run(batch)
+            for trial in batch:
+                tuned[trial.kind].append(trial)
+        chosen = [min(tuned[k], key=lambda t: _rank(known[t])) for k in settings.networks]
+        run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
 
     used = {(t.kind, t.number) for t in (*trivial, *chosen)}
     trials = {t: known[t] for t in sorted(known, key=_order) if (t.kind, t.number) in used}
@@ -235,7 +234,7 @@ def _behind(pace: tuple[tuple[int, float], ...]) -> Callable[[Sequence[Evaluatio
         known = [error for at, error in pace if at <= step]
         lowest = min(e.validation_error for e in history)
         if step >= _GRACE and known and lowest > _BEHIND * known[-1]:
-            return f"behind other trainings at step {step}"
+            return f"{BEHIND} at step {step}"
         return ""
 
     return check
@@ -373,6 +372,17 @@ def averaged(found: np.ndarray) -> tuple[float, ...]:
     together = math.ceil(len(found) / _ORIGINS)
     pieces = np.split(found, range(together, len(found), together))
     return tuple(float(part.mean()) for part in pieces)
+
+
+def _rank(record: TrialRecord) -> tuple[float, float]:
+    """Validation error, and what training was selected by, which separates equal shares."""
+    training = record.training
+    best = (
+        training.evaluations[training.best - 1].validation_error
+        if training and training.best
+        else math.inf
+    )
+    return _validation(record), best
 
 
 def _validation(record: TrialRecord) -> float:

@@ -24,25 +24,31 @@ from throughtime.nn.outputs import register_output, registered_outputs
 _shared: dict[str, Any] = {}
 
 
-def run_side_by_side(
+RunAll = Callable[[list[Any]], Iterator[tuple[Any, Any]]]
+
+
+@contextmanager
+def side_by_side(
     run: Callable[..., Any],
     experiment: Any,
     settings: Any,
     folder: Path,
-    trials: list[Any],
     jobs: int,
     report: Callable[[Any, Any], None],
-) -> Iterator[tuple[Any, Any]]:
-    """Run trials in parallel, and yield (trial, result) as each finishes.
+) -> Generator[RunAll]:
+    """Yield a function that runs trials in parallel and yields (trial, result) as each finishes.
 
-    A result is that of ``run(experiment, settings, folder, trial, watch)``. At every evaluation,
+    The worker processes stay between its calls. A result is that of
+    ``run(experiment, settings, folder, trial, watch)``. At every evaluation,
     ``report(trial, evaluation)`` is called in this process.
     """
-    jobs = min(jobs, len(trials))
     if jobs < 2:
-        for trial in trials:
-            watch = partial(report, trial)
-            yield trial, run(experiment, settings, folder, trial, watch)
+
+        def in_order(trials: list[Any]) -> Iterator[tuple[Any, Any]]:
+            for trial in trials:
+                yield trial, run(experiment, settings, folder, trial, partial(report, trial))
+
+        yield in_order
         return
 
     context = multiprocessing.get_context("spawn")
@@ -54,13 +60,17 @@ def run_side_by_side(
     # registered kinds and outputs, by value if defined in a script or notebook
     own = cloudpickle.dumps((registered(), registered_outputs()))
     pool = ProcessPoolExecutor(jobs, context, _begin, (shared, own))
-    try:
+
+    def in_parallel(trials: list[Any]) -> Iterator[tuple[Any, Any]]:
         futures: dict[Future[Any], Any] = {}
         with blocked_interrupts(), safe_path(), _without_main():
             for trial in trials:
                 futures[pool.submit(_work, trial)] = trial
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+    try:
+        yield in_parallel
     except BrokenProcessPool:
         raise LostWorkerError(
             "a worker process ended unexpectedly (killed, or out of memory); finished trials are "

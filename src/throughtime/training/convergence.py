@@ -2,10 +2,14 @@
 
 from throughtime.runs import TrainingRecord
 
+SOLVED = "solved"  # how the reason of a training begins that had nothing left to learn
+BEHIND = "far behind other trainings"  # how the reason of a pruned training begins
 _LAST = 0.25  # of the steps: what improves within them had not converged
 _IMPROVEMENT = 0.02  # relative improvement within them that counts
+_NEGLIGIBLE = 0.002  # of the first evaluation: improvements up to this do not count
 _CHANCE = 0.02  # a network within this of the simple prediction has learned nothing
-_ENOUGH = 800  # steps without improvement after which more are unlikely to help
+_PLATEAU = 700  # steps without improvement at chance: plateaus of gated networks last as long
+_SETTLED = 200  # steps without improvement elsewhere
 
 
 def not_converged(
@@ -28,16 +32,20 @@ def not_converged(
     """
     if not training.best:
         return ""  # it diverged, which its record says
+    if training.stopped.startswith(BEHIND):
+        return training.stopped
+    if training.stopped.startswith(SOLVED):
+        return ""
     errors = [e.validation_error for e in training.evaluations]
     best, last = min(errors), training.evaluations[-1].step
-    before = [e.validation_error for e in training.evaluations if e.step <= (1 - _LAST) * last]
-    noise = max(_IMPROVEMENT * abs(best), resolution)
+    noise = max(_IMPROVEMENT * abs(best), _NEGLIGIBLE * abs(errors[0]), resolution)
+    settled = next(e.step for e in training.evaluations if e.validation_error <= best + noise)
     steps = f"{training.steps} steps"
-    if best < min(before, default=float("inf")) - noise:
+    if settled > (1 - _LAST) * last:
         return f"still improving after {steps}"
     if chance is not None and best > chance - max(_CHANCE * abs(chance), resolution):
         if vanishing:
             return f"no better than a simple prediction after {steps}, and its gradient vanishes"
-        if last - training.best_step < _ENOUGH:
+        if last - settled < _PLATEAU:
             return f"no better than a simple prediction after only {steps}"
-    return ""
+    return f"ended after only {steps}" if last - settled < _SETTLED else ""

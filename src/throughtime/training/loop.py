@@ -29,6 +29,7 @@ from throughtime.runs import EvaluationRecord, Finding, TrainingRecord
 from throughtime.serialization import from_plain, to_json
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.clipping import Clipped, clipper_by_name
+from throughtime.training.convergence import SOLVED
 from throughtime.training.guard import Guard
 from throughtime.training.interrupts import held_back
 from throughtime.training.optimizing import Rate, optimizer_by_name, restore_exactly
@@ -39,6 +40,7 @@ from throughtime.training.task import Batch, Task, Watch
 _NORMS = 10_000  # latest gradient norms since an evaluation, for their median
 _TICK = 0.1  # seconds between two progress bar updates
 _IMPROVEMENT = 1e-3  # relative; less does not count for the patience
+_SOLVED = 1e-3  # of the first evaluation; what is below is not worth further steps
 _LOG_EVERY = 10  # steps between two log entries
 
 
@@ -169,7 +171,7 @@ class _Training:
         self._report_evaluation(measures)
         better = values < self.best_measures
         if better:
-            if _matters(values, self.best_measures):
+            if _matters(values, self.best_measures, self._first):
                 self.improved = self.step
             self.best_measures, self.best_at = values, len(self.history)
             self.best = _weights(self.model)
@@ -183,9 +185,16 @@ class _Training:
             return f"all {self.counts.limit} steps taken"
         if self._evaluated - self.improved >= self.counts.patience:
             return f"no improvement for {self.counts.patience} steps"
+        if self.history and self.best_measures[0] < _SOLVED * self._first:
+            return f"{SOLVED}: the error is below {_SOLVED:.1%} of the first evaluation"
         if self.stop is None or not self.history:
             return None
         return self.stop(self.history) or None
+
+    @property
+    def _first(self) -> float:
+        """The first evaluation's error, a scale for what is negligible."""
+        return self.history[0].validation_error if self.history else 0.0
 
     @property
     def _evaluated(self) -> int:
@@ -415,7 +424,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def _matters(measures: list[float], best: list[float]) -> bool:
-    """Whether an improvement is large enough to continue for: a thousandth of the measure."""
-    decisive = next((m, b) for m, b in zip(measures, best, strict=False) if m != b)
-    return decisive[0] < decisive[1] * (1 - _IMPROVEMENT)
+def _matters(measures: list[float], best: list[float], first: float) -> bool:
+    """Whether an improvement is large enough to continue for: not negligible beside the first."""
+    new, old = next((m, b) for m, b in zip(measures, best, strict=False) if m != b)
+    return old == math.inf or new < old - _IMPROVEMENT * max(abs(old), 0.1 * abs(first))
