@@ -161,3 +161,29 @@ def test_what_cannot_be_is_told(options, message):
 
 def test_the_same_seed_builds_the_same():
     assert_same(network().state_dict(), network().state_dict())
+
+
+def test_bidirectional_and_mean_answers_are_what_the_layers_give():
+    x, lengths = torch.randn(7, 3, 2), torch.tensor([7, 2, 5])
+    for kind in ("rnn", "gru", "lstm"):
+        for pooling in ("last", "mean"):
+            config = SequenceConfig(
+                kind,
+                columns=2,
+                outputs=4,
+                classes=True,
+                every_step=False,
+                hidden_size=5,
+                bidirectional=True,
+                pooling=pooling,
+                dropout=0.5,
+            )
+            model = build_sequence_network(config).eval()
+            found = model.scaled_answer(x, lengths)
+            for sample, length in enumerate(lengths.tolist()):
+                output, _ = model.body(x[:length, sample : sample + 1])
+                ends = torch.cat([output[-1, 0, :5], output[0, 0, 5:]])
+                wanted = output[:, 0].mean(dim=0) if pooling == "mean" else ends
+                assert_same(found[sample], model.head(wanted))
+            model.train()
+            assert not torch.equal(model.scaled_answer(x, lengths), found)  # dropout
