@@ -24,11 +24,11 @@ def only_the_projects_own():
         outputs.forget_output(output.name)
 
 
-class Absolute(Point):
-    name = "absolute"
+class Squared(Point):
+    name = "squared"
 
     def loss(self, output, wanted):
-        return (output - wanted).abs().mean()
+        return (output - wanted).square().mean()
 
 
 class Quantiles(Output):
@@ -65,8 +65,8 @@ def noisy():
 def test_a_loss_from_outside_is_what_a_network_learns():
     data = tt.read(noisy(), target="y", horizon=1, context=4)
     how = {"network": "dense", "epochs": 60, "parameters": 60, "normalize": "global"}
-    mean, median = tt.fit(data, **how), tt.fit(data, **how, output=Absolute())
-    assert (mean.network.config.output, median.network.config.output) == ("point", "absolute")
+    median, mean = tt.fit(data, **how), tt.fit(data, **how, output=Squared())
+    assert (mean.network.config.output, median.network.config.output) == ("squared", "point")
     # most values are 0, so the median is 0 and the mean is not
     assert mean.predict(noisy())["y"][0] > 1.0
     assert abs(median.predict(noisy())["y"][0]) < 0.5
@@ -110,9 +110,11 @@ def test_an_output_whose_prediction_has_another_shape_is_refused():
         tt.fit(data, output=Wide(), epochs=1)
 
 
-def test_point_is_the_mean_squared_error():
+def test_point_is_the_absolute_error_and_quadratic_near_zero():
     loss = Point().loss(torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[2.0], [0.0]]]))
-    assert loss == 5.0
+    assert loss == pytest.approx((1 + 3) / 2 - 0.05)  # Huber: |error| - delta / 2
+    small = Point().loss(torch.tensor([[[0.02]]]), torch.zeros(1, 1, 1))
+    assert small == pytest.approx(0.02**2 / (2 * 0.1))
 
 
 def test_classes_on_numbers():
@@ -159,7 +161,7 @@ def test_unknown_names_are_refused():
         outputs.register_output(Point())
     x = np.random.default_rng(0).normal(size=(60, 8, 1))
     with pytest.raises(
-        InputError, match=r"^output: 'absolute'; remove this option; it applies only to"
+        InputError, match=r"^output: 'squared'; remove this option; it applies only to"
     ):
-        tt.fit(tt.read(x, np.arange(60) % 2), output=Absolute())
-    assert build_network(ModelConfig("gru", 4, 3, 1, output="absolute")).outputs == 3
+        tt.fit(tt.read(x, np.arange(60) % 2), output=Squared())
+    assert build_network(ModelConfig("gru", 4, 3, 1, output="squared")).outputs == 3

@@ -6,6 +6,7 @@ import torch
 from helpers import assert_same
 from throughtime.catalogue import FORECASTER, names
 from throughtime.problems.forecasting.networks import (
+    LEAST_SPREAD,
     NORMALIZATIONS,
     ModelConfig,
     Normalizer,
@@ -121,11 +122,12 @@ def test_a_network_that_says_nothing_forecasts_the_center(kind, how):
 
 @every_network
 @pytest.mark.parametrize("how", NORMALIZATIONS)
-def test_loss_is_the_squared_error_in_the_networks_scale(kind, how):
+def test_loss_is_the_outputs_in_the_networks_scale(kind, how):
     model = fitted(kind, normalize=how)
     window, target = windows(), windows(steps=3, columns=1, seed=1)
     _, _, spread = model.scaled_output(window)
-    expected = (((model(window) - target) / spread) ** 2).mean()
+    scaled = (model(window) - target) / spread
+    expected = model.output.loss(scaled, torch.zeros_like(scaled))
     loss = model.loss(window, target).double()
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
 
@@ -188,3 +190,23 @@ def test_parameters_are_counted_without_building(kind):
 def test_impossible_configurations_say_why(kind, options, text):
     with pytest.raises(ValueError, match=text):
         build(config(kind, **options))
+
+
+def test_windows_that_stand_still_do_not_outweigh_the_others():
+    torch.manual_seed(0)
+    day = torch.sin(torch.arange(400, dtype=torch.float64) / 5).clamp(min=0)  # nights are 0
+    windows = day.unfold(0, 12, 1)[::5].unsqueeze(-1)
+    model = build_network(ModelConfig("gru", 10, 2, columns=1, least_spread=LEAST_SPREAD))
+    model.normalizer.fit(day.unsqueeze(1))
+    window, target = windows[:, :10], windows[:, 10:]
+    losses = torch.stack(
+        [model.loss(w[None], t[None]) for w, t in zip(window, target, strict=True)]
+    )
+    top = losses.sort().values[-len(losses) // 100 - 1 :]
+    assert top.sum() / losses.sum() < 0.25
+    older = build_network(ModelConfig("gru", 10, 2, columns=1, least_spread=1e-3))
+    older.load_state_dict(model.state_dict())
+    losses = torch.stack(
+        [older.loss(w[None], t[None]) for w, t in zip(window, target, strict=True)]
+    )
+    assert losses.sort().values[-2:].sum() / losses.sum() > 0.3

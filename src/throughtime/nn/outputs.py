@@ -41,14 +41,20 @@ class Output(ABC):
         return output
 
 
+_HUBER = 0.1  # of the target's spread: below it the loss is quadratic, above it absolute
+
+
 class Point(Output):
-    """One value per target, the mean, trained with the mean squared error."""
+    """One value per target, the median, trained with the absolute error that it is judged by.
+
+    Near 0 the loss is quadratic (Huber 1964), so that small errors get small gradients.
+    """
 
     name = "point"
 
     def loss(self, output: Tensor, wanted: Tensor) -> Tensor:
-        """Mean squared error."""
-        return (output - wanted).square().mean()
+        """Mean Huber loss, in units of the scaled target."""
+        return functional.huber_loss(output, wanted, delta=_HUBER) / _HUBER
 
 
 _BUILT_IN = Point()

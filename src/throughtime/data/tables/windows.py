@@ -150,18 +150,19 @@ def plan_windows(
         horizon = 1
         choices.append(Choice("horizon", "1", "one step ahead", "--horizon"))
     longest = max(series.stop - series.start for series in table.series)
+    room = int(longest * split.training) // 2 - horizon  # steps that fit twice into training
     if season is None:
         season, period = table.clock.season()
         reason = f"steps in a {period}" if period else "the time step has no natural period"
-        if season > 1 and season + 2 * horizon > longest // 5:
-            season, reason = (
-                1,
-                f"no season: {season} steps in a {period} are too many for {longest} rows",
-            )
+        if season > max(1, room):
+            reason = f"no season: {season} steps in a {period} are too many for {longest} rows"
+            season = 1
         choices.append(Choice("season", str(season) if season > 1 else "none", reason, "--season"))
     if context is None:
         context = max(season + 2 * horizon, 3 * horizon, 16 if longest >= 160 else 4)
         reason = "a season and two horizons" if season > 1 else "the default without a season"
+        if season > 1 and context > room >= season:
+            context, reason = max(season, horizon), "a season: there are few rows"
         choices.append(Choice("context", str(context), f"{reason}, in steps", "--context"))
     if context + horizon > longest:
         raise _too_short(table, WindowPlan(context, horizon, season), split)

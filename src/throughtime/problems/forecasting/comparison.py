@@ -16,6 +16,7 @@ from throughtime.data.tables.forecast_problem import Problem
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
 from throughtime.problems.forecasting.networks import (
+    LEAST_SPREAD,
     NORMALIZATIONS,
     Forecaster,
     ModelConfig,
@@ -194,6 +195,7 @@ def config_for(
         known=problem.table.known_ahead,
         categories=tuple(len(words) for words in problem.table.categories),
         output=output,
+        least_spread=LEAST_SPREAD,
     )
     return with_chosen(config, chosen, parameters, parameter_count)
 

@@ -25,6 +25,7 @@ from throughtime.serialization import added_later
 from throughtime.specs import MOST_STEPS
 
 NORMALIZATIONS = ("window", "global", "none")
+LEAST_SPREAD = 0.1  # of a window, relative to the spread of the training part
 _MOST_NUMBERS = 100_000_000  # maximum size of a forecast with the values known ahead
 
 
@@ -49,6 +50,7 @@ class ModelConfig:
     recurrent_dropout: float = added_later(0.0)
     init: str = added_later("torch")  # of recurrent layers
     embedding: int = added_later(0)  # numbers per category code; 0: from the number of codes
+    least_spread: float = added_later(1e-3)  # see `Normalizer`; new models have LEAST_SPREAD
 
     @property
     def numbers(self) -> int:
@@ -77,6 +79,8 @@ class ModelConfig:
                 f"{self.known} known of {self.fixed} fixed columns and categories "
                 f"{self.categories} do not fit {self.columns} columns"
             )
+        if not 0 < self.least_spread <= 1:
+            raise ValueError(f"least_spread must be above 0, at most 1; got {self.least_spread}")
         check_network_options(self.dropout, self.recurrent_dropout, self.init, self.embedding)
         if self.season < 1:
             raise ValueError(f"season must be 1 or more, got {self.season}")
@@ -89,13 +93,17 @@ class Normalizer(nn.Module):
     instance normalization, Kim et al. 2022, with the last value in place of the mean, so that a
     changing level does no harm). ``global``: by mean and standard deviation of the training part.
     ``none``: unchanged values. The last `fixed` columns are never normalized by the window.
+    ``least_spread``: the least standard deviation of a window, relative to the training part's.
     """
 
     center: Tensor
     spread: Tensor
 
-    def __init__(self, how: str, columns: int, fixed: int = 0) -> None:
+    def __init__(
+        self, how: str, columns: int, fixed: int = 0, least_spread: float = LEAST_SPREAD
+    ) -> None:
         super().__init__()
+        self.least_spread = least_spread
         self.how = how
         self.fixed = fixed
         self.register_buffer("center", torch.zeros(columns, dtype=torch.float64))
@@ -114,8 +122,8 @@ class Normalizer(nn.Module):
         if self.how == "global":
             return self.center, self.spread
         spread = window.std(dim=1, keepdim=True, correction=0)
-        # a constant window has no spread: use at least a thousandth of the usual spread
-        center, spread = window[:, -1:], torch.maximum(spread, 1e-3 * self.spread)
+        # windows that stand still (night, a closed shop) would outweigh all others by far
+        center, spread = window[:, -1:], torch.maximum(spread, self.least_spread * self.spread)
         if self.fixed:
             moving = len(self.center) - self.fixed
             fixed = torch.stack([self.center, self.spread])[:, moving:]
@@ -210,7 +218,9 @@ class Network(Forecaster):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.normalizer = Normalizer(config.normalize, config.numbers, config.fixed)
+        self.normalizer = Normalizer(
+            config.normalize, config.numbers, config.fixed, config.least_spread
+        )
         widths = [config.embedding or embedding_width(count) for count in config.categories]
         self.embeddings = nn.ModuleList(
             nn.Embedding(n, width) for n, width in zip(config.categories, widths, strict=True)
