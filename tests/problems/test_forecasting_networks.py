@@ -1,8 +1,11 @@
 """Tests of whole networks and baselines: dependencies, forecasts and errors."""
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 
+import throughtime as tt
 from helpers import assert_same
 from throughtime.catalogue import FORECASTER, names
 from throughtime.problems.forecasting.networks import (
@@ -210,3 +213,36 @@ def test_windows_that_stand_still_do_not_outweigh_the_others():
         [older.loss(w[None], t[None]) for w, t in zip(window, target, strict=True)]
     )
     assert losses.sort().values[-2:].sum() / losses.sum() > 0.3
+
+
+@pytest.mark.parametrize("kind", ["dense", "window-dense", "gru"])
+def test_a_plan_changes_the_forecast_of_its_own_step_alone(kind):
+    torch.manual_seed(0)
+    shape = {"context": 6, "horizon": 5, "columns": 3, "known": 1, "fixed": 1}
+    model = build_network(ModelConfig(kind, **shape, normalize="global", plan_head=True))
+    window = torch.randn(2, 11, 3, dtype=torch.float64)
+    before = model(window)
+    window[:, 6 + 3, 2] += 1.0  # the plan of the fourth step ahead
+    changed = (model(window) - before).abs().amax(dim=(0, 2)) > 0
+    assert changed.tolist() == [False, False, False, True, False]
+    older = build_network(ModelConfig(kind, **shape, normalize="global"))
+    assert older(window).shape == before.shape  # models of earlier versions have no plan head
+
+
+def test_a_plan_head_does_not_grow_with_the_horizon():
+    sizes = []
+    for horizon in (24, 168):
+        config = ModelConfig("gru", 24, horizon, columns=9, known=8, fixed=8, plan_head=True)
+        head = parameter_count(config) - 33 * horizon  # H + 1 weights for each step of the body
+        sizes.append(head)
+    assert sizes[0] == sizes[1]
+
+
+def test_a_network_learns_what_a_plan_says():
+    rng = np.random.default_rng(0)
+    plan = rng.integers(0, 2, 900).astype(float)
+    y = 5 * plan + np.repeat(rng.normal(size=30), 30) + 0.1 * rng.normal(size=900)
+    frame = pl.DataFrame({"y": y, "plan": plan})
+    data = tt.read(frame, target="y", known=["plan"], horizon=24, context=24, season=1)
+    model = tt.fit(data, network="gru", normalize="global", steps=1200)
+    assert model.test_error < 0.35 * model.simple[1]

@@ -196,6 +196,7 @@ def config_for(
         categories=tuple(len(words) for words in problem.table.categories),
         output=output,
         least_spread=LEAST_SPREAD,
+        plan_head=problem.table.known_ahead > 0,
     )
     return with_chosen(config, chosen, parameters, parameter_count)
 

@@ -25,6 +25,7 @@ from throughtime.serialization import added_later
 from throughtime.specs import MOST_STEPS
 
 NORMALIZATIONS = ("window", "global", "none")
+_PLAN_UNITS = 16  # of a plan head
 LEAST_SPREAD = 0.1  # of a window, relative to the spread of the training part
 _MOST_NUMBERS = 100_000_000  # maximum size of a forecast with the values known ahead
 
@@ -51,6 +52,7 @@ class ModelConfig:
     init: str = added_later("torch")  # of recurrent layers
     embedding: int = added_later(0)  # numbers per category code; 0: from the number of codes
     least_spread: float = added_later(1e-3)  # see `Normalizer`; new models have LEAST_SPREAD
+    plan_head: bool = added_later(False)  # see `PlanHead`; new models have one
 
     @property
     def numbers(self) -> int:
@@ -226,7 +228,8 @@ class Network(Forecaster):
             nn.Embedding(n, width) for n, width in zip(config.categories, widths, strict=True)
         )
         self.width = config.numbers + sum(widths)  # features of a step
-        self.ahead = config.known * config.horizon  # values known ahead
+        # values known ahead that the body takes; with a plan head it takes none
+        self.ahead = 0 if config.plan_head else config.known * config.horizon
         self.output = output_of(config.output)
         width = self.output.width(config.targets)
         self.outputs = config.horizon * width  # output values, over all steps
@@ -239,7 +242,10 @@ class Network(Forecaster):
 
     @abstractmethod
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
-        """Inputs [B, T, width] and values known ahead [B, ahead] to outputs [B, outputs]."""
+        """Inputs [B, T, width] and values known ahead to outputs [B, outputs].
+
+        ``ahead`` is [B, horizon, known] with a plan head, else [B, horizon * known].
+        """
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled numeric inputs [B, T, numbers], and center and spread of the targets."""
@@ -261,8 +267,26 @@ class Network(Forecaster):
             which = slice(config.numbers - config.known, config.numbers)
             plan = window[:, -config.horizon :, which]
             plan = (plan - self.normalizer.center[which]) / self.normalizer.spread[which]
-            ahead = plan.flatten(1).to(dtype)
+            ahead = (plan if config.plan_head else plan.flatten(1)).to(dtype)
         return seen, ahead, center, spread
+
+    def add_plan_head(self, features: int) -> None:
+        """Add the plan head, if the configuration has one, for so many features of the past."""
+        config, width = self.config, self.output.width(self.config.targets)
+        if config.plan_head and config.known:
+            self.plan = PlanHead(features, config.known, width)
+
+    def with_plan(self, output: Tensor, past: Tensor, ahead: Tensor | None) -> Tensor:
+        """The output plus what the plan head makes of the plans, given features of the past."""
+        if ahead is None or not self.config.plan_head:
+            return output
+        return output + self.plan(past, ahead).flatten(1)
+
+    def multiply_adds(self) -> int:
+        # the plan head is evaluated at every step of the horizon
+        again = self.config.horizon - 1
+        repeated = sum(elements_of_matrices(m) for m in self.modules() if isinstance(m, PlanHead))
+        return elements_of_matrices(self) + again * repeated
 
     def scaled_output(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalized outputs [B, horizon, width], and center and spread of the targets."""
@@ -323,6 +347,24 @@ def check_network_options(
         raise ValueError(f"embedding must be 0 or more, got {embedding}")
 
 
+class PlanHead(nn.Module):
+    """What the plan of each future step adds to its forecast; the same weights for all steps.
+
+    >>> PlanHead(features=8, known=2, width=1)(torch.randn(4, 8), torch.randn(4, 24, 2)).shape
+    torch.Size([4, 24, 1])
+    """
+
+    def __init__(self, features: int, known: int, width: int) -> None:
+        super().__init__()
+        self.past = nn.Linear(features, _PLAN_UNITS)
+        self.step = nn.Linear(known, _PLAN_UNITS, bias=False)
+        self.out = nn.Linear(_PLAN_UNITS, width)
+
+    def forward(self, past: Tensor, ahead: Tensor) -> Tensor:
+        """Features of the past [B, F] and plans [B, horizon, known] to [B, horizon, width]."""
+        return self.out(torch.relu(self.past(past).unsqueeze(1) + self.step(ahead)))
+
+
 class Dense(Network):
     """A perceptron on the current step only: a baseline without memory.
 
@@ -335,6 +377,7 @@ class Dense(Network):
         self.body = perceptron(
             self.width + self.ahead, config.hidden_size, self.outputs, config.dropout
         )
+        self.add_plan_head(self.width)
 
     def frame(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         now = self.past(window)[:, -1:, : self.config.numbers]
@@ -347,7 +390,9 @@ class Dense(Network):
         return scaled, center[..., : self.config.targets], spread[..., : self.config.targets]
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
-        return self.body(_with_known_ahead(seen[:, -1], ahead))
+        now = seen[:, -1]
+        inputs = now if self.config.plan_head else _with_known_ahead(now, ahead)
+        return self.with_plan(self.body(inputs), now, ahead)
 
 
 class WindowDense(Network):
@@ -357,9 +402,12 @@ class WindowDense(Network):
         super().__init__(config)
         inputs = config.context * self.width + self.ahead
         self.body = perceptron(inputs, config.hidden_size, self.outputs, config.dropout)
+        self.add_plan_head(self.width)
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
-        return self.body(_with_known_ahead(seen.flatten(1), ahead))
+        past = seen.flatten(1)
+        inputs = past if self.config.plan_head else _with_known_ahead(past, ahead)
+        return self.with_plan(self.body(inputs), seen[:, -1], ahead)
 
 
 class Recurrent(Network):
@@ -371,15 +419,18 @@ class Recurrent(Network):
         self.dropout = nn.Dropout(config.dropout)
         inputs = config.hidden_size + self.ahead
         self.head = nn.Linear(inputs, self.outputs)
+        self.add_plan_head(config.hidden_size)
 
     def compute(self, seen: Tensor, ahead: Tensor | None = None) -> Tensor:
         output, _ = self.body(seen)
-        return self.head(_with_known_ahead(self.dropout(output[:, -1]), ahead))
+        past = self.dropout(output[:, -1])
+        inputs = past if self.config.plan_head else _with_known_ahead(past, ahead)
+        return self.with_plan(self.head(inputs), past, ahead)
 
     def multiply_adds(self) -> int:
         # the body is evaluated at every step of the window, the head once
         repeats = self.config.context - 1
-        return elements_of_matrices(self) + repeats * elements_of_matrices(self.body)
+        return super().multiply_adds() + repeats * elements_of_matrices(self.body)
 
 
 def _with_known_ahead(seen: Tensor, ahead: Tensor | None) -> Tensor:
