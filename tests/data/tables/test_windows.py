@@ -161,7 +161,7 @@ def test_what_is_not_asked_is_planned_and_told(tmp_path):
     plan, choices = plan_windows(table, 4, 30, 6)
     assert plan == WindowPlan(30, 4, 6)
     assert not choices
-    assert plan_windows(table, 30, None, None)[0] == WindowPlan(30, 30, 12)  # a season at least
+    assert plan_windows(table, 30, None, None)[0] == WindowPlan(43, 30, 12)  # and one step
     told = plan_windows(table, 2, 5, 12)[1]
     assert [c.value for c in told] == ["left out"]  # the seasonal forecasts, and why
     with pytest.raises(InputError, match="too short for context 10000000000"):

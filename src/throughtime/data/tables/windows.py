@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from throughtime.data.tables.autocorrelation import longest_lag
 from throughtime.data.tables.reading import listed
 from throughtime.data.tables.tables import Table
 from throughtime.errors import InputError
@@ -163,6 +164,12 @@ def plan_windows(
         reason = "a season and two horizons" if season > 1 else "the default without a season"
         if season > 1 and context > room >= season:
             context, reason = max(season, horizon), "a season: there are few rows"
+        lag, value = longest_lag(_first_target(table, split))
+        if context < lag + horizon <= room:
+            context = lag + horizon
+            reason = (
+                f"the value {lag} steps before tells more (partial autocorrelation {value:.2f})"
+            )
         choices.append(Choice("context", str(context), f"{reason}, in steps", "--context"))
     if context + horizon > longest:
         raise _too_short(table, WindowPlan(context, horizon, season), split)
@@ -178,6 +185,15 @@ def plan_windows(
         reason = f"too short for context {context} plus horizon {horizon}"
         choices.append(Choice("series left out", listed(short), reason, "--context"))
     return WindowPlan(context, horizon, season), tuple(choices)
+
+
+def _first_target(table: Table, split: Split) -> np.ndarray:
+    """The training part of the longest series' first target, [N]; gaps hold its mean."""
+    longest = max(table.series, key=lambda series: series.stop - series.start)
+    stop = longest.start + int((longest.stop - longest.start) * split.training)
+    values = table.values[longest.start : stop, 0]
+    known = np.isfinite(values)
+    return np.where(known, values, values[known].mean() if known.any() else 0.0)
 
 
 def split_by_time(table: Table, plan: WindowPlan, split: Split = USUAL_SPLIT) -> Parts:
