@@ -53,7 +53,7 @@ INPUTS = ["a.csv", "./a.csv", "deep/../a.csv", "link.csv", "hard.csv"]
 KEPT = [
     *("model/config.json", "model/model.safetensors", "model/README.md", "deep/linked/config.json"),
     *("run/comparison.json", "run/identity", "run/lock", "run/model/config.json"),
-    *("run/trials/gru-seed0-lr0.01/record.json", "run/trials/new", "run/model"),
+    *("run/trials/gru-0-seed0/record.json", "run/trials/new", "run/model"),
     *("half.training/checkpoint-000000000001", "half.training/checkpoint-000000000002"),
     *("half.training/lock", "model", "run", ".", "a.csv/x"),
 ]
@@ -259,7 +259,7 @@ def test_a_link_that_lies_in_a_run_leads_nowhere(place, warm, tmp_path, target):
     }
 
 
-@pytest.mark.parametrize("inside", ["model", "trials", "trials/gru-seed0-lr0.01", "report.html"])
+@pytest.mark.parametrize("inside", ["model", "trials", "trials/gru-0-seed0", "report.html"])
 def test_a_comparison_does_not_go_on_through_links(place, warm, tmp_path, inside):
     here = tmp_path / "here"
     shutil.copytree(place, here, symlinks=True)
