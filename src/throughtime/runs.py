@@ -301,6 +301,7 @@ class Candidate:
     health: str  # verdicts on its recurrent layers, "" if it has none
     training_seconds: float  # median of one training
     prediction_us: float
+    not_converged: str = added_later("")  # "2 of 5: still improving after 3000 steps", or ""
 
     def __post_init__(self) -> None:
         _check_kinds([self.kind])

@@ -265,3 +265,23 @@ def test_how_far_back_the_recommended_network_looks_and_how_it_fares_is_told():
     (candidate,) = [c for c in plain.candidates if c.kind == "dense"]
     assert (candidate.steps_needed, candidate.health) == (None, "")
     assert not said(plain, "needs the last")
+
+
+def test_trainings_that_had_not_converged_are_no_evidence_that_nothing_is_there():
+    persistence, reason = group("persistence", 1, 1), "still improving after 300 steps"
+    gru = [replace(t, not_converged=reason if t.seed in (1, 3) else "") for t in group("gru", 1.1)]
+    verdict = judge([*persistence, *gru, *group("dense", 1.2)])
+    assert verdict.outcome == "trivial"
+    assert verdict.headline.startswith(
+        "Not trained enough to tell whether a network beats the trivial forecast (GRU): raise "
+        "--steps and --patience. Until then use persistence."
+    )
+    assert said(
+        verdict,
+        f"GRU could be better than it is here: trainings that had not converged: 2 of 5: {reason}.",
+    )
+    done = judge([*persistence, *group("gru", 1.1), *group("dense", 1.2)])
+    assert done.headline == "No network beats the trivial forecast: use persistence."
+    better = judge([*group("persistence", 3, 1), *gru, *group("dense", 2)])
+    assert better.headline.startswith("Use GRU")  # what it reached is enough
+    assert said(better, "GRU could be better")

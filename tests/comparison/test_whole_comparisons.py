@@ -16,9 +16,10 @@ SETTINGS = SettingsRecord(
     given=Hyperparameters(learning_rate=1e-2),
     parameters=300,
     normalize="window",
-    epochs=6,
+    epochs=None,
+    steps=1500,
     batch_size=64,
-    patience=None,
+    patience=800,
 )
 
 

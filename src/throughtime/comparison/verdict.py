@@ -157,7 +157,14 @@ def _candidate(kind: str, group: list[TrialRecord], measured: _Errors, reference
         health=_health(group),
         training_seconds=median(trainings) if trainings else 0.0,
         prediction_us=median(t.prediction_us for t in group),
+        not_converged=_not_converged(group),
     )
+
+
+def _not_converged(group: Sequence[TrialRecord]) -> str:
+    """How many trainings had not converged, and why the first one had not."""
+    reasons = [t.not_converged for t in group if t.not_converged]
+    return f"{len(reasons)} of {len(group)}: {reasons[0]}" if reasons else ""
 
 
 def _health(group: Sequence[TrialRecord]) -> str:
@@ -191,6 +198,11 @@ def _headline(
         headline = f"Use {name}: {gain}."
         if len(tied) > 1:
             headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
+    elif too_short := [k for k in measured.corrected if candidates[k].not_converged]:
+        headline = (
+            f"Not trained enough to tell whether a network beats the trivial {answer} "
+            f"({_list(too_short)}): raise --steps and --patience. Until then use {name}."
+        )
     else:
         headline = f"No network beats the trivial {answer}: use {name}."
     seeds = min(candidates[k].seeds for k in measured.corrected)
@@ -257,6 +269,11 @@ def _reasons(
             f"with all that it is given{health}."
         )
     for c in candidates.values():
+        if c.not_converged:
+            reasons.append(
+                f"{label_of(c.kind)} could be better than it is here: trainings that had not "
+                f"converged: {c.not_converged}."
+            )
         if c.diverged:
             reasons.append(
                 f"{label_of(c.kind)}: {c.diverged} of {c.seeds} trainings diverged; not "
@@ -293,4 +310,4 @@ def _compare(measured: _Errors, one: str, other: str) -> str:
 
 def _list(kinds: Sequence[str]) -> str:
     names = [label_of(k) for k in kinds]
-    return ", ".join(names[:-1]) + " and " + names[-1]
+    return ", ".join(names[:-1]) + " and " + names[-1] if names[1:] else names[0]
