@@ -20,17 +20,16 @@ from pathlib import Path
 # name: options of fit; published figures with their sources
 SETS = {
     "japanese-vowels": (
-        "--network lstm --parameters 20000 --epochs 150 --patience 40 --learning-rate 0.005",
+        "--network lstm --parameters 20000 --epochs 150 --learning-rate 0.005",
         "share wrong: 0.059 (Kudo et al. 1999), 0.051 (DTW, Bagnall et al. 2018)",
     ),
     "spoken-digits": (
-        "--file file --label digit --part part --network gru --parameters 60000 --epochs 40 "
-        "--patience 10",
+        "--file file --label digit --part part --network gru --parameters 60000 --epochs 40",
         "none known for this test set",
     ),
     "tiny-shakespeare": (
         "--network gru --parameters 400000 --epochs 25 --split 85/5/10 --context 100 "
-        "--batch-size 32 --schedule cosine --patience 25",
+        "--batch-size 32 --schedule cosine",
         "2.12 bits (1.4697 nats, a transformer of 10.65 million parameters, nanoGPT's README)",
     ),
     "jsb-chorales": (
