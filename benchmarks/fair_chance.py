@@ -3,10 +3,10 @@
     python benchmarks/fair_chance.py [--draw SEED] [--sets ar1,early] [--out FILE]
 
 Each set is generated, and the error of the best possible prediction is known or computed with the
-rule that generated it. Each network is tuned and trained with the defaults of `compare` and 3 seeds;
-then the choices of its best trial are trained ten times longer. Printed for each network: the mean
-test error over seeds, the error of the longer training, the best possible error, and whether the
-first is within 10 % of the second (or within 0.01 of it, for shares of wrong labels).
+rule that generated it. Each network is tuned and trained with the defaults of `compare`, but for 3
+seeds; then the choices of its best trial are trained ten times longer. Printed for each network:
+the mean test error over seeds, the error of the longer training, the best possible error, and if
+the first is within 10 % of the second (or within 0.01 of it, for shares of wrong labels).
 
 Results are added to --out as each set ends, and sets that it holds are not run again. The last line
 is JSON.
