@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from throughtime import catalogue
 from throughtime.hyperparameters import POOLINGS
 from throughtime.nn.outputs import answer_output
-from throughtime.problems.forecasting.networks import (
+from throughtime.problems.network_parts import (
     check_network_options,
     elements_of_matrices,
     embedding_width,
