@@ -209,8 +209,11 @@ class Interrupted(Noisy):
         return super().loss(model, *tensors)
 
 
-def test_interrupted_and_resumed_it_is_as_if_nothing_had_been(tmp_path):
-    how = TrainingSettings(epochs=4, clip="auto:0.3", schedule="cosine", optimizer="nadam")
+@pytest.mark.parametrize("patience", [None, 4])  # 4: fewer than it had taken when interrupted
+def test_interrupted_and_resumed_it_is_as_if_nothing_had_been(tmp_path, patience):
+    how = TrainingSettings(
+        epochs=4, patience=patience, clip="auto:0.3", schedule="cosine", optimizer="nadam"
+    )
     whole = task_of(model_of(), batch_size=30)
     whole.__class__ = Noisy
     expected, expected_last = train(whole, how)
