@@ -49,7 +49,7 @@ COLUMNS = (
     Column("parameters", "parameters", lambda c, _: f"{c.parameters:,}"),
     Column("multiply-adds", None, lambda c, _: f"{c.multiply_adds:,}"),
     Column("hidden size", None, lambda c, _: "" if c.trivial else str(c.hidden_size)),
-    Column("learning rate", None, lambda c, _: "" if c.trivial else f"{c.learning_rate:g}"),
+    Column("learning rate", None, lambda c, _: "" if c.trivial else f"{c.learning_rate:.2g}"),
     Column("seeds", None, _seeds),
     Column(
         "steps needed", None, lambda c, _: "" if c.steps_needed is None else str(c.steps_needed)
