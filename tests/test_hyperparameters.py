@@ -102,6 +102,22 @@ def test_what_cannot_be_is_refused_by_name(labels, options, words):
         tt.fit(data, **{"epochs": 1, **options})
 
 
+def test_the_advice_of_a_training_that_had_not_converged_works(tmp_path):
+    rng = np.random.default_rng(0)
+    t = np.arange(700)
+    wave = np.sin(t / 4) + np.sin(t / 9) + 0.1 * rng.normal(size=700)
+    (tmp_path / "x.csv").write_text("y\n" + "\n".join(f"{v:.4f}" for v in wave) + "\n")
+    command = ["fit", tmp_path / "x.csv", "--time", "none", "--parameters", "600", "--force"]
+    command += ["-o", tmp_path / "m", "--learning-rate", "0.01"]
+    for few, advice, more in (
+        (("--steps", "30"), "; raise --steps and --patience.", ()),
+        (("--epochs", "2"), "; raise --epochs.", ("--epochs", "150")),
+    ):
+        told = throughtime(*command, *few).stdout
+        assert "Not trained enough: " in told and advice in told
+        assert "Not trained enough" not in throughtime(*command, *more).stdout
+
+
 def test_a_forecast_is_not_read_backwards_and_a_text_not_either(tmp_path):
     (tmp_path / "x.txt").write_text("to be or not to be " * 200)
     text = tt.read(tmp_path / "x.txt")

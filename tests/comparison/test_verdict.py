@@ -273,8 +273,8 @@ def test_trainings_that_had_not_converged_are_no_evidence_that_nothing_is_there(
     verdict = judge([*persistence, *gru, *group("dense", 1.2)])
     assert verdict.outcome == "trivial"
     assert verdict.headline.startswith(
-        "Not trained enough to tell whether a network beats the trivial forecast (GRU): raise "
-        "--steps and --patience. Until then use persistence."
+        "Not trained enough to tell whether a network beats the trivial forecast (GRU): train "
+        "longer (--steps and --patience, or --epochs). Until then use persistence."
     )
     assert said(
         verdict,

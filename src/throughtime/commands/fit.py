@@ -179,12 +179,12 @@ def fit(
         summary |= {"simple": result.simple, "not_converged": result.not_converged}
         print(to_json({**summary, "training": history}))
         return
-    for line in _result_lines(result, kept_weights):
+    for line in _result_lines(result, kept_weights, settings.epochs):
         print(line)
     print(f"model: {shown_path(out)}")
 
 
-def _result_lines(result: "Model", keep: str) -> list[str]:
+def _result_lines(result: "Model", keep: str, epochs: int | None) -> list[str]:
     """The test error beside a simple prediction's, which weights were kept, and a warning."""
     history = result.training
     assert history is not None and result.test_error is not None and result.simple is not None
@@ -195,7 +195,10 @@ def _result_lines(result: "Model", keep: str) -> list[str]:
         f"Kept the weights of step {step} of {history.steps}; {history.stopped}.",
     ]
     if result.not_converged:
-        lines.append(f"Not trained enough: {result.not_converged}. Raise --steps and --patience.")
+        longer = "raise --steps and --patience" if epochs is None else "raise --epochs"
+        if "vanishes" in result.not_converged:
+            longer = "set --init chrono:N, with N the steps to remember"
+        lines.append(f"Not trained enough: {result.not_converged}; {longer}.")
     return lines
 
 

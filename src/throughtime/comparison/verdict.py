@@ -201,7 +201,8 @@ def _headline(
     elif too_short := [k for k in measured.corrected if candidates[k].not_converged]:
         headline = (
             f"Not trained enough to tell whether a network beats the trivial {answer} "
-            f"({_list(too_short)}): raise --steps and --patience. Until then use {name}."
+            f"({_list(too_short)}): train longer (--steps and --patience, or "
+            f"--epochs). Until then use {name}."
         )
     else:
         headline = f"No network beats the trivial {answer}: use {name}."
