@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from throughtime.comparison import workers
 from throughtime.comparison.workers import blocked_interrupts
+from throughtime.errors import LostWorkerError
 
 
 def start(co2_cut, folder, *arguments, **options):
@@ -101,6 +103,42 @@ def test_a_worker_that_is_killed_gets_one_line_and_what_is_done_is_kept(co2_cut,
     assert process.returncode == 1
     assert len(done()) > 4
     assert all(json.loads(path.read_text()) for path in done())
+
+
+def killed_while_it_reports(experiment, settings, folder, trial, watch):
+    watch("an evaluation")
+    time.sleep(0.5)  # until it is sent
+    if trial:
+        workers._shared["messages"]._wlock.acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return trial
+
+
+def test_a_worker_killed_while_it_reports_does_not_block_the_end(tmp_path):
+    """It holds the lock of the queue, and nobody can release it."""
+    reported, results = [], []
+
+    def compare():
+        with (
+            pytest.raises(LostWorkerError),
+            workers.side_by_side(
+                killed_while_it_reports,
+                None,
+                None,
+                tmp_path,
+                2,
+                lambda *message: reported.append(message),
+            ) as run,
+        ):
+            results.extend(run([0]))
+            list(run([1]))
+
+    thread = threading.Thread(target=compare, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert results == [(0, 0)]
+    assert reported == [(0, "an evaluation"), (1, "an evaluation")]
 
 
 @pytest.mark.parametrize("delay", [0.1, 2.0])

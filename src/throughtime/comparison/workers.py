@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
@@ -54,7 +55,8 @@ def side_by_side(
     context = multiprocessing.get_context("spawn")
     with safe_path():
         messages: Any = context.Queue()
-    listener = threading.Thread(target=_listen, args=(messages, report), daemon=True)
+    no_more = threading.Event()
+    listener = threading.Thread(target=_listen, args=(messages, report, no_more), daemon=True)
     listener.start()
     shared = {"run": run, "arguments": (experiment, settings, folder), "messages": messages}
     # registered kinds and outputs, by value if defined in a script or notebook
@@ -85,7 +87,7 @@ def side_by_side(
         raise
     finally:
         pool.shutdown()
-        messages.put(None)
+        no_more.set()
         listener.join()
         messages.close()
 
@@ -175,6 +177,17 @@ def _work(trial: Any) -> Any:
     return _shared["run"](*_shared["arguments"], trial, watch)
 
 
-def _listen(messages: Any, report: Callable[[Any, Any], None]) -> None:
-    while (message := messages.get()) is not None:
-        report(*message)
+def _listen(messages: Any, report: Callable[[Any, Any], None], no_more: threading.Event) -> None:
+    """Report what workers send, until ``no_more`` is set and the queue is empty.
+
+    This process never writes to the queue itself: a worker that was killed while it wrote holds the
+    queue's lock forever.
+    """
+    while True:
+        last = no_more.is_set()
+        try:
+            while True:
+                report(*messages.get(timeout=0.1))
+        except queue.Empty:
+            if last:
+                return
