@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from helpers import throughtime
 from throughtime import catalogue
 from throughtime.data import frames
 from throughtime.errors import InputError
+from throughtime.printing import Reporter
 from throughtime.problems.forecasting.networks import Network
 from throughtime.result import Result, TemporaryFolder
 from throughtime.runs import ComparisonRecord, read_record
@@ -326,6 +328,53 @@ def test_threads_get_what_they_would_alone(model):
         found = list(pool.map(lambda _: tt.fit(data, network="gru", **SMALL), range(6)))
     assert [one.test_error for one in found] == [model.test_error] * 6
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_a_fit_into_a_folder_resumes_and_is_the_command_line_s(tmp_path):
+    """The same weights as by the command, and by a call that was interrupted and repeated."""
+    path, out = written(tmp_path / "wave.csv"), tmp_path / "model"
+    data = tt.read(path, **HOW)
+    options = {"network": "gru", "steps": 60, "parameters": 200, "folder": out, "checkpoint": 0.0}
+
+    class Interrupt(Reporter):
+        @contextmanager
+        def training(self, name):
+            def watch(evaluation):
+                if evaluation.step >= 30:
+                    raise _StopError
+
+            yield watch
+
+    with pytest.raises(_StopError):
+        tt.fit(data, **options, progress=Interrupt(quiet=True))
+    assert list((tmp_path / "model.training").glob("checkpoint-*"))
+    with ThreadPoolExecutor(1) as pool:  # signals are for the main thread alone
+        model = pool.submit(lambda: tt.fit(data, **options)).result()
+    assert model.folder == out and not (tmp_path / "model.training").exists()
+    columns = ("--target", "y", "--time", "t", "--horizon", "2", "--context", "12")
+    given = ("--network", "gru", "--steps", "60", "--parameters", "200", "-q", "-o", tmp_path / "c")
+    throughtime("fit", path, *columns, *given)
+    ours, commands = (
+        tt.load(folder).network.state_dict() for folder in (model.folder, tmp_path / "c")
+    )
+    assert all(torch.equal(ours[name], commands[name]) for name in ours)
+    for wrong, words in (
+        ({"folder": out}, "already holds a model"),
+        ({"folder": path}, "is a file"),
+        ({"folder": tmp_path}, "holds other files"),
+        ({"folder": tmp_path / "n", "log": out}, "^log .*is a folder of a model"),
+        ({"folder": tmp_path / "n", "checkpoint": "soon"}, "^checkpoint: 'soon'"),
+        ({"budget": "soon"}, "^budget: 'soon'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            tt.fit(data, **{**options, **wrong})
+    stopped = tt.fit(data, network="gru", steps=10**6, patience=10**6, budget="0.5s").training
+    assert "budget" in stopped.stopped
+    assert tt.fit(data, **options, force=True).folder == out
 
 
 def test_the_command_line_keeps_its_own_words(tmp_path):

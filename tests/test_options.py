@@ -8,7 +8,8 @@ import pytest
 
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
-from throughtime.options import Data, Seed, seconds, with_options
+from throughtime.options import Data, Seed, with_options
+from throughtime.training.settings import seconds
 
 
 @pytest.mark.parametrize(

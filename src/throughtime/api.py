@@ -13,7 +13,7 @@ the logger "throughtime".
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,14 +23,15 @@ from throughtime.catalogue import NetworkKind, label_of
 from throughtime.comparison import trials as comparison
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.fitting import fit as train_network
+from throughtime.comparison.fitting import fit_identity
 from throughtime.cores import usable_cores
 from throughtime.data.inputs import data_options_of, source_of
-from throughtime.data.opening import AnyProblem, open_problem
+from throughtime.data.opening import AnyProblem, files_of, open_problem
 from throughtime.data_options import DataOptions
 from throughtime.deploy.model import Model, load_model
-from throughtime.errors import InputError, one_of
+from throughtime.errors import InputError
+from throughtime.fit_folder import FitFolder, tensorboard_writer
 from throughtime.hyperparameters import Hyperparameters
-from throughtime.named_objects import name_of_network, name_of_output
 from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output
 from throughtime.problems.registry import experiment_of
@@ -40,18 +41,10 @@ from throughtime.runs import (
     DataRecord,
     SettingsRecord,
 )
-from throughtime.settings_checks import (
-    check_chosen,
-    check_device,
-    check_training,
-    check_whole,
-    comparison_settings,
-    model_config,
-    split_choices,
-    with_choices,
-)
+from throughtime.settings_checks import check_whole, comparison_settings, fit_plan
+from throughtime.training.processes import joined
 from throughtime.training.random_state import seeded
-from throughtime.training.settings import TrainingSettings
+from throughtime.training.settings import TrainingSettings, seconds
 
 if TYPE_CHECKING:
     from throughtime.printing import Reporter
@@ -70,9 +63,12 @@ class Data:
     ('forecasting', 'delimiter')
     """
 
-    def __init__(self, problem: AnyProblem, options: DataOptions) -> None:
+    def __init__(
+        self, problem: AnyProblem, options: DataOptions, files: Sequence[Path] = ()
+    ) -> None:
         self.problem = problem
         self.options = options
+        self.files = files  # that were read; no output may overwrite them
 
     @property
     def record(self) -> DataRecord:
@@ -130,7 +126,9 @@ def read(
     path, implied = source_of(source, answers)
     data_options = data_options_of({**implied, **options})
     with _bars(progress) as reporter, reporter.counting("recordings") as watch:
-        data = Data(open_problem(path, data_options, watch), data_options)
+        problem = open_problem(path, data_options, watch)
+    files = files_of(path, data_options) if isinstance(path, Path) else ()
+    data = Data(problem, data_options, files)
     for choice in data.record.choices:
         logger.info("%s: %s; %s", choice.name, choice.value, choice.reason)
     return data
@@ -163,19 +161,13 @@ def compare(
     seeds: int = 5,
     seed: int = 0,
     trials: int = 10,
-    steps: int | None = None,
-    epochs: int | None = None,
-    patience: int | None = None,
-    optimizer: str = "adam",
-    weight_decay: float = 0.0,
-    clip: str = "norm:1",
     parameters: int = 4000,
     output: str | Output = "",
     folder: str | Path | None = None,
     jobs: int | None = None,
     progress: "bool | Reporter | None" = None,
     command: str = "",
-    **chosen: Any,
+    **options: Any,
 ) -> Result:
     """Compare networks with each other and with the simple predictions, and recommend one.
 
@@ -192,13 +184,6 @@ def compare(
         seeds: Trainings of each network; use at least 3 to estimate the variance between them.
         seed: The first seed.
         trials: Choices to try for each network, with the first seed.
-        steps: Maximum number of optimizer steps of a training; default: 3000, or 3 passes over
-            large data.
-        epochs: Instead of ``steps``: number of passes over the data.
-        patience: Steps without improvement after which a training stops; default: 800.
-        optimizer: Name of an optimizer of torch.optim, with options: "sgd:momentum=0.9".
-        weight_decay: Weight decay of matrices; biases have none.
-        clip: Gradient clipping: "norm:1", "value:0.5", "auto:0.1", "z:2.5", "agc:0.01" or "none".
         parameters: Most parameters that a network may have.
         output: For forecasts: your own `Output`, or its name.
         folder: Folder for records and models; the same call resumes there. Default: a temporary
@@ -207,7 +192,7 @@ def compare(
             and in notebooks.
         progress: Whether to show a progress bar; default: only in a terminal or a notebook.
         command: The command that repeats the comparison, for the record.
-        **chosen: Choices that are given and not tuned, see below.
+        **options: Options of each training, and choices that are given and not tuned, see below.
 
     Returns:
         Verdict, table, recommended model and report.
@@ -223,15 +208,9 @@ def compare(
         seeds=seeds,
         seed=seed,
         trials=trials,
-        steps=steps,
-        epochs=epochs,
-        patience=patience,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        clip=clip,
         parameters=parameters,
         output=output,
-        **chosen,
+        **options,
     )
     check_whole(jobs=1 if jobs is None else jobs)
     temporary = TemporaryFolder() if folder is None else None
@@ -274,6 +253,10 @@ def fit(
     keep: Literal["best", "last"] = "best",
     seed: int = 0,
     device: str = "cpu",
+    folder: str | Path | None = None,
+    force: bool = False,
+    checkpoint: float | str = 60.0,
+    log: str | Path | None = None,
     progress: "bool | Reporter | None" = None,
     **options: Any,
 ) -> Model:
@@ -291,55 +274,75 @@ def fit(
         keep: Weights to keep: the best ones on the validation part, or the last.
         seed: Seed of the weights and the order of the data.
         device: Training device: "cpu" or "cuda".
+        folder: Folder to save the model in. Until then, checkpoints are kept in FOLDER.training,
+            from which the same call resumes after an interruption.
+        force: Whether to replace a finished model in ``folder``.
+        checkpoint: Time between two checkpoints: seconds, or text such as "10m".
+        log: Folder for TensorBoard logs.
         progress: Whether to show a progress bar; default: only in a terminal or a notebook.
-        **options: Choices about the network, see below, and fields of `TrainingSettings`: steps,
-            epochs, patience, clip, optimizer, weight_decay, schedule, warmup, accumulate, budget
-            (seconds).
+        **options: Options of the training and choices about the network, see below.
 
     Returns:
         The model, with ``training`` (its record), ``test_error``, ``simple`` (the best simple
-        prediction and its test error) and ``not_converged``.
+        prediction and its test error), ``not_converged`` and ``folder``. Under torchrun several
+        processes train it together; only the first saves it.
 
     Raises:
-        InputError: If a setting is invalid, or the error was never finite.
+        InputError: If a setting is invalid, the folder holds something else, or the error was never
+            finite.
         TypeError: If an argument is unknown.
     """
-    chosen, training = split_choices(options, "fit")
-    known = [f.name for f in fields(TrainingSettings)]
-    for name in training:
-        if name not in known:
-            raise TypeError(
-                f"fit() got an unexpected argument {name!r}; training arguments are {known}"
-            )
     experiment = experiment_of(_checked(data).problem)
-    settings = TrainingSettings(**training)
-    check_training(settings)
-    check_chosen(chosen)
-    check_whole(parameters=parameters)
-    check_whole(0, seed=seed)
-    check_device(device)
-    kind = name_of_network(network, "--network")
-    chosen = chosen.over(experiment.usual(kind))
-    settings = with_choices(settings, chosen).resolved(experiment.items)
-    config = model_config(experiment, kind, chosen, parameters, name_of_output(output))
-    decided_by = one_of("--metric", metric or experiment.measures[0], experiment.measures)
-    one_of("--keep", keep, ("best", "last"))
+    plan = fit_plan(
+        experiment,
+        network=network,
+        parameters=parameters,
+        output=output,
+        metric=metric,
+        keep=keep,
+        seed=seed,
+        device=device,
+        **options,
+    )
+    every = seconds("--checkpoint", checkpoint)
+    log = None if log is None else Path(log)
+    place = None if folder is None else FitFolder(Path(folder), data.files, log=log, force=force)
+    report = logger.warning if progress is None or isinstance(progress, bool) else progress.show
+    identity = (data.record, plan.config, plan.settings, seed, plan.decided_by)
     with ExitStack() as stack:
+        team = stack.enter_context(joined(device))
+        checkpoints = None
+        if place is not None and team.leads:
+            files = place.checkpoints(fit_identity(*identity), every=every or 0.0, report=report)
+            checkpoints = stack.enter_context(files)
+            FitFolder(Path(folder or ""), data.files, force=force)  # others may use it by now
         stack.enter_context(seeded(seed))
         reporter = stack.enter_context(_bars(progress))
-        name = f"{kind}, seed {seed}"
-        watch = stack.enter_context(reporter.training(name))
+        watch = stack.enter_context(reporter.training(f"{plan.config.kind}, seed {seed}"))
         model, trained = train_network(
-            experiment, config, settings, seed, watch, decided_by=decided_by, device=device
+            experiment,
+            plan.config,
+            plan.settings,
+            seed,
+            watch,
+            team=team,
+            kept=checkpoints,
+            writer=tensorboard_writer(log) if team.leads else None,
+            decided_by=plan.decided_by,
+            device=device,
         )
-    return finished(experiment, model, trained, keep=keep, where=data.record.path)
+        for line in trained.record.troubles():
+            report(line)
+        result = _finished(experiment, model, trained, keep=keep, where=data.record.path)
+        if place is not None and checkpoints is not None:
+            place.save(result, report)
+            checkpoints.remove()
+    return result
 
 
-def finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, where: str) -> Model:
+def _finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, where: str) -> Model:
     """Evaluate a trained model; raise InputError if its error was never finite."""
     history, last = trained
-    for line in history.troubles():
-        logger.info(line)
     if not history.best:
         raise InputError(
             where, f"training {history.stopped}", "lower --learning-rate or use another network"
@@ -398,7 +401,7 @@ def _bars(progress: "bool | Reporter | None") -> Any:
     yield reporter if progress or reporter.has_screen else Reporter(quiet=True)
 
 
-show_options(read, DataOptions)
 __all__ = ["Data", "Model", "Result", "compare", "fit", "load", "read"]
-show_options(compare, Hyperparameters)
-show_options(fit, Hyperparameters)
+show_options(read, DataOptions)
+show_options(compare, TrainingSettings, Hyperparameters)
+show_options(fit, TrainingSettings, Hyperparameters)

@@ -17,6 +17,7 @@ def as_argument(text: object) -> str:
     """Return a message with options replaced by arguments: --batch-size becomes batch_size."""
     message = re.sub(r"(?:see )?throughtime (\w+) --help", r"see help(throughtime.\1)", str(text))
     message = re.sub(r"\bset --([a-z][a-z-]*) ([a-z]+)\b", r'set \1="\2"', message)
+    message = re.sub(r"--out\b(?!-)", "folder", message)
     return re.sub(r"--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), message)
 
 
@@ -33,17 +34,23 @@ def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def show_options(function: Any, kind: Any) -> None:
-    """Add every option to the signature and docstring of a function that accepts them."""
+def show_options(function: Any, *kinds: Any) -> None:
+    """Add the fields of dataclasses of options to the signature and docstring of a function."""
     own = inspect.signature(function)
-    hints = get_type_hints(kind)
-    listed = [f for f in fields(kind) if f.metadata.get("argument", True)]
-    keyword = inspect.Parameter.KEYWORD_ONLY
+    listed = [
+        (f, get_type_hints(kind)[f.name])
+        for kind in kinds
+        for f in fields(kind)
+        if f.metadata.get("argument", True)
+        and function.__name__ in f.metadata.get("of", (function.__name__,))
+    ]
     added = [
-        inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name])
-        for f in listed
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hint
+        )
+        for f, hint in listed
     ]
     named = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     function.__signature__ = own.replace(parameters=[*named, *added])
-    lines = [f"    {f.name}: {as_argument(f.metadata['help'])}" for f in listed]
+    lines = [f"    {f.name}: {as_argument(f.metadata['help'])}" for f, _ in listed]
     function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines])

@@ -2,9 +2,8 @@
 
 import csv
 import inspect
-import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -12,16 +11,14 @@ import typer
 from typer.core import TyperCommand
 
 from throughtime import catalogue
-from throughtime.data_options import DataOptions, panel_of
+from throughtime.data_options import PANELS, DataOptions, panel_of
 from throughtime.errors import InputError
 from throughtime.hyperparameters import Hyperparameters
+from throughtime.training.settings import TrainingSettings, seconds
 
 KINDS = catalogue.names(trained=True)
-NETWORK, TRAINING, OUTPUT = (
-    "Network",
-    "Training",
-    "Output",
-)  # groups of options in help, after those of data
+# groups of options in help, after those of data
+NETWORK, TRAINING, OUTPUT = "Network", "Training", "Output"
 
 Data = Annotated[
     Path,
@@ -37,47 +34,10 @@ MissingAsTrained = Annotated[
     typer.Option("--missing", help="How to handle missing values; default: as in training."),
 ]
 Delimiter = Annotated[str | None, typer.Option(help="Delimiter of a CSV: one character, or 'tab'.")]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Maximum number of optimizer steps; default: 3000, on large data 3 passes."
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option(
-        min=1, rich_help_panel=TRAINING, help="Instead of --steps: number of passes over the data."
-    ),
-]
-Patience = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        rich_help_panel=TRAINING,
-        help="Stop after so many steps without improvement; default: 800.",
-    ),
-]
 Parameters = Annotated[
     int,
     typer.Option(
         min=1, max=10**8, rich_help_panel=NETWORK, help="Most parameters that a network may have."
-    ),
-]
-Optimizer = Annotated[
-    str,
-    typer.Option(
-        rich_help_panel=TRAINING,
-        help="Optimizer of torch.optim: adam, adamw, sgd:momentum=0.9, ...",
-    ),
-]
-WeightDecay = Annotated[
-    float, typer.Option(rich_help_panel=TRAINING, min=0, help="For matrices, not for biases.")
-]
-Clip = Annotated[
-    str,
-    typer.Option(
-        rich_help_panel=TRAINING,
-        help="Gradient clipping: norm:1, value:0.5, auto:0.1, z:2.5, agc:0.01 or none.",
     ),
 ]
 Seed = Annotated[
@@ -106,34 +66,26 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in cells if name.strip())
 
 
-def seconds(option: str, text: str | None) -> float | None:
-    """Parse a duration: 90, 90s, 10m, 1h30m; raise InputError if invalid."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    total = 0.0
-    if match is not None:
-        hours, minutes, rest = match.groups()
-        total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(rest or 0)
-    if total <= 0:
-        raise InputError(option, repr(text), "give a time such as 90s, 10m or 1h30m")
-    return total
+def _parameters(
+    kind: Any, panel: Callable[[Field[Any]], str | None], command: str
+) -> list[inspect.Parameter]:
+    """The fields of a dataclass of options as parameters for typer.
 
-
-def _parameters(kind: Any, panel: Callable[[str], str | None]) -> list[inspect.Parameter]:
-    """The fields of a dataclass of options as parameters for typer; lists of names are text."""
+    Lists of names and durations are text.
+    """
     keyword, hints = inspect.Parameter.KEYWORD_ONLY, get_type_hints(kind)
     parameters: list[inspect.Parameter] = []
     for option in fields(kind):
-        if not option.metadata["listed"]:
+        if not option.metadata["listed"] or command not in option.metadata.get("of", (command,)):
             continue
         hint, default = hints[option.name], option.default
-        if _is_list(hint):
+        if _is_list(hint) or option.name == "budget":
             hint, default = str | None, None
         if bool in (hint, *get_args(hint)):
             hint, default = bool, False
         flag = [f"--{option.name.replace('_', '-')}"] if hint is bool else []
-        about: Any = {"help": option.metadata["help"], "rich_help_panel": panel(option.name)}
+        about: Any = {"help": option.metadata["help"], "rich_help_panel": panel(option)}
+        about["min"] = option.metadata.get("least")
         annotation = Annotated[hint, typer.Option(*flag, **about)]
         parameter = inspect.Parameter(option.name, keyword, default=default, annotation=annotation)
         parameters.append(parameter)
@@ -149,13 +101,14 @@ class GroupedHelp(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write each group as a section."""
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        order = ("Arguments", "Options", *(name for name, _ in PANELS), NETWORK, TRAINING, OUTPUT)
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in order}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 panel = getattr(parameter, "rich_help_panel", None)
                 usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections.setdefault(panel or usual, []).append(record)
+                sections[panel or usual].append(record)
         for name, records in sections.items():
             if records:
                 with formatter.section(name):
@@ -163,39 +116,58 @@ class GroupedHelp(TyperCommand):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of data, and of a network, to a command.
+    """Add the options of data, of a network and of a training to a command.
 
     >>> @with_options
     ... def fit(data: Data, data_options: DataOptions, chosen: Hyperparameters) -> None: ...
 
-    `data_options` and `chosen` are built from the options on the command line.
+    `data_options`, `chosen` and `training` are built from the options on the command line.
     """
-    own = inspect.signature(command).parameters
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    of_data = _parameters(DataOptions, panel_of)
-    of_network = _parameters(Hyperparameters, lambda _: NETWORK) if "chosen" in own else []
-    replaced = ("data", "data_options", "chosen")
-    rest = [p.replace(kind=keyword) for name, p in own.items() if name not in replaced]
-    hints = get_type_hints(DataOptions)
+    own, name = inspect.signature(command).parameters, command.__name__
+    added = {
+        "data_options": _parameters(DataOptions, lambda f: panel_of(f.name), name),
+        "chosen": _parameters(Hyperparameters, lambda _: NETWORK, name),
+        "training": _parameters(
+            TrainingSettings, lambda f: None if f.metadata["usual"] else TRAINING, name
+        ),
+    }
+    added = {what: parameters for what, parameters in added.items() if what in own}
+    rest = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, p in own.items()
+        if name != "data" and name not in added
+    ]
 
     def run(data: Path, **options: Any) -> None:
-        found = {p.name: options.pop(p.name) for p in of_data}
-        chosen = {p.name: options.pop(p.name) for p in of_network}
-        for option in fields(DataOptions):
-            if option.name in found and _is_list(hints[option.name]):
-                parsed = names(found[option.name])
-                found[option.name] = option.default if parsed is None else parsed
-        if found["inputs"] == ("none",):
-            found["inputs"] = ()
-        if found["target"] == ():
-            raise InputError("--target", "names no column", "name one")
-        if of_network:
+        found = {what: {p.name: options.pop(p.name) for p in own} for what, own in added.items()}
+        of_data = DataOptions(**_parsed(found["data_options"]), seed=options["seed"])
+        if "chosen" in found:
+            chosen = found["chosen"]
             chosen["bidirectional"] = chosen["bidirectional"] or None
             options["chosen"] = Hyperparameters(**chosen)
-        command(data, DataOptions(**found, seed=options["seed"]), **options)
+        if "training" in found:
+            training = found["training"]
+            if "budget" in training:
+                training["budget"] = seconds("--budget", training["budget"])
+            options["training"] = TrainingSettings(**training)
+        command(data, of_data, **options)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    signature = inspect.Signature([own["data"], *of_data, *of_network, *rest])
+    signature = inspect.Signature([own["data"], *(p for own in added.values() for p in own), *rest])
     run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run
+
+
+def _parsed(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of data, with lists of names parsed."""
+    hints = get_type_hints(DataOptions)
+    for option in fields(DataOptions):
+        if option.name in options and _is_list(hints[option.name]):
+            parsed = names(options[option.name])
+            options[option.name] = option.default if parsed is None else parsed
+    if options["inputs"] == ("none",):
+        options["inputs"] = ()
+    if options["target"] == ():
+        raise InputError("--target", "names no column", "name one")
+    return options

@@ -1,25 +1,26 @@
 """Settings of trainings and comparisons, made and checked before any work is done."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
-from throughtime.catalogue import NetworkKind
+from throughtime.catalogue import DEFAULT_NETWORK, NetworkKind
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.sizes import applicable
 from throughtime.errors import InputError, one_of
 from throughtime.hyperparameters import POOLINGS, Hyperparameters
-from throughtime.named_objects import name_of_output, names_of_networks
+from throughtime.named_objects import name_of_network, name_of_output, names_of_networks
 from throughtime.nn.initialization import by_name
 from throughtime.nn.layers import RecurrentLayer
-from throughtime.nn.outputs import Output
+from throughtime.nn.outputs import Classes, Numbers, Output
+from throughtime.problems.language.training import TOKEN_MEASURES
 from throughtime.runs import SettingsRecord
 from throughtime.training.clipping import clipper_by_name
 from throughtime.training.optimizing import Rate, optimizer_by_name
 from throughtime.training.random_state import seeded
-from throughtime.training.settings import TrainingSettings
+from throughtime.training.settings import TrainingSettings, seconds
 
 
 def check_whole(least: int = 1, **numbers: object) -> None:
@@ -116,19 +117,92 @@ def model_config(
         raise InputError("--network", str(error), "choose another kind") from None
 
 
-def split_choices(options: dict[str, Any], function: str) -> tuple[Hyperparameters, dict[str, Any]]:
-    """Choices about the network among a function's options, and the others."""
-    names = [f.name for f in fields(Hyperparameters) if f.metadata["listed"]]
-    rest = {name: value for name, value in options.items() if name not in names}
-    if function == "compare" and rest:
-        raise TypeError(f"compare() got an unexpected argument {min(rest)!r}; choices are {names}")
-    return Hyperparameters(**{n: v for n, v in options.items() if n in names}), rest
+def split_options(
+    options: dict[str, Any], function: str
+) -> tuple[Hyperparameters, TrainingSettings]:
+    """The choices about a network, and the training settings, among a function's options."""
+    chosen = [f.name for f in fields(Hyperparameters) if f.metadata["listed"]]
+    training = [f.name for f in fields(TrainingSettings) if function in f.metadata["of"]]
+    for name in options:
+        if name not in (*chosen, *training):
+            known = ", ".join([*chosen, *training])
+            raise TypeError(f"{function}() got an unexpected argument {name!r}; options: {known}")
+    if "budget" in options:
+        options = {**options, "budget": seconds("--budget", options["budget"])}
+    return (
+        Hyperparameters(**{n: v for n, v in options.items() if n in chosen}),
+        TrainingSettings(**{n: v for n, v in options.items() if n in training}),
+    )
 
 
-def with_choices(settings: TrainingSettings, chosen: Hyperparameters) -> TrainingSettings:
+def all_options(chosen: Hyperparameters, training: TrainingSettings) -> dict[str, Any]:
+    """The given options, as `split_options` takes them."""
+    listed = [(chosen, f) for f in fields(chosen)] + [(training, f) for f in fields(training)]
+    return {
+        f.name: getattr(of, f.name)
+        for of, f in listed
+        if f.metadata["listed"] and getattr(of, f.name) != f.default
+    }
+
+
+def _with_choices(settings: TrainingSettings, chosen: Hyperparameters) -> TrainingSettings:
     """Training settings with the chosen learning rate and batch size."""
     rate = chosen.learning_rate or settings.learning_rate
     return replace(settings, learning_rate=rate, batch_size=chosen.batch_size)
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What one training does; everything in it is checked."""
+
+    config: Any  # of the network
+    settings: TrainingSettings
+    decided_by: str  # validation measure that selects the best weights
+    parameters: int  # that the network has
+
+
+def check_fit(
+    *,
+    metric: str | None = None,
+    keep: str = "best",
+    seed: int = 0,
+    parameters: int = 4000,
+    device: str = "cpu",
+    **options: Any,
+) -> tuple[Hyperparameters, TrainingSettings]:
+    """Raise InputError for settings that are invalid whatever the data are."""
+    chosen, training = split_options(options, "fit")
+    if metric is not None:
+        one_of("--metric", metric, (*Numbers.measures, *Classes.measures, *TOKEN_MEASURES))
+    one_of("--keep", keep, ("best", "last"))
+    check_whole(parameters=parameters)
+    check_whole(0, seed=seed)
+    check_device(device)
+    check_training(training)
+    check_chosen(chosen)
+    return chosen, training
+
+
+def fit_plan(
+    experiment: Experiment,
+    *,
+    network: str | NetworkKind | type[RecurrentLayer] = DEFAULT_NETWORK,
+    parameters: int = 4000,
+    output: str | Output = "",
+    metric: str | None = None,
+    **options: Any,
+) -> FitPlan:
+    """Check the settings of a training and complete them for this problem; see `fit`."""
+    chosen, training = check_fit(metric=metric, parameters=parameters, **options)
+    kind = name_of_network(network, "--network")
+    chosen = chosen.over(experiment.usual(kind))
+    config = model_config(experiment, kind, chosen, parameters, name_of_output(output))
+    return FitPlan(
+        config,
+        _with_choices(training, chosen).resolved(experiment.items),
+        one_of("--metric", metric or experiment.measures[0], experiment.measures),
+        experiment.parameters(config),
+    )
 
 
 def comparison_settings(
@@ -138,31 +212,17 @@ def comparison_settings(
     seeds: int = 5,
     seed: int = 0,
     trials: int = 10,
-    steps: int | None = None,
-    epochs: int | None = None,
-    patience: int | None = None,
-    optimizer: str = "adam",
-    weight_decay: float = 0.0,
-    clip: str = "norm:1",
     parameters: int = 4000,
     output: str | Output = "",
-    **chosen: Any,
+    **options: Any,
 ) -> SettingsRecord:
     """Check the settings of a comparison and record them; see `compare`."""
     check_whole(seeds=seeds, trials=trials, parameters=parameters)
     check_whole(0, seed=seed)
-    given, _ = split_choices(chosen, "compare")
+    given, training = split_options(options, "compare")
     check_chosen(given)
-    training = TrainingSettings(
-        steps=steps,
-        epochs=epochs,
-        patience=patience,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        clip=clip,
-    )
     check_training(training)
-    training = with_choices(training, given).resolved(experiment.items)
+    training = _with_choices(training, given).resolved(experiment.items)
     normalizations = experiment.normalizations
     if given.normalize is not None:
         one_of("--normalize", given.normalize, normalizations)
@@ -175,9 +235,9 @@ def comparison_settings(
         epochs=training.epochs,
         patience=training.patience,
         batch_size=training.batch_size,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        clip=clip,
+        optimizer=training.optimizer,
+        weight_decay=training.weight_decay,
+        clip=training.clip,
         output=name_of_output(output),
         trials=trials,
         given=given,

@@ -201,7 +201,7 @@ def test_two_processes_decide_alike_whatever_one_of_them_sees(tmp_path):
 def test_two_processes_that_are_told_to_end_keep_their_step(table, tmp_path):
     out = tmp_path / "model"
     process = subprocess.Popen(
-        torchrun(table, out, "--checkpoint", "1h", "--epochs", "1000"),
+        torchrun(table, out, "--checkpoint", "1h", "--epochs", "1000", "--patience", "99999"),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

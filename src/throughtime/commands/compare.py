@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,20 +18,15 @@ from throughtime.options import (
     KINDS,
     TRAINING,
     AsJson,
-    Clip,
     Data,
-    Epochs,
     NoSeed,
-    Optimizer,
     Parameters,
-    Patience,
     Quiet,
     Seed,
-    Steps,
-    WeightDecay,
     names,
     with_options,
 )
+from throughtime.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from throughtime.api import Data as ReadData
@@ -44,14 +39,9 @@ def compare(
     data: Data,
     data_options: DataOptions,
     chosen: Hyperparameters,
+    training: TrainingSettings,
     networks: Annotated[str, typer.Option(help="Networks to compare.")] = ",".join(KINDS),
     parameters: Parameters = 4000,
-    steps: Steps = None,
-    epochs: Epochs = None,
-    patience: Patience = None,
-    optimizer: Optimizer = "adam",
-    weight_decay: WeightDecay = 0.0,
-    clip: Clip = "norm:1",
     seeds: Annotated[
         int,
         typer.Option(
@@ -96,7 +86,7 @@ def compare(
         problem_text,
     )
     from throughtime.problems.registry import experiment_of
-    from throughtime.settings_checks import comparison_settings
+    from throughtime.settings_checks import all_options, comparison_settings
 
     reporter = Reporter(quiet=quiet or as_json)
     reads = files_of(data, data_options)
@@ -104,11 +94,8 @@ def compare(
         _check_run(out, reads)
     kinds = _networks(networks)
     problem = opened(data, replace(data_options, folds=folds), reporter)
-    options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed, "steps": steps}
-    options |= {"epochs": epochs, "patience": patience, "trials": trials, "clip": clip}
-    options |= {"optimizer": optimizer, "weight_decay": weight_decay, "parameters": parameters}
-    listed = [f.name for f in fields(chosen) if f.metadata["listed"]]
-    options |= {name: getattr(chosen, name) for name in listed}
+    options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed}
+    options |= {"trials": trials, "parameters": parameters, **all_options(chosen, training)}
     settings = comparison_settings(experiment_of(problem.problem), **options)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))
     for note in api.size_notes(problem, settings):

@@ -45,6 +45,7 @@ class Model:
         self.unit = unit
         self.simple = simple  # the best simple prediction, and its test error
         self.not_converged = not_converged  # why its training ended too early; "" if it did not
+        self.folder: Path | None = None  # where it was saved last
 
     @property
     def kind(self) -> str:
@@ -100,6 +101,7 @@ class Model:
         """
         path = Path(folder)
         storage.save(self.network, path, self.spec, self.card, replace=force)
+        self.folder = path
         return path
 
     def __repr__(self) -> str:

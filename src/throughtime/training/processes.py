@@ -75,6 +75,11 @@ class Team:
         return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
+def leads(getenv: Callable[[str], str | None] = os.environ.get) -> bool:
+    """Whether this process is the first that torchrun started, or the only one."""
+    return int(getenv("WORLD_SIZE") or 1) == 1 or int(getenv("RANK") or 0) == 0
+
+
 @contextmanager
 def joined(
     device: str = "cpu", getenv: Callable[[str], str | None] = os.environ.get
