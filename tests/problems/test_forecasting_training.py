@@ -2,6 +2,7 @@
 
 from itertools import chain
 
+import pytest
 import torch
 
 from throughtime.data.tables.windows import WindowPlan, Windows
@@ -62,3 +63,63 @@ def test_errors_and_forecasts_by_hand():
     scale = torch.tensor([2.0, 1.0], dtype=torch.float64)
     # |0-2|/2, |1-5| -> 2.5; |0-4|/2, |1-4| -> 2.5; |2-4|/2, |5-4| -> 1; |2-8|/2, |5-0| -> 4
     assert errors(model, two, scale).tolist() == [[2.5, 2.5], [1.0, 4.0]]
+
+
+def with_gaps(holes):
+    """Windows of 1 + 2 rows of two targets, with gaps at (row, target)."""
+    values = torch.tensor([[0.0, 1], [2, 5], [4, 4], [8, 0], [1, 1]], dtype=torch.float64)
+    scored = torch.ones(5, 2, dtype=torch.bool)
+    for row, target in holes:
+        scored[row, target] = False
+        values[row, target] = 1e9  # whatever was filled in must not matter
+    return Windows(values, torch.arange(3), WindowPlan(1, 2, 1), 2, scored=scored)
+
+
+def test_a_missing_target_has_no_part_in_an_error():
+    windows = with_gaps([(3, 0)])
+    model = build(ModelConfig("persistence", 1, 2, columns=2, targets=2))
+    scale = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    found = errors(model, windows.some(torch.tensor([0, 1])), scale)
+    assert found.tolist() == [[2.5, 2.5], [1.0, 5.0]]  # without |2-8|/2: |5-0| alone
+    nothing = errors(model, with_gaps([(2, 0), (2, 1)]).some(torch.tensor([0])), scale)
+    assert nothing[0, 0] == 2.5 and nothing[0, 1].isnan()
+
+
+def test_a_missing_target_has_no_part_in_a_loss():
+    """The loss and its gradient are those of the observed steps alone."""
+    torch.manual_seed(0)
+    model = build(ModelConfig("gru", 1, 2, columns=2, targets=2, hidden_size=4))
+    windows = with_gaps([(2, 0), (2, 1), (4, 1)])
+    x, y = windows.batch(torch.arange(3))
+    weights = list(model.parameters())
+    found = torch.autograd.grad(model.loss(x, y), weights)
+    output, center, spread = model.scaled_output(x)
+    wanted = ((y - center) / spread).float()
+    some = ~wanted.isnan().all(dim=-1)  # steps with a target
+    assert wanted.isnan().sum() == 5 and some.sum() == 4
+    known = ~wanted.isnan()
+    error = torch.nn.functional.huber_loss(output[known], wanted[known], delta=0.1, reduction="sum")
+    expected = torch.autograd.grad(error / 0.1 / (2 * some.sum()), weights)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    assert all(gradient.isfinite().all() for gradient in found)
+
+
+def test_measures_are_over_the_observed_targets():
+    values = torch.tensor([[0.0], [2], [4], [1e9], [1]], dtype=torch.float64)
+    scored = torch.tensor([[True], [True], [True], [False], [True]])
+    windows = Windows(values, torch.arange(4), WindowPlan(1, 1, 1), 1, scored=scored)
+    model = build(ModelConfig("persistence", 1, 1, columns=1))
+    whole, halves = (
+        [
+            Forecasting(
+                model, windows, w, error_scale=torch.ones(1), batch_size=2, seed=0
+            ).measure()
+            for w in parts
+        ]
+        for parts in ([windows], [windows.some(torch.tensor([0, 1]))])
+    )
+    assert halves[0]["mae"] == 2.0
+    assert whole[0]["mae"] == pytest.approx((2 + 2 + (1e9 - 1)) / 3)  # a filled context is used
+    task = Forecasting(model, windows, windows, error_scale=torch.ones(1), batch_size=4, seed=0)
+    assert [batch.weight for batch in task.batches()] == [3]

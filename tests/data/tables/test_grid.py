@@ -96,7 +96,8 @@ def test_half_of_a_grid_may_be_empty(tmp_path):
     assert len(read.values) == 30
     assert (
         told(read, "missing")[1]
-        == "10 steps of 1 day without a row: filled by linear interpolation"
+        == "10 steps of 1 day without a row: filled by linear interpolation, missing targets are "
+        "not scored"
     )
     with pytest.raises(
         InputError, match=r"row 12, .*most of them where 2000-01-31 follows 2000-01-1"

@@ -86,10 +86,44 @@ def test_filled_values_are_neither_scored_nor_used_from_the_future(tmp_path):
     plan = WindowPlan(5, 2, 1)
     parts = split_by_time(table_of(tmp_path, values, "interpolate"), plan)
     origins = [int(x[0, -1, 0]) for x, _ in parts.test.in_order(1)]
-    # 86: its horizon reaches the gap; 88, 89: their last seen value is filled from row 90
-    assert origins == [84, 85, *range(90, 98)]
+    # 86: half of its horizon is observed; 88, 89: their last seen value is filled from row 90
+    assert origins == [84, 85, 86, *range(90, 98)]
     dropped = split_by_time(table_of(tmp_path, values, "drop"), plan)
-    assert [int(x[0, -1, 0]) for x, _ in dropped.test.in_order(1)] == [84, 85, *range(94, 98)]
+    assert [int(x[0, -1, 0]) for x, _ in dropped.test.in_order(1)] == [84, 85, 86, *range(94, 98)]
+    for windows in (parts.test, dropped.test):
+        _, y = windows.batch(torch.tensor([1, 2]))
+        assert y[0].flatten().tolist() == [86, 87] and y[1, 0] == 87 and y[1, 1].isnan()
+
+
+@pytest.mark.parametrize("missing", ["interpolate", "drop", "mask"])
+def test_gaps_cost_their_own_steps_alone(tmp_path, missing):
+    """A twentieth of the values is missing: hardly any window of 100 steps is whole."""
+    values = np.arange(3000.0)
+    holes = np.random.default_rng(0).random(3000) < 0.05
+    holes[[0, -1]] = False
+    cells = ["" if hole else v for v, hole in zip(values, holes, strict=True)]
+    plan = WindowPlan(2, 100, 1)
+    whole = split_by_time(table_of(tmp_path, values), plan)
+    parts = split_by_time(table_of(tmp_path, cells, missing), plan)
+    for windows, complete in ((parts.training, whole.training), (parts.test, whole.test)):
+        assert len(windows) > 0.85 * len(complete)
+        y = windows.batch(torch.arange(len(windows)))[1]
+        assert 0.9 < float(y.isfinite().double().mean()) < 0.97
+        ahead = windows.starts[:, None] + torch.arange(2, 102)
+        assert torch.equal(y[..., 0].isnan(), torch.from_numpy(holes)[ahead])
+        assert torch.equal(y[..., 0].nan_to_num(), ahead.where(~y[..., 0].isnan(), 0).double())
+
+
+def test_each_target_has_its_own_gaps(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [f"{t},{t if t % 3 else ''},{t if t % 4 else ''}\n" for t in range(1, 108)]
+    path.write_text("t,y,z\n" + "".join(rows))
+    table = read_table(path, Columns(targets=("y", "z"), time="t"), missing="interpolate")
+    windows = split_by_time(table, WindowPlan(2, 3, 1)).training
+    y = windows.batch(torch.arange(len(windows)))[1]
+    times = torch.from_numpy(table.times)[windows.starts[:, None] + torch.arange(2, 5)]
+    assert torch.equal(y[..., 0].isnan(), times % 3 == 0)
+    assert torch.equal(y[..., 1].isnan(), times % 4 == 0)
 
 
 @pytest.mark.parametrize("gap", [1, 3, 8])
@@ -106,10 +140,11 @@ def test_no_value_of_a_later_part_leaks_through_a_gap_at_the_border(tmp_path, ga
     assert one.borders == (70, 85)
     assert torch.equal(one.training_rows, other.training_rows)
     assert len(one.training_rows) == before
-    assert len(one.training) == before - 6
+    assert len(one.training) == before - 5  # the last one has one observed target
     whole = torch.arange(len(one.training))
     for a, b in zip(one.training.batch(whole), other.training.batch(whole), strict=True):
-        assert torch.equal(a, b)
+        assert torch.equal(a.isnan(), b.isnan())
+        assert torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def test_a_gap_of_one_column_keeps_its_row_from_training(tmp_path):
@@ -120,7 +155,9 @@ def test_a_gap_of_one_column_keeps_its_row_from_training(tmp_path):
     table = read_table(path, Columns(targets=("y",), time="t"), missing="interpolate")
     parts = split_by_time(table, WindowPlan(5, 2, 1))
     assert parts.training_rows[:, 0].tolist() == list(range(68))
-    assert max(float(y.max()) for _, y in parts.training.in_order(9)) == 67
+    # the filled rows are in no context, but their target was observed
+    assert max(float(x.max()) for x, _ in parts.training.in_order(9)) == 67
+    assert max(float(y.max()) for _, y in parts.training.in_order(9)) == 69
 
 
 def test_a_split_is_read_and_kept(tmp_path):
@@ -178,7 +215,9 @@ def test_impossible_plans_are_refused(tmp_path):
     with pytest.raises(InputError, match="100 rows, too short"):
         split_by_time(table, WindowPlan(5, 20, 1))
     holes = table_of(tmp_path, [v if v % 5 else "" for v in range(1, 100)], "drop")
-    with pytest.raises(InputError, match="every window of 7 rows has a missing value"):
+    with pytest.raises(
+        InputError, match="19 of 99 rows have missing values: too few windows have 5 succ"
+    ):
         split_by_time(holes, WindowPlan(5, 2, 1))
     tiny = table_of(tmp_path, [f"{v}e-310" for v in range(100)])
     with pytest.raises(
@@ -199,9 +238,7 @@ def test_every_window_of_whole_rows_is_there(tmp_path):
     assert x.flatten().tolist() == [7, 8] and y.flatten().tolist() == [9]
     assert windows.spread(2)[0][:, 0].flatten().tolist() == [1, 7]
     assert windows.spread(9)[0][:, 0].flatten().tolist() == [1, 2, 6, 7]
-    with pytest.raises(
-        InputError, match=r"no 5 successive rows without missing values \(context 4 plus horizon 1"
-    ):
-        every_window(table, WindowPlan(4, 1, 1))
-    with pytest.raises(InputError, match="no 12 successive rows"):
+    with pytest.raises(InputError, match="too few windows have 5 successive rows that can be used"):
+        every_window(table, WindowPlan(5, 1, 1))
+    with pytest.raises(InputError, match=r"no series has 12 rows \(context 10 plus horizon 2"):
         every_window(table, WindowPlan(10, 2, 1))

@@ -39,6 +39,7 @@ class Grid:
     values: np.ndarray  # [R, C] float64; filled where missing
     times: np.ndarray  # [R] int64
     observed: np.ndarray  # [R] bool: no value was filled in
+    scored: np.ndarray  # [R, K] bool: the target was not filled in
     known: np.ndarray  # [R] int64: time from which all values, also filled ones, are known
     marks: np.ndarray  # [R, 2 n] for each masked column: observed, steps since observed
     held: np.ndarray  # [R, H]
@@ -73,6 +74,7 @@ def lay(rows: Rows, missing: str) -> Grid:
     values: list[np.ndarray] = []
     times: list[np.ndarray] = []
     observed: list[np.ndarray] = []
+    scored: list[np.ndarray] = []
     known: list[np.ndarray] = []
     marks: list[np.ndarray] = []
     held: list[np.ndarray] = []
@@ -111,6 +113,7 @@ def lay(rows: Rows, missing: str) -> Grid:
         values.append(filled)
         times.append(stamps)
         observed.append(whole[first:last])
+        scored.append(there[first:last, : rows.targets])
         known.append(stamps[ahead])
         series.append(Series(name, start, start + last - first))
         start += last - first
@@ -125,6 +128,7 @@ def lay(rows: Rows, missing: str) -> Grid:
         np.concatenate(values),
         np.concatenate(times),
         np.concatenate(observed),
+        np.concatenate(scored),
         np.concatenate(known),
         np.concatenate(marks),
         np.concatenate(held),
@@ -144,10 +148,10 @@ def _choices(
         found += [f"{absent} {step} of {rows.clock.describe()} without a row"] if absent else []
         what = {
             "interpolate": "filled by linear interpolation",
-            "drop": "windows with missing values are left out",
+            "drop": "no input has one",
             "mask": "forward filled, with indicators",
         }
-        reason = f"{', '.join(found)}: {what[missing]}"
+        reason = f"{', '.join(found)}: {what[missing]}, missing targets are not scored"
         choices.append(Choice("missing", missing, reason, "--missing"))
     if cut:
         choices.append(Choice("ends", "cut off", listed(cut, "; "), "--missing"))

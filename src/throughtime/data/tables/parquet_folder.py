@@ -305,6 +305,7 @@ def _table(
         values=np.concatenate(blocks),
         times=times,
         observed=whole,
+        scored=np.ones((len(times), targets), dtype=bool),
         known=times,
         usable=whole,
         missing="error",

@@ -47,6 +47,7 @@ class Table:
     values: np.ndarray  # [R, C] float64; filled where missing
     times: np.ndarray  # [R] int64, see timestamps.py
     observed: np.ndarray  # [R] bool: no value was filled in
+    scored: np.ndarray  # [R, K] bool: the target was not filled in
     known: np.ndarray  # [R] int64: time from which all values, also filled ones, are known
     usable: np.ndarray  # [R] bool: may be part of a window
     missing: str  # the option --missing
@@ -175,6 +176,7 @@ def read_table(
         values=np.concatenate(both, axis=1),
         times=grid.times,
         observed=grid.observed,
+        scored=grid.scored,
         known=grid.known,
         usable=grid.observed if missing == "drop" else np.ones_like(grid.observed),
         missing=missing,

@@ -73,8 +73,10 @@ class Windows:
         plan: WindowPlan,
         targets: int,
         known: slice | None = None,
+        scored: Tensor | None = None,
     ) -> None:
         self.starts = starts  # [N]
+        self.scored = scored  # [R, K] bool: the target was observed; None: all were
         self.known = known  # columns whose values are known ahead
         self.plan = plan
         self.targets = targets  # K: the first K columns
@@ -88,11 +90,15 @@ class Windows:
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return context [B, context, C] and targets [B, horizon, K] of windows, float64.
 
-        With known-ahead columns, the context also covers the horizon, where all other columns
-        are zero.
+        A target that was not observed is NaN. With known-ahead columns, the context also covers the
+        horizon, where all other columns are zero.
         """
         both = self.view[self.starts[index]].transpose(1, 2)
         past, target = both[:, : self.plan.context], both[:, self.plan.context :, : self.targets]
+        if self.scored is not None:
+            ahead = torch.arange(self.plan.context, self.plan.context + self.plan.horizon)
+            scored = self.scored[self.starts[index].unsqueeze(1) + ahead]
+            target = target.masked_fill(~scored, torch.nan)
         if self.known is None:
             return past, target
         # hide all other columns of the horizon
@@ -103,7 +109,8 @@ class Windows:
 
     def some(self, index: Tensor) -> "Windows":
         """Select windows by index."""
-        return Windows(self.values, self.starts[index], self.plan, self.targets, self.known)
+        starts = self.starts[index]
+        return Windows(self.values, starts, self.plan, self.targets, self.known, self.scored)
 
     def spread(self, count: int) -> tuple[Tensor, Tensor]:
         """Return at most `count` evenly spaced windows as one batch."""
@@ -199,10 +206,9 @@ def _first_target(table: Table, split: Split) -> np.ndarray:
 def split_by_time(table: Table, plan: WindowPlan, split: Split = USUAL_SPLIT) -> Parts:
     """Split windows by time into training, validation and test.
 
-    Windows with an unusable row are left out. Training windows have no value that was interpolated
-    towards a later part. Errors are measured on observed values only: the targets of a validation
-    or test window and the row before them are observed, so no value that was filled in from the
-    future is an input or a target.
+    A window needs at least one observed target; the others are masked in its loss and its error.
+    With --missing drop, its context has no missing value. No context uses a value that was
+    interpolated towards a later part, or in validation and test towards its own targets.
 
     Raises InputError if a part is empty or a target is constant in the training part.
     """
@@ -236,41 +242,33 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
     first, second, end = borders
     length = plan.context + plan.horizon
 
-    starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
-    start = np.concatenate(starts).astype(np.int64)
-    if not start.size:
+    possible = _possible(table, plan)
+    if not possible.size:
         raise _too_short(table, plan, split)
-    unusable = np.concatenate([[0], np.cumsum(~table.usable)])
-    start = start[unusable[start + length] == unusable[start]]
-    if not start.size:
-        raise InputError(
-            table.source.path,
-            f"every window of {length} rows has a missing value",
-            "set --missing interpolate, or lower --context",
-        )
+    start = _complete(table, plan, possible)
     first_target = table.times[start + plan.context]
     last_target = table.times[start + length - 1]
-    last_known = table.known[start + length - 1]  # `known` never decreases: holds for the window
-    unseen = np.concatenate([[0], np.cumsum(~table.observed)])
+    origin = start + plan.context - 1
     # interpolation in the row before the forecast uses a later value; forward fill does not
-    origin = start + plan.context - (table.missing != "mask")
-    scored = unseen[start + length] == unseen[origin]
-
+    clear = table.observed[origin] | (table.missing == "mask")
     values = torch.from_numpy(np.ascontiguousarray(table.values))
 
     def windows(which: np.ndarray) -> Windows:
-        starts = torch.from_numpy(start[which])
-        return Windows(values, starts, plan, len(table.targets), table.known_columns)
+        return _windows(table, plan, values, start[which])
 
     parts = Parts(
-        # do not train on forward filled targets
-        training=windows((last_known < first) & (scored | (table.missing != "mask"))),
-        validation=windows((first_target >= first) & (last_target < second) & scored),
-        test=windows((first_target >= second) & (last_target < end) & scored),
+        training=windows((last_target < first) & (table.known[origin] < first)),
+        validation=windows((first_target >= first) & (last_target < second) & clear),
+        test=windows((first_target >= second) & (last_target < end) & clear),
         borders=(first, second),
         training_rows=values[torch.from_numpy((table.known < first) & table.usable)],
     )
     if not (len(parts.training) and len(parts.validation) and len(parts.test)):
+        begins, ends = table.times[possible + plan.context], table.times[possible + length - 1]
+        whole = (ends < first, (begins >= first) & (ends < second), (begins >= second))
+        if all(part.any() for part in whole):
+            further = "" if table.missing == "mask" else ", or set --missing mask"
+            raise _too_many_gaps(table, plan, f"lower --context{further}")
         raise _too_short(table, plan, split)
     seen = parts.training_rows
     for column, name in enumerate(table.targets):
@@ -288,23 +286,52 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
 
 
 def every_window(table: Table, plan: WindowPlan) -> Windows:
-    """Return all windows without missing values, in order. Raises InputError if there is none."""
-    length = plan.context + plan.horizon
-    starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
-    start = np.concatenate(starts).astype(np.int64)
-    unusable = np.concatenate([[0], np.cumsum(~table.usable)])
-    if start.size:
-        start = start[unusable[start + length] == unusable[start]]
-    if not start.size:
+    """Return all windows that can be used, in order. Raises InputError if there is none."""
+    possible = _possible(table, plan)
+    if not possible.size:
         raise InputError(
             table.source.path,
-            f"there are no {length} successive rows without missing values (context "
-            f"{plan.context} plus horizon {plan.horizon})",
-            "give more rows" + ("" if table.usable.all() else ", or set --missing interpolate"),
+            f"no series has {plan.context + plan.horizon} rows (context {plan.context} plus "
+            f"horizon {plan.horizon})",
+            "give more rows",
         )
+    start = _complete(table, plan, possible)
+    if not start.size:
+        raise _too_many_gaps(table, plan, "set --missing interpolate, or give more rows")
     values = torch.from_numpy(np.ascontiguousarray(table.values))
-    targets = len(table.targets)
-    return Windows(values, torch.from_numpy(start), plan, targets, table.known_columns)
+    return _windows(table, plan, values, start)
+
+
+def _windows(table: Table, plan: WindowPlan, values: Tensor, start: np.ndarray) -> Windows:
+    scored = None if table.scored.all() else torch.from_numpy(table.scored)
+    starts, targets = torch.from_numpy(start), len(table.targets)
+    return Windows(values, starts, plan, targets, table.known_columns, scored)
+
+
+def _possible(table: Table, plan: WindowPlan) -> np.ndarray:
+    """The first rows of all windows that fit into a series, [N]."""
+    length = plan.context + plan.horizon
+    starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
+    return np.concatenate(starts).astype(np.int64)
+
+
+def _complete(table: Table, plan: WindowPlan, start: np.ndarray) -> np.ndarray:
+    """Those whose context may be used, with at least one observed target."""
+    unusable = np.concatenate([[0], np.cumsum(~table.usable)])
+    scored = np.concatenate([[0], np.cumsum(table.scored.any(axis=1))])
+    target = start + plan.context
+    whole = unusable[target] == unusable[start]
+    return start[whole & (scored[target + plan.horizon] > scored[target])]
+
+
+def _too_many_gaps(table: Table, plan: WindowPlan, fix: str) -> InputError:
+    gaps = f"{int((~table.observed).sum())} of {len(table.observed)} rows have missing values"
+    return InputError(
+        table.source.path,
+        f"{gaps}: too few windows have {plan.context} successive rows "
+        "that can be used, and an observed target after them",
+        fix,
+    )
 
 
 def _too_short(table: Table, plan: WindowPlan, split: Split) -> InputError:

@@ -109,13 +109,15 @@ class ForecastingExperiment(Experiment):
 
     def measured(self, model: Forecaster) -> Evaluation:
         parts, scale = self.problem.parts, self.problem.error_scale
-        found = errors(model, parts.test, scale)
+        found = errors(model, parts.test, scale)  # [N, horizon], NaN where nothing was observed
+        each = found.nanmean(dim=1)
+        by_step = found.nanmean(dim=0)
         sampled = forecasts(model, parts.test.some(self._drawn()[0]))
         return Evaluation(
-            validation_error=float(errors(model, parts.validation, scale).mean()),
-            test_error=float(found.mean()),
-            error_by_step=found.mean(dim=0).numpy(),
-            error_by_origin=self._by_origin(found.mean(dim=1).numpy()),
+            validation_error=float(errors(model, parts.validation, scale).nanmean(dim=1).mean()),
+            test_error=float(each.mean()),
+            error_by_step=by_step.where(by_step.isfinite(), each.mean()).numpy(),
+            error_by_origin=self._by_origin(each.numpy()),
             forecast=tuple(sampled[:, -1, 0].tolist()),
         )
 
@@ -171,9 +173,12 @@ class ForecastingExperiment(Experiment):
 
     def _drawn(self) -> tuple[torch.Tensor, str]:
         """Indices [n] of the test windows to plot, and the name of their series."""
+        plan, table = self.problem.plan, self.problem.table
         starts = self.problem.parts.test.starts.numpy()
-        series = self.problem.table.series
-        inside = [(starts >= s.start) & (starts < s.stop) for s in series]
+        series = table.series
+        scored = table.scored[starts + plan.context + plan.horizon - 1, 0]
+        scored = scored | (not scored.any())
+        inside = [(starts >= s.start) & (starts < s.stop) & scored for s in series]
         most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
         index = np.flatnonzero(inside[most])[-_DRAWN:]
         return torch.from_numpy(index), series[most].name

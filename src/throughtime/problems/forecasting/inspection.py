@@ -41,9 +41,9 @@ def inspect(
     >>> inspect(model, spec, Path("data.csv"), name="model", command="").diagnosis.verdict
     'healthy'
 
-    Uses windows without missing values, spread over the table. ``name`` and ``command`` are
-    recorded. Raises InputError if the table does not fit the model, or every window has missing
-    values.
+    Uses windows spread over the table. ``name`` and ``command`` are
+    recorded. Raises InputError if the table does not fit the model, or its missing values
+    leave no window.
     """
     config = model.config
     table = read_as_learned(spec, path, missing=missing, delimiter=delimiter, steps=_FOLDER_ROWS)
@@ -59,7 +59,8 @@ def inspect(
     first = table.targets[0]
     scale, unit = torch.ones(1, dtype=torch.float64), f"mean absolute error, {first}"
     if len(table.targets) > 1:
-        spread = target.flatten(0, 1).std(dim=0, correction=0)
+        known = target.flatten(0, 1)
+        spread = (known - known.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
         scale = torch.where(spread > 0, spread, 1.0)
         unit = "mean absolute error, standard deviations"
     diagnosis = diagnosis_of(model, *windows.spread(_EXAMINED), seed=seed)

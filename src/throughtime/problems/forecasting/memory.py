@@ -20,7 +20,7 @@ def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor)
     """
 
     def error(forecast: Tensor) -> Tensor:
-        return ((forecast.double() - target).abs() / scale).mean(dim=(1, 2))
+        return ((forecast.double() - target).abs() / scale).nanmean(dim=(1, 2))
 
     if isinstance(model, Recurrent | WindowDense):
         with torch.no_grad():

@@ -313,9 +313,15 @@ class Network(Forecaster):
         return self.forecast(*self.see(window))
 
     def loss(self, window: Tensor, target: Tensor) -> Tensor:
-        """The loss of normalized outputs, so that every window has equal weight."""
+        """The loss of normalized outputs; targets that are NaN have no part in it."""
         output, center, spread = self.scaled_output(window)
-        return self.output.loss(output, ((target - center) / spread).to(output.dtype))
+        wanted = ((target - center) / spread).to(output.dtype)
+        missing = wanted.isnan()
+        if missing.any():
+            some = ~missing.all(dim=-1)  # steps with a target, as windows with a horizon of 1
+            output, wanted = output[some].unsqueeze(1), wanted[some].unsqueeze(1)
+            wanted = torch.where(wanted.isnan(), self.output.prediction(output).detach(), wanted)
+        return self.output.loss(output, wanted)
 
 
 class PlanHead(nn.Module):

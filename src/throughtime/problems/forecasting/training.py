@@ -59,8 +59,7 @@ class Forecasting(Task):
         for index in order.split(self.batch_size)[self._done :]:
             self._done += 1
             own = self.team.share(index)
-            # a process without a share computes one window, with weight 0
-            yield Batch(self.training.batch(own if len(own) else index[:1]), len(own))
+            yield _batch(self.training, own, index)
         self._done = 0
         self._generator = generator.get_state()
 
@@ -73,7 +72,8 @@ class Forecasting(Task):
         sums = [0.0, 0.0, 0.0]
         if len(own):
             found = residuals(self.model, own, self.error_scale)
-            sums = [float(found.abs().sum()), float(found.square().sum()), float(found.numel())]
+            sums = [float(found.abs().nansum()), float(found.square().nansum())]
+            sums.append(float(found.isfinite().sum()))
         absolute, squared, count = self.team.summed(sums)
         measures = {"mae": absolute / count, "rmse": (squared / count) ** 0.5}
         return {self.decided_by: measures[self.decided_by], **measures}
@@ -120,14 +120,25 @@ class StreamedForecasting(Forecasting):
             for index in within.split(self.batch_size)[done:]:
                 self._done += 1
                 own = self.team.share(index)
-                yield Batch(windows.batch(own if len(own) else index[:1]), len(own))
+                yield _batch(windows, own, index)
         self._done = 0
         self._generator = generator.get_state()
 
 
+def _batch(windows: Windows, own: Tensor, index: Tensor) -> Batch:
+    """This process's share of a batch, weighted by its number of windows or observed targets."""
+    # a process without a share computes one window, with weight 0
+    tensors = windows.batch(own if len(own) else index[:1])
+    count = len(own) if windows.scored is None else int(tensors[1].isfinite().sum())
+    return Batch(tensors, count if len(own) else 0)
+
+
 @torch.no_grad()
 def residuals(model: nn.Module, windows: Windows, scale: Tensor) -> Tensor:
-    """Forecast minus truth [N, horizon, K], each target divided by its `scale` [K]."""
+    """Forecast minus truth [N, horizon, K], each target divided by its `scale` [K].
+
+    NaN where the target was not observed.
+    """
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     return torch.cat(
@@ -139,8 +150,11 @@ def residuals(model: nn.Module, windows: Windows, scale: Tensor) -> Tensor:
 
 
 def errors(model: Forecaster, windows: Windows, scale: Tensor) -> Tensor:
-    """Absolute errors [N, horizon], averaged over targets, each divided by its `scale` [K]."""
-    return residuals(model, windows, scale).abs().mean(dim=-1)
+    """Absolute errors [N, horizon], averaged over targets, each divided by its `scale` [K].
+
+    NaN where no target was observed.
+    """
+    return residuals(model, windows, scale).abs().nanmean(dim=-1)
 
 
 @torch.no_grad()
