@@ -9,14 +9,12 @@ import throughtime as tt
 from helpers import assert_same
 from throughtime.catalogue import FORECASTER, names
 from throughtime.problems.forecasting.networks import (
-    LEAST_SPREAD,
-    NORMALIZATIONS,
     ModelConfig,
-    Normalizer,
     build,
     build_network,
     parameter_count,
 )
+from throughtime.problems.forecasting.normalizer import LEAST_SPREAD, NORMALIZATIONS, Normalizer
 
 NETWORKS = names(FORECASTER, trained=True)
 every_kind = pytest.mark.parametrize("kind", names(FORECASTER))

@@ -1,10 +1,14 @@
 """A problem: the record says what was found, and errors have a unit."""
 
+import numpy as np
 import pytest
 import torch
 
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import Columns
+from throughtime.hyperparameters import Hyperparameters
+from throughtime.problems.forecasting.comparison import ForecastingExperiment
+from throughtime.problems.forecasting.training import residuals
 
 
 def test_the_record_says_what_was_found(problem, co2_cut):
@@ -48,3 +52,59 @@ def test_one_target_is_measured_in_its_unit_several_in_spreads(tmp_path):
     assert torch.equal(two.error_scale, expected)
     assert two.error_scale[1] == pytest.approx(141.4, rel=0.01)
     assert two.unit.startswith("training standard deviations")
+
+
+def sized(path, *sizes):
+    """Series of the same kind, each of its own size, of 100 rows."""
+    rows = ["g,y"]
+    for number, size in enumerate(sizes):
+        noise = np.random.default_rng(number).normal(size=100) / 5
+        wave = np.sin(np.arange(100) * 0.6 + number) + noise
+        rows += [f"s{number},{float(v)!r}" for v in size * wave + 3 * size]
+    path.write_text("\n".join(rows) + "\n")
+    return read_problem(path, Columns(("y",), group="g"), horizon=2, context=12)
+
+
+def test_errors_are_scaled_by_series_that_differ_in_size(tmp_path):
+    problem = sized(tmp_path / "data.csv", 1, 2, 1e6)
+    assert problem.unit == "y, in mean changes from step to step of each series"
+    assert "scaled by series" in {choice.value for choice in problem.record.choices}
+    scale = problem.error_scale
+    assert scale.shape == (300, 1)
+    for number in range(3):  # the mean absolute change before validation, at row 70
+        values = problem.table.values[100 * number : 100 * number + 70, 0]
+        assert scale[100 * number, 0] == pytest.approx(np.abs(np.diff(values)).mean())
+        assert (scale[100 * number : 100 * (number + 1)] == scale[100 * number]).all()
+    experiment = ForecastingExperiment(problem)
+    naive = experiment.build(experiment.config("persistence", Hyperparameters(), 1))
+    found = residuals(naive, problem.parts.test, scale).abs().mean(dim=(1, 2))
+    series = problem.parts.test.starts // 100
+    for number in range(3):  # one change after the other, in every series
+        assert 0.8 < float(found[series == number].mean()) < 2.2
+    assert experiment.measured(naive).test_error == pytest.approx(float(found.mean()))
+
+
+def test_series_of_one_size_are_measured_in_their_unit(tmp_path):
+    alike = sized(tmp_path / "data.csv", 1, 2, 4)
+    assert alike.error_scale.tolist() == [1] and alike.unit == "y, in its own unit"
+
+
+def test_a_constant_series_has_finite_errors(tmp_path):
+    scale = sized(tmp_path / "data.csv", 1, 0, 1e3).error_scale
+    assert torch.isfinite(scale).all() and (scale > 0).all()
+    assert scale[100, 0] == pytest.approx(0.01 * float(scale[:, 0].median()), rel=0.5)
+
+
+def test_a_network_sees_every_series_in_its_own_size(tmp_path):
+    """The loss of a series is the same whatever its size, in the company of a large one too."""
+    losses = []
+    for size in (1.0, 1e-3):
+        problem = sized(tmp_path / "data.csv", size, size, size, 1e6)
+        experiment = ForecastingExperiment(problem)
+        torch.manual_seed(0)
+        usual = experiment.usual("gru")
+        model = experiment.build(experiment.config("gru", usual, 500))
+        index = torch.nonzero(problem.parts.training.starts < 100).flatten()
+        losses.append(model.loss(*problem.parts.training.batch(index)).item())
+        assert min(problem.floors) < size  # of a quiet series, not of the largest
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

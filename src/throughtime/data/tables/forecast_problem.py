@@ -1,6 +1,7 @@
 """Forecasting problems: a table, its windows, its split and its error scale."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from throughtime.data.tables.windows import (
 )
 from throughtime.runs import Choice, DataRecord
 
+# series whose mean changes differ by less than this factor share one unit of errors
+_ALIKE = 10.0
+# least mean change of a series, relative to the usual one: errors of a constant are not infinite
+_LEAST_SIZE = 0.01
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -33,17 +39,67 @@ class Problem:
     folds: tuple[Parts, ...] = ()  # rolling origin, earliest first; the last is `parts`
     stream: Any = None  # a `BlockStream` of training data if memory holds only a sample
 
-    @property
+    @cached_property
     def error_scale(self) -> Tensor:
-        """The divisor of errors, [K]: 1 for one target, else the standard deviation of each."""
+        """The divisor of errors, [K], or [R, K] for each row if series differ much in size.
+
+        1 for one target, else the standard deviation of each. For series of very different size,
+        the mean absolute change from step to step of each series in the training part (the scale
+        of MASE, Hyndman and Koehler 2006).
+        """
         count = len(self.table.targets)
+        if self.by_series:
+            return self.table.by_row(self._changes)
         if count == 1:
             return torch.ones(1, dtype=torch.float64)
         return self.parts.training_rows[:, :count].std(dim=0, correction=0)
 
+    @cached_property
+    def _changes(self) -> np.ndarray:
+        """Mean absolute change from step to step of each series in the training part, [S, K]."""
+        found = np.array(
+            [np.abs(np.diff(v, axis=0)).mean(axis=0) for v in self._training_values()]
+        )[:, : len(self.table.targets)]
+        usual = np.median(found, axis=0)
+        return np.maximum(found, _LEAST_SIZE * np.where(usual > 0, usual, 1.0))
+
+    @cached_property
+    def by_series(self) -> bool:
+        """Whether series differ so much in size that errors are scaled by series."""
+        sizes = self._changes
+        return len(sizes) > 1 and bool((sizes.max(axis=0) > _ALIKE * sizes.min(axis=0)).any())
+
+    @cached_property
+    def floors(self) -> tuple[float, ...]:
+        """The spread of a quiet series, for each column; empty for a single series.
+
+        The standard deviation within a series, in the training part, that nine of ten exceed.
+        """
+        if len(self.table.series) == 1:
+            return ()
+        spreads = np.array([values.std(axis=0) for values in self._training_values()])
+        spreads = np.where(spreads > 0, spreads, np.nan)
+        moving = ~np.isnan(spreads).all(axis=0)
+        found = np.ones(spreads.shape[1])
+        found[moving] = np.nanquantile(spreads[:, moving], 0.1, axis=0)
+        return tuple(found.tolist())
+
+    def _training_values(self) -> list[np.ndarray]:
+        """The rows of each series before validation, at least two of each, [T, C]."""
+        table = self.table
+        ends = [
+            s.start + max(2, int((table.times[s.start : s.stop] < self.parts.borders[0]).sum()))
+            for s in table.series
+        ]
+        return [table.values[s.start : end] for s, end in zip(table.series, ends, strict=True)]
+
     @property
     def unit(self) -> str:
         """The unit of errors, as text."""
+        if self.by_series:
+            return (
+                f"{', '.join(self.table.targets)}, in mean changes from step to step of each series"
+            )
         if len(self.table.targets) == 1:
             return f"{self.table.targets[0]}, in its own unit"
         return "training standard deviations, mean over targets"
@@ -105,7 +161,12 @@ def read_problem(
         borders=(first, second),
         choices=(*table.choices, *planned),
     )
-    return Problem(table, plan, parts, record, each if folds > 1 else ())
+    problem = Problem(table, plan, parts, record, each if folds > 1 else ())
+    if not problem.by_series:
+        return problem
+    reason = "the series differ more than tenfold in their changes from step to step"
+    scaled = Choice("errors", "scaled by series", reason)
+    return replace(problem, record=replace(record, choices=(*record.choices, scaled)))
 
 
 def _trained_words(table: Table, training_rows: Tensor) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from throughtime.data.sources import DataSource
 from throughtime.data.tables import covariates, timeline, timestamps
@@ -66,6 +67,11 @@ class Table:
         """The positions of the known-ahead columns."""
         end = len(self.columns) - len(self.categories)
         return slice(end - self.known_ahead, end) if self.known_ahead else None
+
+    def by_row(self, of_series: np.ndarray) -> torch.Tensor:
+        """Values of each series [S, K], repeated for each of its rows, [R, K]."""
+        lengths = [series.stop - series.start for series in self.series]
+        return torch.from_numpy(np.repeat(of_series, lengths, axis=0))
 
 
 @dataclass(frozen=True)

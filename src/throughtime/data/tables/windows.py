@@ -114,8 +114,15 @@ class Windows:
 
     def spread(self, count: int) -> tuple[Tensor, Tensor]:
         """Return at most `count` evenly spaced windows as one batch."""
-        count = min(count, len(self))
-        return self.batch(torch.linspace(0, len(self) - 1, count).round().long())
+        return self.batch(self.spaced(count))
+
+    def spaced(self, count: int) -> Tensor:
+        """Return the indices of at most `count` evenly spaced windows."""
+        return torch.linspace(0, len(self) - 1, min(count, len(self))).round().long()
+
+    def scale(self, index: Tensor, scale: Tensor) -> Tensor:
+        """Return a scale [K] as it is, and of a scale of each row [R, K] that of windows."""
+        return scale if scale.dim() == 1 else scale[self.starts[index]].unsqueeze(1)
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all windows in order, in batches."""

@@ -16,15 +16,13 @@ from throughtime.data.tables.forecast_problem import Problem
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
 from throughtime.problems.forecasting.networks import (
-    LEAST_SPREAD,
-    NORMALIZATIONS,
     Forecaster,
     ModelConfig,
     Network,
-    Normalizer,
     build,
     parameter_count,
 )
+from throughtime.problems.forecasting.normalizer import LEAST_SPREAD, NORMALIZATIONS, Normalizer
 from throughtime.problems.forecasting.training import (
     MEASURES,
     Forecasting,
@@ -124,8 +122,10 @@ class ForecastingExperiment(Experiment):
     def context(self, model: Forecaster) -> ContextRecord | None:
         if not isinstance(model, Network):
             return None
-        seen = self.problem.parts.validation.spread(_CURVE)
-        return context_of(model, *seen, self.problem.error_scale)
+        windows = self.problem.parts.validation
+        index = windows.spaced(_CURVE)
+        scale = windows.scale(index, self.problem.error_scale)
+        return context_of(model, *windows.batch(index), scale)
 
     def diagnosis(self, model: Forecaster) -> Diagnosis | None:
         return diagnosis_of(model, *self.problem.parts.training.spread(_EXAMINED))
@@ -149,7 +149,9 @@ class ForecastingExperiment(Experiment):
         rows = np.arange(starts[-1], starts[-1] + plan.context)
         # the window as input of a network that sees all of it
         numbers = len(table.columns) - len(table.categories)
-        normalizer = Normalizer(normalize, numbers, table.fixed)
+        normalizer = Normalizer(
+            normalize, numbers, table.fixed, floors=self.problem.floors[:numbers]
+        )
         normalizer.fit(self.problem.parts.training_rows[:, :numbers])
         window = shown[:, : plan.context, :numbers]
         center, spread = normalizer.frame(window)
@@ -201,6 +203,7 @@ def config_for(
         categories=tuple(len(words) for words in problem.table.categories),
         output=output,
         least_spread=LEAST_SPREAD,
+        floors=problem.floors[: len(problem.table.columns) - len(problem.table.categories)],
         plan_head=problem.table.known_ahead > 0,
     )
     return with_chosen(config, chosen, parameters, parameter_count)

@@ -10,13 +10,13 @@ from throughtime.runs import ContextRecord, Diagnosis
 
 
 def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor) -> ContextRecord:
-    """The error given only the last k steps; mean over horizon and targets, each over `scale`.
+    """The error given only the last k steps: mean over horizon and targets, each over `scale`.
 
     >>> context_of(model, window, target, torch.ones(1)).horizon  # window [B,T,C], target [B,h,K]
     24
 
-    A network with window normalization is scaled by the whole window and then sees only its last
-    steps, so that the curve shows memory and not scaling.
+    ``scale`` is [K], or [B, 1, K]. A network with window normalization is scaled by the whole
+    window and then sees only its last steps, so that the curve shows memory and not scaling.
     """
 
     def error(forecast: Tensor) -> Tensor:

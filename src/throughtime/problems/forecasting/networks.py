@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from throughtime import catalogue
 from throughtime.nn.outputs import output_of
+from throughtime.problems.forecasting.normalizer import NORMALIZATIONS, Normalizer
 from throughtime.problems.network_parts import (
     check_network_options,
     elements_of_matrices,
@@ -29,9 +30,7 @@ from throughtime.problems.network_parts import (
 from throughtime.serialization import added_later
 from throughtime.specs import MOST_STEPS
 
-NORMALIZATIONS = ("window", "global", "none")
 _PLAN_UNITS = 16  # of a plan head
-LEAST_SPREAD = 0.1  # of a window, relative to the spread of the training part
 _MOST_NUMBERS = 100_000_000  # maximum size of a forecast with the values known ahead
 
 
@@ -57,6 +56,7 @@ class ModelConfig:
     init: str = added_later("torch")  # of recurrent layers
     embedding: int = added_later(0)  # numbers per category code; 0: from the number of codes
     least_spread: float = added_later(1e-3)  # see `Normalizer`; new models have LEAST_SPREAD
+    floors: tuple[float, ...] = added_later(())  # of several series: spreads of a quiet one
     plan_head: bool = added_later(False)  # see `PlanHead`; new models have one
 
     @property
@@ -88,56 +88,11 @@ class ModelConfig:
             )
         if not 0 < self.least_spread <= 1:
             raise ValueError(f"least_spread must be above 0, at most 1; got {self.least_spread}")
+        if self.floors and (len(self.floors) != self.numbers or not min(self.floors) > 0):
+            raise ValueError(f"floors must be {self.numbers} numbers above 0; got {self.floors}")
         check_network_options(self.dropout, self.recurrent_dropout, self.init, self.embedding)
         if self.season < 1:
             raise ValueError(f"season must be 1 or more, got {self.season}")
-
-
-class Normalizer(nn.Module):
-    """Normalization of network inputs.
-
-    ``window``: each window relative to its last value and its own standard deviation (reversible
-    instance normalization, Kim et al. 2022, with the last value in place of the mean, so that a
-    changing level does no harm). ``global``: by mean and standard deviation of the training part.
-    ``none``: unchanged values. The last `fixed` columns are never normalized by the window.
-    ``least_spread``: the least standard deviation of a window, relative to the training part's.
-    """
-
-    center: Tensor
-    spread: Tensor
-
-    def __init__(
-        self, how: str, columns: int, fixed: int = 0, least_spread: float = LEAST_SPREAD
-    ) -> None:
-        super().__init__()
-        self.least_spread = least_spread
-        self.how = how
-        self.fixed = fixed
-        self.register_buffer("center", torch.zeros(columns, dtype=torch.float64))
-        self.register_buffer("spread", torch.ones(columns, dtype=torch.float64))
-
-    def fit(self, rows: Tensor) -> None:
-        """Set mean and spread from training rows [R, C]; a constant column has spread 1."""
-        self.center.copy_(rows.mean(dim=0))
-        spread = rows.std(dim=0, correction=0)
-        self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
-
-    def frame(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        """Center and spread for a window [B, T, C], each [B, 1, C] or [C]."""
-        if self.how == "none":
-            return torch.zeros_like(self.center), torch.ones_like(self.spread)
-        if self.how == "global":
-            return self.center, self.spread
-        spread = window.std(dim=1, keepdim=True, correction=0)
-        # windows that stand still (night, a closed shop) would outweigh all others by far
-        center, spread = window[:, -1:], torch.maximum(spread, self.least_spread * self.spread)
-        if self.fixed:
-            moving = len(self.center) - self.fixed
-            fixed = torch.stack([self.center, self.spread])[:, moving:]
-            fixed = fixed[:, None, None].expand(-1, len(window), 1, -1)
-            center = torch.cat([center[..., :moving], fixed[0]], dim=-1)
-            spread = torch.cat([spread[..., :moving], fixed[1]], dim=-1)
-        return center, spread
 
 
 class Forecaster(nn.Module, ABC):
@@ -226,7 +181,7 @@ class Network(Forecaster):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.normalizer = Normalizer(
-            config.normalize, config.numbers, config.fixed, config.least_spread
+            config.normalize, config.numbers, config.fixed, config.least_spread, config.floors
         )
         widths = [config.embedding or embedding_width(count) for count in config.categories]
         self.embeddings = nn.ModuleList(

@@ -24,9 +24,9 @@ class Forecasting(Task):
     >>> task = Forecasting(model, parts.training, parts.validation, error_scale=torch.ones(1),
     ...                    batch_size=64, seed=0)
 
-    ``error_scale`` [K]: divisor of each target's error. ``seed`` sets the order of the windows.
-    Measures: mean absolute error and root mean squared error over the validation windows;
-    ``decided_by`` names the one that selects the best epoch.
+    ``error_scale`` [K] or [R, K]: divisor of each target's error, or one for each row. ``seed``
+    sets the order of the windows. Measures: mean absolute error and root mean squared error over
+    the validation windows; ``decided_by`` names the one that selects the best epoch.
     """
 
     def __init__(
@@ -135,18 +135,17 @@ def _batch(windows: Windows, own: Tensor, index: Tensor) -> Batch:
 
 @torch.no_grad()
 def residuals(model: nn.Module, windows: Windows, scale: Tensor) -> Tensor:
-    """Forecast minus truth [N, horizon, K], each target divided by its `scale` [K].
+    """Forecast minus truth [N, horizon, K], each target divided by its `scale` [K] or [R, K].
 
     NaN where the target was not observed.
     """
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    return torch.cat(
-        [
-            (model(window.to(device)).cpu() - target) / scale
-            for window, target in windows.in_order(_EVALUATION_BATCH)
-        ]
-    )
+    found: list[Tensor] = []
+    for index in torch.arange(len(windows)).split(_EVALUATION_BATCH):
+        window, target = windows.batch(index)
+        found.append((model(window.to(device)).cpu() - target) / windows.scale(index, scale))
+    return torch.cat(found)
 
 
 def errors(model: Forecaster, windows: Windows, scale: Tensor) -> Tensor:
