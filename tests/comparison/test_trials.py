@@ -10,9 +10,11 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+import throughtime as tt
 from helpers import assert_same
 from throughtime.comparison import trials
 from throughtime.comparison.experiment import Evaluation
@@ -348,3 +350,23 @@ def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, t
     # nothing is learned, so the windows tested are the same but for those across a fold's border
     assert len(one.error_by_origin) - len(three.error_by_origin) == 2 * 3
     assert three.test_error == pytest.approx(one.test_error, rel=0.05)
+
+
+def test_wider_contexts_are_tried(tmp_path):
+    """The answer lies 40 steps back in an input, where the target's own past does not point to."""
+    x = np.random.default_rng(0).normal(size=3000)
+    data = {"x": x, "y": np.roll(x, 40) + 0.1 * np.random.default_rng(1).normal(size=3000)}
+    read = tt.read(pl.DataFrame(data), target="y")
+    assert (read.problem.plan.context, read.problem.plan.wider) == (16, (32, 64, 128))
+    options = {"networks": ["dense", "window-dense"], "seeds": 2, "trials": 1, "steps": 1000}
+    options |= {"parameters": 1200, "learning_rate": 0.01, "normalize": "global"}
+    run = tt.compare(read, **options, folder=tmp_path / "run")
+    trials = {t.kind: t for t in run.record.trials}
+    assert trials["window-dense"].chosen.context == 64  # 32 does not help, 128 hardly more
+    assert trials["dense"].chosen.context is None
+    error = {c.kind: c.error for c in run.record.verdict.candidates}
+    assert error["window-dense"] < 0.2 and error["dense"] > 0.7
+    assert run.model.network.config.context == 64
+    assert "Contexts of up to 128 steps were tried" in run.record.verdict.reasons[-1]
+    forecast = run.model.predict(pl.DataFrame(data)[:-1])
+    assert forecast["y"][0] == pytest.approx(data["y"][-1], abs=0.6)

@@ -87,6 +87,11 @@ class Experiment(ABC):
         """Steps: how far back a network may have to remember."""
 
     @property
+    def wider(self) -> tuple[int, ...]:
+        """Contexts to try beyond the usual one, ascending, in steps."""
+        return ()
+
+    @property
     def whole_sequences(self) -> bool:
         """Whether a network gives one answer for a whole sequence."""
         return False

@@ -22,7 +22,7 @@ import torch
 
 from throughtime import __version__
 from throughtime.bounded_reads import read_regular
-from throughtime.catalogue import is_trivial, kind_of, order_of
+from throughtime.catalogue import MEMORIES, is_trivial, kind_of, order_of
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
 from throughtime.comparison.tuning import ROUND, suggested
@@ -54,6 +54,7 @@ T = TypeVar("T")
 
 _GRACE = 500  # steps that every training may take: plateaus end late
 _BEHIND = 1.2  # times the median error of finished trainings at the same step
+_WORTH = 0.99  # validation error of a wider context, relative to a narrower one's, that is better
 _ORIGINS = 2000  # maximum number of saved errors per trial; neighbours in time are averaged
 
 
@@ -150,9 +151,11 @@ def _run(
             run(batch)
             for trial in batch:
                 tuned[trial.kind].append(trial)
-        chosen = [min(tuned[k], key=lambda t: _rank(known[t])) for k in settings.networks]
+        _widen(experiment, tuned, known, run)
+        chosen = [_best(tuned[k], known) for k in settings.networks]
         run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
 
+    looked = max((known[t].chosen.context or 0 for t in known), default=0)
     used = {(t.kind, t.number) for t in (*trivial, *chosen)}
     trials = {t: known[t] for t in sorted(known, key=_order) if (t.kind, t.number) in used}
     verdict = judge(
@@ -162,6 +165,7 @@ def _run(
         reference=experiment.reference,
         block=experiment.block,
         answer=PROBLEMS[experiment.record.kind].answer,
+        looked=max(looked, experiment.record.context if experiment.wider else 0),
     )
     winner = min(
         (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])
@@ -208,6 +212,53 @@ def _next_round(
             for n, chosen in enumerate(choices)
         ]
     return found
+
+
+def _widen(
+    experiment: Experiment,
+    tuned: Mapping[str, list[Trial]],
+    known: Mapping[Trial, TrialRecord],
+    run: Callable[[list[Trial]], None],
+) -> None:
+    """Try wider contexts with the best network of each family.
+
+    The first family, perceptrons over a window unless there are none, tries them all; the others
+    the one that was best there, or the first. What helped is then tried with the whole family.
+    """
+
+    def add(trials: Sequence[Trial], contexts: Sequence[int]) -> None:
+        batch: list[Trial] = []
+        for trial in trials:
+            for number, context in enumerate(contexts, start=len(tuned[trial.kind])):
+                chosen = replace(trial.chosen, context=context)
+                batch.append(replace(trial, number=number, chosen=chosen, pace=()))
+        run(batch)
+        for trial in batch:
+            tuned[trial.kind].append(trial)
+
+    def best_of(kinds: Sequence[str]) -> Trial:
+        return _best([t for k in kinds for t in tuned[k]], known)
+
+    by_memory = [[k for k in tuned if kind_of(k).memory == m] for m in MEMORIES if m != "none"]
+    contexts = experiment.wider
+    for kinds in filter(None, by_memory):
+        if not contexts:
+            return
+        add([best_of(kinds)], contexts)
+        best = best_of(kinds)
+        if best.chosen.context is not None:
+            others = [best_of([k]) for k in kinds if k != best.kind]
+            add(others, [best.chosen.context])
+        contexts = (best.chosen.context or contexts[0],)
+
+
+def _best(trials: Sequence[Trial], known: Mapping[Trial, TrialRecord]) -> Trial:
+    """The lowest validation error; of contexts, the narrowest that is about as good."""
+    least = min(_validation(known[t]) for t in trials)
+    good = [t for t in trials if _validation(known[t]) * _WORTH <= least] or trials
+    narrowest = min(t.chosen.context or 0 for t in good)
+    alike = [t for t in good if (t.chosen.context or 0) == narrowest]
+    return min(alike, key=lambda t: _rank(known[t]))
 
 
 def _pace(trainings: Sequence[TrainingRecord | None]) -> tuple[tuple[int, float], ...]:

@@ -56,6 +56,7 @@ def judge(
     reference: str = "",
     block: int | None = None,
     answer: str = "forecast",
+    looked: int = 0,
 ) -> Verdict:
     """Select on the validation part, judge on the test part, and recommend with reasons.
 
@@ -77,6 +78,7 @@ def judge(
         reference: Trivial method that errors are relative to.
         block: Bootstrap block length, in items; default: from the horizon.
         answer: Noun for one prediction, used in the text.
+        looked: Steps of the widest context that was tried; 0: not said.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
     # sorted, so that the same trials always give the same samples
@@ -100,11 +102,19 @@ def judge(
         tied or [measured.chosen(measured.trivial)],
         key=lambda k: (candidates[k].multiply_adds, kind_of(k).cost),
     )
+    headline = _headline(measured, candidates, tied, recommended, answer)
+    reasons = _reasons(measured, candidates, tied, recommended, parameters, answer)
+    if looked and measured.origins >= ENOUGH:
+        reasons = (
+            *reasons,
+            f"Contexts of up to {looked} steps were tried: of what lies further "
+            "back nothing is said.",
+        )
     return Verdict(
         outcome=("trivial", "network", "tie")[min(len(tied), 2)],
         recommended=recommended,
-        headline=_headline(measured, candidates, tied, recommended, answer),
-        reasons=_reasons(measured, candidates, tied, recommended, parameters, answer),
+        headline=headline,
+        reasons=reasons,
         reference=reference,
         tied=tied,
         candidates=tuple(

@@ -1,10 +1,14 @@
-"""How far back a series depends on itself: its partial autocorrelation."""
+"""How far back a series depends on itself: partial autocorrelation, and seasons."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 _LEAST = 0.1  # partial autocorrelations below this explain under 1 % of the variance
 _SIGMAS = 5.0  # standard errors that a lag must stand out by: hundreds of lags are looked at
 _MOST = 512  # lags
+_DIP = 0.9  # changes over a season, relative to those over half a season less and more
+_BETTER = 0.95  # changes over a longer season, relative to those over a shorter one
 
 
 def partial_autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:
@@ -50,3 +54,37 @@ def longest_lag(values: np.ndarray) -> tuple[int, float]:
     standing_out[0] = False
     lag = int(np.flatnonzero(standing_out)[-1]) if standing_out.any() else 0
     return lag, float(found[lag]) if lag else 0.0
+
+
+def seasons(
+    values: np.ndarray, periods: Sequence[tuple[int, str]], most: int
+) -> list[tuple[int, str]]:
+    """Those of the natural periods with which a series repeats itself.
+
+    A series has a season if it changes less over a period than over half a period less and more,
+    which no trend and no random walk does; a longer one must also change less than a shorter one.
+
+    >>> seasons(values, [(24, "day"), (168, "week")], most=500)
+    [(24, 'day')]
+
+    Args:
+        values: A series [N] without gaps.
+        periods: Periods in steps, with their names, shortest first.
+        most: Longest season.
+    """
+
+    def change(lag: int) -> float:
+        return float(np.abs(values[lag:] - values[: len(values) - lag]).mean())
+
+    found: list[tuple[int, str]] = []
+    least = np.inf
+    for steps, name in periods:
+        half = steps // 2
+        if not 2 <= steps <= most or steps + half >= len(values):
+            continue
+        own = change(steps)
+        around = (change(steps - half) + change(steps + half)) / 2
+        if own < _DIP * around and own < _BETTER * least:
+            found.append((steps, name))
+            least = own
+    return found

@@ -52,21 +52,25 @@ class Clock:
         whole, left = np.divmod(times - times[0], self.count)
         return np.where(left == 0, whole, -1)
 
-    def season(self) -> tuple[int, str]:
-        """Return the steps in the natural period of this step, and its name; else 1 and ''."""
+    def periods(self) -> list[tuple[int, str]]:
+        """Return every natural period of this step, in steps, and its name; shortest first."""
         if self.unit == "month":
-            return (
-                (12 // self.count, "year") if 12 % self.count == 0 and self.count < 12 else (1, "")
-            )
+            return [(12 // self.count, "year")] if 12 % self.count == 0 and self.count < 12 else []
         if self.unit != "microsecond":
-            return 1, ""
-        if self.count == 7 * DAY:
-            return 52, "year"
-        for name in ("minute", "hour", "day", "week"):
-            length = _LENGTHS[name]
-            if length % self.count == 0 and length // self.count >= 7:
-                return length // self.count, name
-        return 1, ""
+            return []
+        found = [
+            (_LENGTHS[name] // self.count, name)
+            for name in ("minute", "hour", "day", "week")
+            if _LENGTHS[name] % self.count == 0 and _LENGTHS[name] > self.count
+        ]
+        year = round(365.25 * DAY / self.count)
+        return [*found, (year, "year")] if self.count <= 31 * DAY else found
+
+    def season(self) -> tuple[int, str]:
+        """Return the shortest period of 7 steps or more, or a year of months; else 1 and ''."""
+        found = [p for p in self.periods() if p[0] >= 7 or self.unit == "month"]
+        short = self.unit == "month" or self.count <= DAY or self.count == 7 * DAY
+        return found[0] if found and short else (1, "")
 
     def stamp(self, times: np.ndarray) -> list[str]:
         """Format times: dates in ISO 8601, without the time of day if all are midnight."""

@@ -4,14 +4,14 @@ A window has `context` steps of input and the `horizon` steps after them as targ
 the part that contains its horizon; its context may extend into an earlier part, as in real use.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.data.tables.autocorrelation import longest_lag
+from throughtime.data.tables.autocorrelation import longest_lag, seasons
 from throughtime.data.tables.reading import listed
 from throughtime.data.tables.tables import Table
 from throughtime.errors import InputError
@@ -19,15 +19,25 @@ from throughtime.runs import Choice
 
 # Squared differences of smaller ranges underflow in float64.
 _SMALLEST_RANGE = 1e-150
+_MOST_CONTEXT = 1024  # steps of a wider context
+_SHARE = 0.15  # of the training part that a wider context may take
+_LONG_SEASON = 200  # steps: longer ones are not seen by networks unless wider contexts are chosen
 
 
 @dataclass(frozen=True)
 class WindowPlan:
     """Context and horizon of a model, and the season of the naive forecasts, in steps."""
 
-    context: int
+    context: int  # of a network, unless a wider one is chosen
     horizon: int
     season: int  # 1: no season
+    wider: tuple[int, ...] = ()  # further contexts to try, ascending
+    reach: int = 0  # steps before the forecast in a window, if more than the context
+
+    @property
+    def past(self) -> int:
+        """Steps before the forecast in a window; models use the last ones of them."""
+        return max(self.context, self.reach)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ USUAL_SPLIT = Split(0.70, 0.15, 0.15)
 class Windows:
     """Windows, given by their starts in one tensor of values.
 
-    >>> x, y = windows.batch(torch.arange(8))  # [8, context, C], [8, horizon, K]
+    >>> x, y = windows.batch(torch.arange(8))  # [8, past, C], [8, horizon, K]
     """
 
     def __init__(
@@ -82,29 +92,29 @@ class Windows:
         self.targets = targets  # K: the first K columns
         self.values = values  # [R, C]
         # [R - context - horizon + 1, C, context + horizon], a view
-        self.view = values.unfold(0, plan.context + plan.horizon, 1)
+        self.view = values.unfold(0, plan.past + plan.horizon, 1)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return context [B, context, C] and targets [B, horizon, K] of windows, float64.
+        """Return context [B, past, C] and targets [B, horizon, K] of windows, float64.
 
         A target that was not observed is NaN. With known-ahead columns, the context also covers the
         horizon, where all other columns are zero.
         """
         both = self.view[self.starts[index]].transpose(1, 2)
-        past, target = both[:, : self.plan.context], both[:, self.plan.context :, : self.targets]
+        past, target = both[:, : self.plan.past], both[:, self.plan.past :, : self.targets]
         if self.scored is not None:
-            ahead = torch.arange(self.plan.context, self.plan.context + self.plan.horizon)
+            ahead = torch.arange(self.plan.past, self.plan.past + self.plan.horizon)
             scored = self.scored[self.starts[index].unsqueeze(1) + ahead]
             target = target.masked_fill(~scored, torch.nan)
         if self.known is None:
             return past, target
         # hide all other columns of the horizon
         window = torch.zeros_like(both)
-        window[:, : self.plan.context] = past
-        window[:, self.plan.context :, self.known] = both[:, self.plan.context :, self.known]
+        window[:, : self.plan.past] = past
+        window[:, self.plan.past :, self.known] = both[:, self.plan.past :, self.known]
         return window, target
 
     def some(self, index: Tensor) -> "Windows":
@@ -164,41 +174,70 @@ def plan_windows(
     if horizon is None:
         horizon = 1
         choices.append(Choice("horizon", "1", "one step ahead", "--horizon"))
-    longest = max(series.stop - series.start for series in table.series)
+    lengths = [series.stop - series.start for series in table.series]
+    longest = max(lengths)
     room = int(longest * split.training) // 2 - horizon  # steps that fit twice into training
+    values = _first_target(table, split)
+    found = seasons(values, table.clock.periods(), max(1, room))
     if season is None:
-        season, period = table.clock.season()
-        reason = f"steps in a {period}" if period else "the time step has no natural period"
-        if season > max(1, room):
-            reason = f"no season: {season} steps in a {period} are too many for {longest} rows"
-            season = 1
-        choices.append(Choice("season", str(season) if season > 1 else "none", reason, "--season"))
+        season, choice = _season(table, found, max(1, room))
+        choices.append(choice)
+    wider: tuple[int, ...] = ()
+    reach = 0
     if context is None:
-        context = max(season + 2 * horizon, 3 * horizon, 16 if longest >= 160 else 4)
-        reason = "a season and two horizons" if season > 1 else "the default without a season"
-        if season > 1 and context > room >= season:
-            context, reason = max(season, horizon), "a season: there are few rows"
-        lag, value = longest_lag(_first_target(table, split))
+        context, reason = _context(season, found, horizon, longest, room)
+        lag, value = longest_lag(values)
         if context < lag + horizon <= room:
             context = lag + horizon
             reason = (
                 f"the value {lag} steps before tells more (partial autocorrelation {value:.2f})"
             )
-        choices.append(Choice("context", str(context), f"{reason}, in steps", "--context"))
+        most = min(_MOST_CONTEXT, int(_SHARE * split.training * sorted(lengths)[len(lengths) // 2]))
+        wider = tuple(n for n in (2 * context, 4 * context, 8 * context) if n <= most)
+        reach = max((0, *wider, *([season + 1] if context <= season < most else [])))
+        tried = f"; up to {wider[-1]} are tried" if wider else ""
+        choices.append(Choice("context", str(context), f"{reason}, in steps{tried}", "--context"))
     if context + horizon > longest:
         raise _too_short(table, WindowPlan(context, horizon, season), split)
-    if 1 < context < season:
+    if max(context, reach) < season:
         reason = f"the context of {context} steps is shorter than the season of {season}"
         choices.append(Choice("seasonal naive", "left out", reason, "--context"))
     short = [
         f"{s.name}: {s.stop - s.start} rows"
         for s in table.series
-        if s.stop - s.start < context + horizon
+        if s.stop - s.start < max(context, reach) + horizon
     ]
     if short:
-        reason = f"too short for context {context} plus horizon {horizon}"
+        reason = f"too short for context {max(context, reach)} plus horizon {horizon}"
         choices.append(Choice("series left out", listed(short), reason, "--context"))
-    return WindowPlan(context, horizon, season), tuple(choices)
+    return WindowPlan(context, horizon, season, wider, reach), tuple(choices)
+
+
+def _season(table: Table, found: Sequence[tuple[int, str]], most: int) -> tuple[int, Choice]:
+    """The season of the naive forecasts: the longest that the data have, else the natural one."""
+    natural, period = table.clock.season()
+    if found:
+        season, period = found[-1]
+        others = ", ".join(f"{steps} in a {name}" for steps, name in found[:-1])
+        reason = f"steps in a {period}" + (f"; also {others}" if others else "")
+    else:
+        season = natural
+        reason = f"steps in a {period}" if period else "the time step has no natural period"
+        if season > most:
+            reason = f"no season: {season} steps in a {period} are too many for the rows"
+            season = 1
+    return season, Choice("season", str(season) if season > 1 else "none", reason, "--season")
+
+
+def _context(
+    season: int, found: Sequence[tuple[int, str]], horizon: int, longest: int, room: int
+) -> tuple[int, str]:
+    """Steps that a network sees, and why: the longest season that is not too long for it."""
+    seen = max([n for n in (season, *(n for n, _ in found)) if n <= _LONG_SEASON], default=1)
+    context = max(seen + 2 * horizon, 3 * horizon, 16 if longest >= 160 else 4)
+    if seen > 1 and context > room >= seen:
+        return max(seen, horizon), "a season: there are few rows"
+    return context, "a season and two horizons" if seen > 1 else "the default without a season"
 
 
 def _first_target(table: Table, split: Split) -> np.ndarray:
@@ -247,15 +286,15 @@ def folds_by_time(table: Table, plan: WindowPlan, split: Split, folds: int) -> t
 def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int, int]) -> Parts:
     """Training before the first border, validation up to the second, test up to the third."""
     first, second, end = borders
-    length = plan.context + plan.horizon
+    length = plan.past + plan.horizon
 
     possible = _possible(table, plan)
     if not possible.size:
         raise _too_short(table, plan, split)
     start = _complete(table, plan, possible)
-    first_target = table.times[start + plan.context]
+    first_target = table.times[start + plan.past]
     last_target = table.times[start + length - 1]
-    origin = start + plan.context - 1
+    origin = start + plan.past - 1
     # interpolation in the row before the forecast uses a later value; forward fill does not
     clear = table.observed[origin] | (table.missing == "mask")
     values = torch.from_numpy(np.ascontiguousarray(table.values))
@@ -271,7 +310,7 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
         training_rows=values[torch.from_numpy((table.known < first) & table.usable)],
     )
     if not (len(parts.training) and len(parts.validation) and len(parts.test)):
-        begins, ends = table.times[possible + plan.context], table.times[possible + length - 1]
+        begins, ends = table.times[possible + plan.past], table.times[possible + length - 1]
         whole = (ends < first, (begins >= first) & (ends < second), (begins >= second))
         if all(part.any() for part in whole):
             further = "" if table.missing == "mask" else ", or set --missing mask"
@@ -298,7 +337,7 @@ def every_window(table: Table, plan: WindowPlan) -> Windows:
     if not possible.size:
         raise InputError(
             table.source.path,
-            f"no series has {plan.context + plan.horizon} rows (context {plan.context} plus "
+            f"no series has {plan.past + plan.horizon} rows (context {plan.past} plus "
             f"horizon {plan.horizon})",
             "give more rows",
         )
@@ -317,7 +356,7 @@ def _windows(table: Table, plan: WindowPlan, values: Tensor, start: np.ndarray) 
 
 def _possible(table: Table, plan: WindowPlan) -> np.ndarray:
     """The first rows of all windows that fit into a series, [N]."""
-    length = plan.context + plan.horizon
+    length = plan.past + plan.horizon
     starts = [np.arange(s.start, s.stop - length + 1) for s in table.series]
     return np.concatenate(starts).astype(np.int64)
 
@@ -326,7 +365,7 @@ def _complete(table: Table, plan: WindowPlan, start: np.ndarray) -> np.ndarray:
     """Those whose context may be used, with at least one observed target."""
     unusable = np.concatenate([[0], np.cumsum(~table.usable)])
     scored = np.concatenate([[0], np.cumsum(table.scored.any(axis=1))])
-    target = start + plan.context
+    target = start + plan.past
     whole = unusable[target] == unusable[start]
     return start[whole & (scored[target + plan.horizon] > scored[target])]
 
@@ -335,7 +374,7 @@ def _too_many_gaps(table: Table, plan: WindowPlan, fix: str) -> InputError:
     gaps = f"{int((~table.observed).sum())} of {len(table.observed)} rows have missing values"
     return InputError(
         table.source.path,
-        f"{gaps}: too few windows have {plan.context} successive rows "
+        f"{gaps}: too few windows have {plan.past} successive rows "
         "that can be used, and an observed target after them",
         fix,
     )
@@ -346,11 +385,11 @@ def _too_short(table: Table, plan: WindowPlan, split: Split) -> InputError:
     # validation and test each need one horizon, training one window
     need = max(
         int(plan.horizon / min(split.validation, split.test)) + 2,
-        int((plan.context + plan.horizon) / split.training) + 2,
+        int((plan.past + plan.horizon) / split.training) + 2,
     )
     return InputError(
         table.source.path,
-        f"the longest series has {longest} rows, too short for context {plan.context} plus "
+        f"the longest series has {longest} rows, too short for context {plan.past} plus "
         f"horizon {plan.horizon} in training, validation and test (about {need} are needed)",
         "give more rows, or lower --context or --horizon"
         + (f"; {len(table.series)} series by {table.group!r}" if table.group else ""),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.catalogue import opponents, reference_of
+from throughtime.catalogue import kind_of, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file, shown_names
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.sizes import with_chosen
@@ -73,7 +73,17 @@ class ForecastingExperiment(Experiment):
     def config(
         self, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
     ) -> ModelConfig:
-        return config_for(self.problem, kind, chosen, parameters, output or "point")
+        config = config_for(self.problem, kind, chosen, parameters, output or "point")
+        try:
+            if kind_of(kind).trivial:
+                build(config)
+        except ValueError:  # a season longer than the context of networks
+            return replace(config, context=self.problem.plan.past)
+        return config
+
+    @property
+    def wider(self) -> tuple[int, ...]:
+        return self.problem.plan.wider
 
     def parameters(self, config: ModelConfig) -> int:
         return parameter_count(config)
@@ -144,16 +154,16 @@ class ForecastingExperiment(Experiment):
         table, plan, test = self.problem.table, self.problem.plan, self.problem.parts.test
         drawn, series = self._drawn()
         starts = test.starts[drawn].numpy()
-        forecast_rows = starts + plan.context + plan.horizon - 1
+        forecast_rows = starts + plan.past + plan.horizon - 1
         shown = test.batch(drawn[-1:])[0]
-        rows = np.arange(starts[-1], starts[-1] + plan.context)
+        rows = np.arange(starts[-1] + plan.past - plan.context, starts[-1] + plan.past)
         # the window as input of a network that sees all of it
         numbers = len(table.columns) - len(table.categories)
         normalizer = Normalizer(
             normalize, numbers, table.fixed, floors=self.problem.floors[:numbers]
         )
         normalizer.fit(self.problem.parts.training_rows[:, :numbers])
-        window = shown[:, : plan.context, :numbers]
+        window = shown[:, plan.past - plan.context : plan.past, :numbers]
         center, spread = normalizer.frame(window)
         scaled = (window - center) / spread
         return Sample(
@@ -162,14 +172,14 @@ class ForecastingExperiment(Experiment):
             target=table.targets[0],
             series=series,
             context_times=tuple(table.clock.stamp(table.times[rows])),
-            context_values=tuple(shown[0, :, 0].tolist()),
+            context_values=tuple(window[0, :, 0].tolist()),
             context_scaled=tuple(scaled[0, :, 0].tolist()),
         )
 
     def _by_origin(self, found: np.ndarray) -> np.ndarray:
         """Errors over time: the mean over series at each origin."""
         starts = self.problem.parts.test.starts.numpy()
-        times = self.problem.table.times[starts + self.problem.plan.context]
+        times = self.problem.table.times[starts + self.problem.plan.past]
         _, origin = np.unique(times, return_inverse=True)
         return np.bincount(origin, weights=found) / np.bincount(origin)
 
@@ -178,7 +188,7 @@ class ForecastingExperiment(Experiment):
         plan, table = self.problem.plan, self.problem.table
         starts = self.problem.parts.test.starts.numpy()
         series = table.series
-        scored = table.scored[starts + plan.context + plan.horizon - 1, 0]
+        scored = table.scored[starts + plan.past + plan.horizon - 1, 0]
         scored = scored | (not scored.any())
         inside = [(starts >= s.start) & (starts < s.stop) & scored for s in series]
         most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
@@ -192,7 +202,7 @@ def config_for(
     """The configuration of a model for this problem with at most ``parameters`` parameters."""
     config = ModelConfig(
         kind,
-        problem.plan.context,
+        chosen.context or problem.plan.context,
         problem.plan.horizon,
         columns=len(problem.table.columns),
         targets=len(problem.table.targets),

@@ -19,15 +19,18 @@ def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor)
     window and then sees only its last steps, so that the curve shows memory and not scaling.
     """
 
+    ahead = model.config.horizon if model.config.known else 0
+    window = window[:, -(model.config.context + ahead) :]
+
     def error(forecast: Tensor) -> Tensor:
         return ((forecast.double() - target).abs() / scale).nanmean(dim=(1, 2))
 
     if isinstance(model, Recurrent | WindowDense):
         with torch.no_grad():
-            seen, ahead, center, spread = model.see(window)
+            seen, plan, center, spread = model.see(window)
 
         def forecast(part: Tensor) -> Tensor:
-            return model.forecast(part, ahead, center, spread)
+            return model.forecast(part, plan, center, spread)
 
         earlier = "cut" if isinstance(model, Recurrent) else "hold"
         curve = context_curve(forecast, seen, error, earlier=earlier)

@@ -107,8 +107,9 @@ class Forecaster(nn.Module, ABC):
         """Forecasts [B, horizon, K] from windows [B, T, C], in original units, float64."""
 
     def past(self, window: Tensor) -> Tensor:
-        """The part of the window before the forecast, [B, T, C]."""
-        return window[:, : -self.config.horizon] if self.config.known else window
+        """The context: the last T steps of the window before the forecast, [B, T, C]."""
+        past = window[:, : -self.config.horizon] if self.config.known else window
+        return past[:, -self.config.context :]
 
     def parameter_count(self) -> int:
         """Number of trainable parameters."""
