@@ -103,7 +103,8 @@ SETS = {
 def run(name, draw):
     """One line for each network of a set."""
     options, best = SETS[name](np.random.default_rng([draw, sorted(SETS).index(name)]))
-    data = tt.read(options.pop("source"), options.pop("answers", None), progress=False, **options)
+    source, answers = options.pop("source"), options.pop("answers", None)
+    data = tt.read(source, answers, progress=False, **options)
     result = tt.compare(data, networks=NETWORKS, seeds=3, progress=False)
     settings, lines = result.record.settings, []
     for candidate in result.verdict.candidates:
@@ -112,8 +113,9 @@ def run(name, draw):
         trial = next(t for t in result.record.trials if t.kind == candidate.kind)
         chosen = {k: v for k, v in vars(trial.chosen).items() if v is not None and k != "size"}
         chosen.setdefault("hidden_size", trial.hidden_size)
+        wide = {"context": chosen.pop("context", options.get("context"))}
         longer = tt.fit(
-            data,
+            tt.read(source, answers, progress=False, **{**options, **wide}),
             network=candidate.kind,
             steps=LONGER * settings.steps,
             patience=LONGER * settings.patience,
