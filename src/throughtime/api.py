@@ -163,6 +163,7 @@ def compare(
     trials: int = 10,
     parameters: int = 4000,
     output: str | Output = "",
+    save: Literal["single", "ensemble"] = "single",
     folder: str | Path | None = None,
     jobs: int | None = None,
     progress: "bool | Reporter | None" = None,
@@ -186,6 +187,8 @@ def compare(
         trials: Choices to try for each network, with the first seed.
         parameters: Most parameters that a network may have.
         output: For forecasts: your own `Output`, or its name.
+        save: The model to save: the training of the recommended network with the lowest validation
+            error, or an "ensemble" that averages the predictions of all its trainings.
         folder: Folder for records and models; the same call resumes there. Default: a temporary
             folder that exists as long as the result.
         jobs: Parallel processes; default: one per core. Also works in scripts without a main guard
@@ -210,6 +213,7 @@ def compare(
         trials=trials,
         parameters=parameters,
         output=output,
+        save=save,
         **options,
     )
     check_whole(jobs=1 if jobs is None else jobs)

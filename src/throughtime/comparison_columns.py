@@ -31,12 +31,16 @@ def _seeds(c: Candidate, _: int) -> str:
     return "" if c.trivial else str(c.seeds) + (f" ({c.diverged} diverged)" if c.diverged else "")
 
 
+def _label(c: Candidate) -> str:
+    return label_of(c.kind) + (f", mean of {c.members}" if c.members > 1 else "")
+
+
 def _training(c: Candidate, _: int) -> str:
     return "" if c.trivial else f"{c.training_seconds:.1f} s"
 
 
 COLUMNS = (
-    Column("", "", lambda c, _: label_of(c.kind)),
+    Column("", "", lambda c, _: _label(c)),
     Column("validation error", None, lambda c, d: _number(c.validation_error, d)),
     Column("test error", "error", lambda c, d: _number(c.error, d, "diverged")),
     Column("95 % interval", "95 % interval", _interval),
@@ -73,5 +77,9 @@ def comparison_rows(
     words = {"reference": label_of(record.verdict.reference), "horizon": record.data.horizon}
     heads = [(c.page if page else c.terminal or "").format(**words) for c in columns]
     digits = 4 if page else 3
-    rows = [(c, [column.cell(c, digits) for column in columns]) for c in record.verdict.candidates]
+    candidates = list(record.verdict.candidates)
+    if (ensemble := record.verdict.ensemble) is not None and ensemble.error is not None:
+        better = [c for c in candidates if c.error is not None and c.error < ensemble.error]
+        candidates.insert(len(better), ensemble)
+    rows = [(c, [column.cell(c, digits) for column in columns]) for c in candidates]
     return heads, rows

@@ -241,7 +241,8 @@ def comparison_table(record: ComparisonRecord) -> Table:
         table.add_column(escape(visible(head)), justify="right" if number else "left")
     for candidate, cells in rows:
         shown = [escape(visible(cell)) for cell in cells]
-        table.add_row(*shown, style="bold" if candidate.kind == verdict.recommended else None)
+        recommended = (candidate.kind, candidate.members) == (verdict.recommended, 1)
+        table.add_row(*shown, style="bold" if recommended else None)
     return table
 
 

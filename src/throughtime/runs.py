@@ -274,6 +274,7 @@ class SettingsRecord:
     clip: str = added_later("norm:1")
     trials: int = added_later(1)  # choices tried for each network, with the first seed
     given: Hyperparameters = added_later(NOTHING_CHOSEN)  # choices that are not tuned
+    save: str = added_later("single")  # of the recommended network: "single" or "ensemble"
 
     def __post_init__(self) -> None:
         _check_kinds(self.networks)
@@ -302,6 +303,7 @@ class Candidate:
     training_seconds: float  # median of one training
     prediction_us: float
     not_converged: str = added_later("")  # "2 of 5: still improving after 3000 steps", or ""
+    members: int = added_later(1)  # trainings whose predictions are averaged
 
     def __post_init__(self) -> None:
         _check_kinds([self.kind])
@@ -318,6 +320,8 @@ class Verdict:
     reference: str  # the trivial forecast that errors are relative to
     tied: tuple[str, ...]  # the network chosen by validation, and those as good on the test part
     candidates: tuple[Candidate, ...]  # best first; diverged networks last
+    # the mean of the predictions of all trainings of the recommended network
+    ensemble: Candidate | None = added_later(None)
 
     def __post_init__(self) -> None:
         _check_kinds([self.recommended, self.reference, *self.tied])

@@ -22,6 +22,8 @@ from throughtime.training.optimizing import Rate, optimizer_by_name
 from throughtime.training.random_state import seeded
 from throughtime.training.settings import TrainingSettings, seconds
 
+SAVED = ("single", "ensemble")
+
 
 def check_whole(least: int = 1, **numbers: object) -> None:
     """Raise InputError, naming the option, unless each number is an integer of `least` or more."""
@@ -214,6 +216,7 @@ def comparison_settings(
     trials: int = 10,
     parameters: int = 4000,
     output: str | Output = "",
+    save: str = "single",
     **options: Any,
 ) -> SettingsRecord:
     """Check the settings of a comparison and record them; see `compare`."""
@@ -241,6 +244,7 @@ def comparison_settings(
         output=name_of_output(output),
         trials=trials,
         given=given,
+        save=one_of("--save", save, SAVED),
     )
     for kind in settings.networks:  # what does not apply is refused before anything is trained
         model_config(experiment, kind, applicable(given, kind), parameters, settings.output)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from throughtime.comparison.trials import Trial, _behind, _pace
+from throughtime.comparison.rounds import Trial, behind, pace_of
 from throughtime.comparison.tuning import ROUND, initializations, known_good, suggested
 from throughtime.hyperparameters import NOTHING_CHOSEN, Hyperparameters
 from throughtime.problems.registry import experiment_of
@@ -75,15 +75,17 @@ def training(errors):
 
 
 def test_a_training_far_behind_finished_ones_is_ended():
-    pace = _pace([training([1.0, 0.6, 0.2]), training([0.8, 0.9, 0.1]), training([3.0, 3.0, 3.0])])
+    pace = pace_of(
+        [training([1.0, 0.6, 0.2]), training([0.8, 0.9, 0.1]), training([3.0, 3.0, 3.0])]
+    )
     assert pace == ((300, 1.0), (600, 0.8), (900, 0.2))  # medians of what was reached by then
-    check = _behind(pace)
+    check = behind(pace)
     assert check(training([9.0]).evaluations) == ""  # 300 steps: every training may take them
     assert check(training([9.0, 9.0]).evaluations) == f"{BEHIND} at step 600"
     assert check(training([9.0, 0.9]).evaluations) == ""
     assert check(training([0.2, 9.0, 9.0]).evaluations) == ""  # its best counts
-    assert _behind(())(training([9.0, 9.0]).evaluations) == ""
-    assert _pace([None]) == ()
+    assert behind(())(training([9.0, 9.0]).evaluations) == ""
+    assert pace_of([None]) == ()
 
 
 def test_folders_tell_trials_apart():

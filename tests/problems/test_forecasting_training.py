@@ -85,6 +85,17 @@ def test_a_missing_target_has_no_part_in_an_error():
     assert nothing[0, 0] == 2.5 and nothing[0, 1].isnan()
 
 
+def test_a_forecast_that_is_no_number_is_an_infinite_error_not_a_missing_one():
+    model = build(ModelConfig("gru", 1, 2, columns=2, targets=2, hidden_size=2))
+    with torch.no_grad():
+        model.head.bias.fill_(torch.nan)
+    windows = with_gaps([(3, 0)])
+    found = errors(model, windows, torch.ones(2, dtype=torch.float64))
+    assert found.isinf().all()
+    task = Forecasting(model, windows, windows, error_scale=torch.ones(2), batch_size=4, seed=0)
+    assert task.measure()["mae"] == torch.inf
+
+
 def test_a_missing_target_has_no_part_in_a_loss():
     """The loss and its gradient are those of the observed steps alone."""
     torch.manual_seed(0)

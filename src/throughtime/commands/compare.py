@@ -16,6 +16,7 @@ from throughtime.escapes import printable, shown_path
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.options import (
     KINDS,
+    OUTPUT,
     TRAINING,
     AsJson,
     Data,
@@ -67,6 +68,13 @@ def compare(
         int | None,
         typer.Option(min=1, rich_help_panel=TRAINING, help="Processes; default: one per core."),
     ] = None,
+    save: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            help="Save the best training of the network, single, or an ensemble of all of them.",
+        ),
+    ] = "single",
     out: Annotated[Path | None, typer.Option(help="Folder for records and model.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -95,7 +103,8 @@ def compare(
     kinds = _networks(networks)
     problem = opened(data, replace(data_options, folds=folds), reporter)
     options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed}
-    options |= {"trials": trials, "parameters": parameters, **all_options(chosen, training)}
+    options |= {"trials": trials, "parameters": parameters, "save": save}
+    options |= all_options(chosen, training)
     settings = comparison_settings(experiment_of(problem.problem), **options)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))
     for note in api.size_notes(problem, settings):

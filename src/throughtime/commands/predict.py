@@ -159,6 +159,12 @@ def inspect(
             "a model of sequences; inspect takes only forecasting models",
             "use throughtime.diagnose and throughtime.observe, or the report of compare",
         )
+    if loaded.config.members > 1:
+        raise InputError(
+            str(model),
+            f"an ensemble of {loaded.config.members} networks; inspect takes a single one",
+            "name a model of --save single, or of one training: RUN/trials/.../model",
+        )
     check_output_file("--out", out, files_read(spec, model, data, delimiter))
     reporter = Reporter(quiet=quiet or as_json)
     with reporter.waiting(f"inspecting {model}"):

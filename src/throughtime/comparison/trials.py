@@ -11,10 +11,9 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,16 +21,15 @@ import torch
 
 from throughtime import __version__
 from throughtime.bounded_reads import read_regular
-from throughtime.catalogue import MEMORIES, is_trivial, kind_of, order_of
+from throughtime.catalogue import is_trivial, kind_of, order_of
+from throughtime.comparison.ensembles import averaged, model_to_save
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
-from throughtime.comparison.tuning import ROUND, suggested
+from throughtime.comparison.rounds import Trial, behind, best_trial, next_round, widen
 from throughtime.comparison.verdict import judge
 from throughtime.comparison.workers import side_by_side
-from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
-from throughtime.hyperparameters import NOTHING_CHOSEN, Hyperparameters
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
     ComparisonRecord,
@@ -45,34 +43,11 @@ from throughtime.runs import (
     write_record,
 )
 from throughtime.serialization import to_json
-from throughtime.training.convergence import BEHIND
 from throughtime.training.loop import train
 from throughtime.training.random_state import seeded
 from throughtime.training.settings import TrainingSettings
 
 T = TypeVar("T")
-
-_GRACE = 500  # steps that every training may take: plateaus end late
-_BEHIND = 1.2  # times the median error of finished trainings at the same step
-_WORTH = 0.99  # validation error of a wider context, relative to a narrower one's, that is better
-_ORIGINS = 2000  # maximum number of saved errors per trial; neighbours in time are averaged
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial to run."""
-
-    kind: str
-    seed: int = 0
-    number: int = -1  # of the choices of its kind, in the order they were suggested; -1: trivial
-    chosen: Hyperparameters = NOTHING_CHOSEN
-    # what it must keep up with: (step, validation error) of finished rounds
-    pace: tuple[tuple[int, float], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        return self.kind if self.number < 0 else f"{self.kind}-{self.number}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +97,8 @@ def _run(
 ) -> ComparisonRecord:
     """Run a comparison in a folder that this process has locked."""
     finished = _read_if_whole(folder / "comparison.json", ComparisonRecord)
-    if finished is not None and (folder / "model").is_dir():
+    saved = finished.settings.save if finished is not None else ""
+    if finished is not None and saved == settings.save and (folder / "model").is_dir():
         return finished
     trivial = [Trial(kind) for kind in experiment.trivial_kinds()]
     each = settings.trials + len(settings.seeds) - 1
@@ -147,12 +123,12 @@ def _run(
     tuned: dict[str, list[Trial]] = {kind: [] for kind in settings.networks}
     with side_by_side(run_trial, experiment, settings, folder, jobs, report) as run_all:
         run(trivial)
-        while batch := _next_round(experiment, settings, tuned, known):
+        while batch := next_round(experiment, settings, tuned, known):
             run(batch)
             for trial in batch:
                 tuned[trial.kind].append(trial)
-        _widen(experiment, tuned, known, run)
-        chosen = [_best(tuned[k], known) for k in settings.networks]
+        widen(experiment, tuned, known, run)
+        chosen = [best_trial(tuned[k], known) for k in settings.networks]
         run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
 
     looked = max((known[t].chosen.context or 0 for t in known), default=0)
@@ -167,10 +143,7 @@ def _run(
         answer=PROBLEMS[experiment.record.kind].answer,
         looked=max(looked, experiment.record.context if experiment.wider else 0),
     )
-    winner = min(
-        (s for s in trials if s.kind == verdict.recommended), key=lambda s: _validation(trials[s])
-    )
-    model, _ = storage.load(folder / "trials" / winner.name / "model")
+    model, verdict = model_to_save(experiment, settings, folder, trials, verdict)
     experiment.save(model, folder / "model", verdict.headline)
     record = ComparisonRecord(
         version=__version__,
@@ -191,110 +164,11 @@ def _run(
     return record
 
 
-def _next_round(
-    experiment: Experiment,
-    settings: SettingsRecord,
-    tuned: Mapping[str, Sequence[Trial]],
-    known: Mapping[Trial, TrialRecord],
-) -> list[Trial]:
-    """The next tuning trials of every network; none when all have had their number."""
-    found: list[Trial] = []
-    for kind, before in tuned.items():
-        count = min(ROUND, settings.trials - len(before))
-        finished = [(t.chosen, known[t].validation_error) for t in before]
-        results = [(chosen, error) for chosen, error in finished if error is not None]
-        pace = _pace([known[t].training for t in before])
-        choices = suggested(
-            experiment, kind, settings.given, results, len(before), count, settings.seeds[0]
-        )
-        found += [
-            Trial(kind, settings.seeds[0], len(before) + n, chosen, pace)
-            for n, chosen in enumerate(choices)
-        ]
-    return found
-
-
-def _widen(
-    experiment: Experiment,
-    tuned: Mapping[str, list[Trial]],
-    known: Mapping[Trial, TrialRecord],
-    run: Callable[[list[Trial]], None],
-) -> None:
-    """Try wider contexts with the best network of each family.
-
-    The first family, perceptrons over a window unless there are none, tries them all; the others
-    the one that was best there, or the first. What helped is then tried with the whole family.
-    """
-
-    def add(trials: Sequence[Trial], contexts: Sequence[int]) -> None:
-        batch: list[Trial] = []
-        for trial in trials:
-            for number, context in enumerate(contexts, start=len(tuned[trial.kind])):
-                chosen = replace(trial.chosen, context=context)
-                batch.append(replace(trial, number=number, chosen=chosen, pace=()))
-        run(batch)
-        for trial in batch:
-            tuned[trial.kind].append(trial)
-
-    def best_of(kinds: Sequence[str]) -> Trial:
-        return _best([t for k in kinds for t in tuned[k]], known)
-
-    by_memory = [[k for k in tuned if kind_of(k).memory == m] for m in MEMORIES if m != "none"]
-    contexts = experiment.wider
-    for kinds in filter(None, by_memory):
-        if not contexts:
-            return
-        add([best_of(kinds)], contexts)
-        best = best_of(kinds)
-        if best.chosen.context is not None:
-            others = [best_of([k]) for k in kinds if k != best.kind]
-            add(others, [best.chosen.context])
-        contexts = (best.chosen.context or contexts[0],)
-
-
-def _best(trials: Sequence[Trial], known: Mapping[Trial, TrialRecord]) -> Trial:
-    """The lowest validation error; of contexts, the narrowest that is about as good."""
-    least = min(_validation(known[t]) for t in trials)
-    good = [t for t in trials if _validation(known[t]) * _WORTH <= least] or trials
-    narrowest = min(t.chosen.context or 0 for t in good)
-    alike = [t for t in good if (t.chosen.context or 0) == narrowest]
-    return min(alike, key=lambda t: _rank(known[t]))
-
-
-def _pace(trainings: Sequence[TrainingRecord | None]) -> tuple[tuple[int, float], ...]:
-    """At each step, the median of the lowest errors that finished trainings had until then."""
-    curves = [t.evaluations for t in trainings if t is not None and t.best]
-    steps = sorted({e.step for curve in curves for e in curve})
-    found: list[tuple[int, float]] = []
-    for step in steps:
-        lowest = [
-            min(e.validation_error for e in c if e.step <= step)
-            for c in curves
-            if c[0].step <= step
-        ]
-        if len(lowest) == len(curves):
-            found.append((step, median(lowest)))
-    return tuple(found)
-
-
-def _behind(pace: tuple[tuple[int, float], ...]) -> Callable[[Sequence[EvaluationRecord]], str]:
-    """A check that ends a training far behind those of finished rounds (Golovin et al. 2017)."""
-
-    def check(history: Sequence[EvaluationRecord]) -> str:
-        step = history[-1].step
-        known = [error for at, error in pace if at <= step]
-        lowest = min(e.validation_error for e in history)
-        if step >= _GRACE and known and lowest > _BEHIND * known[-1]:
-            return f"{BEHIND} at step {step}"
-        return ""
-
-    return check
-
-
 def comparison_identity(data: DataRecord, settings: SettingsRecord) -> str:
     """A fingerprint of everything that a comparison's numbers depend on."""
     # the path and the options as written do not change the data
     anywhere = to_json(replace(data, path="", options={}))
+    settings = replace(settings, save="single")  # what is saved does not change any trial
     own = fingerprint_of_own((*settings.networks, settings.output))
     return hashlib.sha256((__version__ + anywhere + to_json(settings) + own).encode()).hexdigest()
 
@@ -361,7 +235,7 @@ def _trained(
     )
     options = options.resolved(experiment.items)
     task = experiment.task(model, options.batch_size or 1, trial.seed)
-    return model, train(task, options, watch=watch, stop=_behind(trial.pace)).record
+    return model, train(task, options, watch=watch, stop=behind(trial.pace)).record
 
 
 def _recorded(
@@ -416,28 +290,6 @@ def _combined(folds: Sequence[Evaluation]) -> Evaluation:
         error_by_step=np.average([f.error_by_step for f in folds], axis=0, weights=weights),
         error_by_origin=np.concatenate([f.error_by_origin for f in folds]),
     )
-
-
-def averaged(found: np.ndarray) -> tuple[float, ...]:
-    """Errors reduced to at most `_ORIGINS` values, as means of neighbours."""
-    together = math.ceil(len(found) / _ORIGINS)
-    pieces = np.split(found, range(together, len(found), together))
-    return tuple(float(part.mean()) for part in pieces)
-
-
-def _rank(record: TrialRecord) -> tuple[float, float]:
-    """Validation error, and what training was selected by, which separates equal shares."""
-    training = record.training
-    best = (
-        training.evaluations[training.best - 1].validation_error
-        if training and training.best
-        else math.inf
-    )
-    return _validation(record), best
-
-
-def _validation(record: TrialRecord) -> float:
-    return math.inf if record.validation_error is None else record.validation_error
 
 
 def _read_if_whole(path: Path, kind: type[T]) -> T | None:

@@ -8,7 +8,7 @@ origins, and their difference is judged.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median, median_low
 
 import numpy as np
@@ -124,6 +124,59 @@ def judge(
             )
         ),
     )
+
+
+def with_ensemble(
+    verdict: Verdict,
+    group: Sequence[TrialRecord],
+    found: TrialRecord,
+    *,
+    horizon: int,
+    block: int | None,
+    saved: bool,
+) -> Verdict:
+    """Add the mean of all trainings of the recommended network as one more contestant.
+
+    Args:
+        verdict: The verdict on single trainings.
+        group: Records of these trainings.
+        found: The record of the mean.
+        horizon: See `judge`.
+        block: See `judge`.
+        saved: Whether it is the model that is saved.
+    """
+    name, count = label_of(verdict.recommended), len(group)
+    errors = np.array([found.error_by_origin])
+    draw = Bootstrap(errors.shape[1], block or block_length(errors.shape[1], horizon), seed=0)
+    samples, single = draw(errors), draw(np.array([t.error_by_origin for t in group]))
+    (low, high), (less, more) = interval(samples), interval(samples - single)
+    own = next(c for c in verdict.candidates if c.kind == verdict.recommended)
+    candidate = replace(
+        own,
+        members=count,
+        validation_error=found.validation_error,
+        error=found.test_error,
+        low=low,
+        high=high,
+        relative=None
+        if not own.relative or not own.error or found.test_error is None
+        else own.relative * found.test_error / own.error,
+        error_last_step=found.error_by_step[-1],
+        parameters=found.parameters,
+        multiply_adds=found.multiply_adds,
+        training_seconds=sum(t.training.seconds for t in group if t.training is not None),
+        prediction_us=found.prediction_us,
+    )
+    conclusion = "no difference that can be measured"
+    if more < 0 or less > 0:
+        conclusion = "better than one of them" if more < 0 else "worse than one of them"
+    deployed = "it is the saved model" if saved else "--save ensemble saves it"
+    reason = (
+        f"The mean of the {count} trainings of {name} {found.test_error:.3g} against "
+        f"{own.error:.3g} (difference {less:+.2g} to {more:+.2g}): {conclusion}, at {count} "
+        f"times the cost; {deployed}."
+    )
+    return replace(verdict, ensemble=candidate, reasons=(*verdict.reasons, reason))
 
 
 def _measure(by_kind: Mapping[str, list[TrialRecord]], horizon: int, block: int | None) -> _Errors:

@@ -185,7 +185,7 @@ def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
     numbers = sum(tensor.numel() for tensor in tensors)
     sizes = {name: getattr(config, name, 1) for name in ("hidden_size", "columns", "outputs")}
     sizes |= {"horizon": getattr(config, "horizon", 1), "num_layers": config.num_layers}
-    sizes |= {"categories": max((*getattr(config, "categories", ()), 1))}
+    sizes |= {"members": config.members, "categories": max((*getattr(config, "categories", ()), 1))}
     if is_trivial(config.kind):
         del sizes["hidden_size"], sizes["num_layers"]  # not used by trivial forecasts
     elif not kind_of(config.kind).layer and kind_of(config.kind) in registered():

@@ -9,6 +9,7 @@ A sequence model has an `AnswerOutput` that depends on its answers: `Classes`, `
 `Numbers`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -121,6 +122,10 @@ class AnswerOutput(ABC):
     def loss(self, output: Tensor, wanted: Tensor, center: Tensor, spread: Tensor) -> Tensor:
         """Return the mean loss over the known answers."""
 
+    def averaged(self, outputs: Tensor) -> Tensor:
+        """Return the output whose prediction is the mean of those of outputs [M, ...]."""
+        return outputs.mean(dim=0)
+
     @abstractmethod
     def prediction(self, output: Tensor, center: Tensor, spread: Tensor) -> Tensor:
         """Return predictions: numbers in their original unit, probabilities, or class scores."""
@@ -169,6 +174,10 @@ class Classes(_ErrorRate):
         scores = output.flatten(0, -2).float()
         return functional.cross_entropy(scores, wanted.flatten(), ignore_index=-1)
 
+    def averaged(self, outputs: Tensor) -> Tensor:
+        """Return the logarithm of the mean probabilities."""
+        return outputs.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(outputs))
+
     def prediction(self, output: Tensor, center: Tensor, spread: Tensor) -> Tensor:
         """Return the scores unchanged."""
         return output
@@ -197,6 +206,10 @@ class Binary(_ErrorRate):
             output, wanted.nan_to_num(0.0).to(output.dtype), reduction="none"
         ).sum(dim=-1)
         return each[self.known(wanted)].mean()
+
+    def averaged(self, outputs: Tensor) -> Tensor:
+        """Return the logit of the mean probabilities."""
+        return outputs.double().sigmoid().mean(dim=0).logit(eps=1e-12).to(outputs.dtype)
 
     def prediction(self, output: Tensor, center: Tensor, spread: Tensor) -> Tensor:
         """Return probabilities, float64."""

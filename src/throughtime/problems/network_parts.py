@@ -30,6 +30,15 @@ def recurrent_body(config: Any, width: int, **options: Any) -> nn.Module:
     return layer(width, config.hidden_size, config.num_layers, **options)
 
 
+_MOST_MEMBERS = 100
+
+
+def check_members(kind: str, members: int) -> None:
+    """Raise ValueError unless so many networks of a kind can be averaged."""
+    if not 1 <= members <= _MOST_MEMBERS or (members > 1 and catalogue.kind_of(kind).trivial):
+        raise ValueError(f"members must be 1 to {_MOST_MEMBERS}, 1 for {kind}; got {members}")
+
+
 def check_network_options(
     dropout: float, recurrent_dropout: float, init: str, embedding: int
 ) -> None:

@@ -104,7 +104,9 @@ def _about(record: ComparisonRecord) -> tuple[str, str]:
 
 def _results(record: ComparisonRecord) -> str:
     heads, rows = comparison_rows(record, page=True)
-    lines = "".join(_line(c.kind == record.verdict.recommended, cells) for c, cells in rows)
+    lines = "".join(
+        _line((c.kind, c.members) == (record.verdict.recommended, 1), cells) for c, cells in rows
+    )
     return f"<table><tr>{''.join(f'<th>{escape(h)}</th>' for h in heads)}</tr>{lines}</table>"
 
 

@@ -194,7 +194,9 @@ def plan_windows(
             )
         most = min(_MOST_CONTEXT, int(_SHARE * split.training * sorted(lengths)[len(lengths) // 2]))
         wider = tuple(n for n in (2 * context, 4 * context, 8 * context) if n <= most)
-        reach = max((0, *wider, *([season + 1] if context <= season < most else [])))
+        reach = wider[-1] if wider else 0
+        if context <= season < most:  # for the seasonal forecasts
+            reach = max(reach, season + 1)
         tried = f"; up to {wider[-1]} are tried" if wider else ""
         choices.append(Choice("context", str(context), f"{reason}, in steps{tried}", "--context"))
     if context + horizon > longest:

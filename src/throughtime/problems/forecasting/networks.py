@@ -12,7 +12,7 @@ of 1e-3 on a level of 1e9 are preserved until the level is subtracted.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from throughtime import catalogue
 from throughtime.nn.outputs import output_of
 from throughtime.problems.forecasting.normalizer import NORMALIZATIONS, Normalizer
 from throughtime.problems.network_parts import (
+    check_members,
     check_network_options,
     elements_of_matrices,
     embedding_width,
@@ -58,6 +59,7 @@ class ModelConfig:
     least_spread: float = added_later(1e-3)  # see `Normalizer`; new models have LEAST_SPREAD
     floors: tuple[float, ...] = added_later(())  # of several series: spreads of a quiet one
     plan_head: bool = added_later(False)  # see `PlanHead`; new models have one
+    members: int = added_later(1)  # networks whose forecasts are averaged
 
     @property
     def numbers(self) -> int:
@@ -91,6 +93,7 @@ class ModelConfig:
         if self.floors and (len(self.floors) != self.numbers or not min(self.floors) > 0):
             raise ValueError(f"floors must be {self.numbers} numbers above 0; got {self.floors}")
         check_network_options(self.dropout, self.recurrent_dropout, self.init, self.embedding)
+        check_members(self.kind, self.members)
         if self.season < 1:
             raise ValueError(f"season must be 1 or more, got {self.season}")
 
@@ -370,6 +373,21 @@ def _with_known_ahead(seen: Tensor, ahead: Tensor | None) -> Tensor:
     return seen if ahead is None else torch.cat([seen, ahead], dim=-1)
 
 
+class Ensemble(Forecaster):
+    """The mean of the forecasts of networks that were trained with different seeds."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        one = replace(config, members=1)
+        self.members = nn.ModuleList(build(one) for _ in range(config.members))
+
+    def forward(self, window: Tensor) -> Tensor:
+        return torch.stack([member(window) for member in self.members]).mean(dim=0)
+
+    def multiply_adds(self) -> int:
+        return sum(member.multiply_adds() for member in self.members)  # pyright: ignore
+
+
 def build(config: ModelConfig) -> Forecaster:
     """Build the model of a configuration.
 
@@ -377,6 +395,8 @@ def build(config: ModelConfig) -> Forecaster:
     >>> model(torch.randn(8, 60, 1, dtype=torch.float64)).shape
     torch.Size([8, 4, 1])
     """
+    if config.members > 1:
+        return Ensemble(config)
     return catalogue.kind_of(config.kind).build(catalogue.FORECASTER, config)
 
 

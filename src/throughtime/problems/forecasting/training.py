@@ -73,7 +73,7 @@ class Forecasting(Task):
         if len(own):
             found = residuals(self.model, own, self.error_scale)
             sums = [float(found.abs().nansum()), float(found.square().nansum())]
-            sums.append(float(found.isfinite().sum()))
+            sums.append(float((~found.isnan()).sum()))
         absolute, squared, count = self.team.summed(sums)
         measures = {"mae": absolute / count, "rmse": (squared / count) ** 0.5}
         return {self.decided_by: measures[self.decided_by], **measures}
@@ -137,14 +137,16 @@ def _batch(windows: Windows, own: Tensor, index: Tensor) -> Batch:
 def residuals(model: nn.Module, windows: Windows, scale: Tensor) -> Tensor:
     """Forecast minus truth [N, horizon, K], each target divided by its `scale` [K] or [R, K].
 
-    NaN where the target was not observed.
+    NaN where the target was not observed; infinite where the forecast is NaN.
     """
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     found: list[Tensor] = []
     for index in torch.arange(len(windows)).split(_EVALUATION_BATCH):
         window, target = windows.batch(index)
-        found.append((model(window.to(device)).cpu() - target) / windows.scale(index, scale))
+        forecast = model(window.to(device)).cpu()
+        forecast = torch.where(forecast.isnan(), torch.inf, forecast)
+        found.append((forecast - target) / windows.scale(index, scale))
     return torch.cat(found)
 
 

@@ -9,7 +9,7 @@ earlier steps. Dense, which sees each step separately, has no memory.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from throughtime import catalogue
 from throughtime.hyperparameters import POOLINGS
 from throughtime.nn.outputs import answer_output
 from throughtime.problems.network_parts import (
+    check_members,
     check_network_options,
     elements_of_matrices,
     embedding_width,
@@ -49,6 +50,7 @@ class SequenceConfig:
     init: str = added_later("torch")  # of recurrent layers
     pooling: str = added_later("last")  # of a recurrent network: its last output, or the mean
     embedding: int = added_later(0)  # numbers per category code; 0: from the number of codes
+    members: int = added_later(1)  # networks whose answers are averaged
 
     def __post_init__(self) -> None:
         catalogue.check_kind(self.kind, catalogue.SEQUENCES)
@@ -60,6 +62,7 @@ class SequenceConfig:
         if len(self.categories) > self.columns or any(n < 1 for n in self.categories):
             raise ValueError(f"categories {self.categories} do not fit {self.columns} columns")
         check_network_options(self.dropout, self.recurrent_dropout, self.init, self.embedding)
+        check_members(self.kind, self.members)
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {self.pooling!r}")
         if self.pooling != "last" and self.every_step:
@@ -298,6 +301,33 @@ class StepRecurrent(Embedded):
         return self.head(self.dropout(last))
 
 
+class SequenceEnsemble(SequenceNetwork):
+    """The mean of the answers of networks that were trained with different seeds."""
+
+    def __init__(self, config: SequenceConfig) -> None:
+        super().__init__(config)
+        one = replace(config, members=1)
+        self.members = nn.ModuleList(build_sequence_network(one) for _ in range(config.members))
+
+    def through(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        states = state or [None] * len(self.members)
+        found = [
+            member(x, own, lengths=lengths, reset=reset)
+            for member, own in zip(self.members, states, strict=True)
+        ]
+        outputs, after = zip(*found, strict=True)
+        return self.output.averaged(torch.stack(outputs)), list(after)
+
+    def scaled_answer(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        each = [member.scaled_answer(x, lengths) for member in self.members]  # pyright: ignore
+        return self.output.averaged(torch.stack(each))
+
+    def multiply_adds(self, steps: int = 1) -> int:
+        return sum(member.multiply_adds(steps) for member in self.members)  # pyright: ignore
+
+
 def build_sequence_network(config: SequenceConfig) -> SequenceNetwork:
     """Build the network of a configuration.
 
@@ -306,6 +336,8 @@ def build_sequence_network(config: SequenceConfig) -> SequenceNetwork:
     >>> build_sequence_network(config).answer(x, lengths).shape
     torch.Size([4, 9])
     """
+    if config.members > 1:
+        return SequenceEnsemble(config)
     return catalogue.kind_of(config.kind).build(catalogue.SEQUENCES, config)
 
 
