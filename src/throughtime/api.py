@@ -164,6 +164,7 @@ def compare(
     parameters: int = 4000,
     output: str | Output = "",
     save: Literal["single", "ensemble"] = "single",
+    budget: float | str | None = None,
     folder: str | Path | None = None,
     jobs: int | None = None,
     progress: "bool | Reporter | None" = None,
@@ -189,6 +190,8 @@ def compare(
         output: For forecasts: your own `Output`, or its name.
         save: The model to save: the training of the recommended network with the lowest validation
             error, or an "ensemble" that averages the predictions of all its trainings.
+        budget: Time for the comparison, seconds or text such as "5m", instead of ``trials`` and
+            ``steps``: short probes of every network tell how many there is time for.
         folder: Folder for records and models; the same call resumes there. Default: a temporary
             folder that exists as long as the result.
         jobs: Parallel processes; default: one per core. Also works in scripts without a main guard
@@ -214,6 +217,7 @@ def compare(
         parameters=parameters,
         output=output,
         save=save,
+        budget=budget,
         **options,
     )
     check_whole(jobs=1 if jobs is None else jobs)

@@ -170,13 +170,23 @@ def comparison_choices(settings: SettingsRecord, kind: str) -> list[Choice]:
             "at most, of each network",
             "--parameters",
         ),
-        length_choice(settings.steps, settings.epochs, settings.patience),
+        *_lengths(settings),
         Choice(
             "seeds",
             f"{first} to {first + count - 1}" if count > 1 else str(first),
             "of weights and the order of the data",
             "--seeds, --seed",
         ),
+    ]
+
+
+def _lengths(settings: SettingsRecord) -> list[Choice]:
+    """How long networks are trained, and how many choices are tried."""
+    if settings.budget is not None:
+        reason = "for trials and steps, as many as short probes of every network allow"
+        return [Choice("budget", f"{settings.budget:g} s", reason, "--budget")]
+    return [
+        length_choice(settings.steps, settings.epochs, settings.patience),
         Choice("trials", str(settings.trials), _tuned(settings), "--trials"),
     ]
 

@@ -153,6 +153,14 @@ def _with_choices(settings: TrainingSettings, chosen: Hyperparameters) -> Traini
     return replace(settings, learning_rate=rate, batch_size=chosen.batch_size)
 
 
+def _checked_budget(budget: float | str | None) -> float | None:
+    found: object = seconds("--budget", budget)
+    number = isinstance(found, int | float) and not isinstance(found, bool)
+    if found is not None and not (number and found > 0):  # pyright: ignore
+        raise InputError("--budget", repr(found), "give a time such as 90s, 10m or 1h30m")
+    return found  # pyright: ignore
+
+
 @dataclass(frozen=True)
 class FitPlan:
     """What one training does; everything in it is checked."""
@@ -217,9 +225,13 @@ def comparison_settings(
     parameters: int = 4000,
     output: str | Output = "",
     save: str = "single",
+    budget: float | str | None = None,
     **options: Any,
 ) -> SettingsRecord:
     """Check the settings of a comparison and record them; see `compare`."""
+    if budget is not None and not {"epochs", "steps", "patience"}.isdisjoint(options):
+        found = f"{budget!r}, and the length of a training is given too"
+        raise InputError("--budget", found, "give one of them")
     check_whole(seeds=seeds, trials=trials, parameters=parameters)
     check_whole(0, seed=seed)
     given, training = split_options(options, "compare")
@@ -245,6 +257,7 @@ def comparison_settings(
         trials=trials,
         given=given,
         save=one_of("--save", save, SAVED),
+        budget=_checked_budget(budget),
     )
     for kind in settings.networks:  # what does not apply is refused before anything is trained
         model_config(experiment, kind, applicable(given, kind), parameters, settings.output)

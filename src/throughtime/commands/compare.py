@@ -55,6 +55,12 @@ def compare(
             min=1, rich_help_panel=TRAINING, help="Choices to try for each network, with one seed."
         ),
     ] = 10,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Time for the comparison, instead of --steps and --trials: 90s, 5m, 1h30m."
+        ),
+    ] = None,
     folds: Annotated[
         int,
         typer.Option(
@@ -103,7 +109,7 @@ def compare(
     kinds = _networks(networks)
     problem = opened(data, replace(data_options, folds=folds), reporter)
     options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed}
-    options |= {"trials": trials, "parameters": parameters, "save": save}
+    options |= {"trials": trials, "parameters": parameters, "save": save, "budget": budget}
     options |= all_options(chosen, training)
     settings = comparison_settings(experiment_of(problem.problem), **options)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))

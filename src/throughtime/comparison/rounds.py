@@ -46,7 +46,8 @@ def next_round(
         count = min(ROUND, settings.trials - len(before))
         finished = [(t.chosen, known[t].validation_error) for t in before]
         results = [(chosen, error) for chosen, error in finished if error is not None]
-        pace = pace_of([known[t].training for t in before])
+        # with a budget, trainings have their full length, so that their time is known
+        pace = () if settings.budget else pace_of([known[t].training for t in before])
         choices = suggested(
             experiment, kind, settings.given, results, len(before), count, settings.seeds[0]
         )
@@ -59,6 +60,7 @@ def next_round(
 
 def widen(
     experiment: Experiment,
+    settings: SettingsRecord,
     tuned: Mapping[str, list[Trial]],
     known: Mapping[Trial, TrialRecord],
     run: Callable[[list[Trial]], None],
@@ -83,7 +85,7 @@ def widen(
         return best_trial([t for k in kinds for t in tuned[k]], known)
 
     by_memory = [[k for k in tuned if kind_of(k).memory == m] for m in MEMORIES if m != "none"]
-    contexts = experiment.wider
+    contexts = () if settings.budget else experiment.wider  # their time is not known beforehand
     for kinds in filter(None, by_memory):
         if not contexts:
             return

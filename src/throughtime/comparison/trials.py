@@ -22,6 +22,7 @@ import torch
 from throughtime import __version__
 from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, order_of
+from throughtime.comparison.budget import planned
 from throughtime.comparison.ensembles import averaged, model_to_save
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
@@ -83,6 +84,7 @@ def compare(
     with alone_in(folder):
         check_claim(folder, identity)  # another process may have claimed it meanwhile
         write_whole(folder / _MARK, identity)
+        settings = planned(experiment, settings, folder, jobs, began)
         return _run(experiment, settings, folder, jobs, command, watch, began)
 
 
@@ -127,7 +129,7 @@ def _run(
             run(batch)
             for trial in batch:
                 tuned[trial.kind].append(trial)
-        widen(experiment, tuned, known, run)
+        widen(experiment, settings, tuned, known, run)
         chosen = [best_trial(tuned[k], known) for k in settings.networks]
         run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
 
