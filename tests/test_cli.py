@@ -61,7 +61,7 @@ def test_the_demos_road_on_a_cut_of_its_data(co2_cut, tmp_path):
     done = throughtime(*command, cwd=tmp_path)
     for name in ("WindowDense", "GRU", "persistence", "seasonal naive with drift"):
         assert name in done.stdout
-    assert re.search(r"^(Use|A tie|No network beats)", done.stdout, re.MULTILINE)
+    assert re.search(r"^(Use|A tie|No network beats|Not trained enough)", done.stdout, re.MULTILINE)
     assert choices_of(done.stderr)["season"] == ("52", "--season")
     assert choices_of(done.stderr)["trials"] == ("2", "--trials")
     large = "WindowDense has [0-9]+ parameters with 8 units, more than the 200"
@@ -118,7 +118,9 @@ def test_fit_then_predict_for_groups(tmp_path):
         "4",
     ]
     told = throughtime(*command, "--network", "lstm", "-o", model)
-    assert re.search(r"Test error [\d.]+ \(load, in its own unit\)", told.stdout)
+    assert re.search(
+        r"Test error [\d.]+ \(load, in mean changes from step to step of each series\)", told.stdout
+    )
     refused = throughtime(*command, "-o", model, code=2).stderr
     assert "already holds a model; name a new folder, or replace it with --force" in refused
     result = json.loads(throughtime(*command, "-o", model, "--json", "--force").stdout)
