@@ -27,6 +27,7 @@ class Hyperparameters:
     hidden_size: int | None = _option("Units of a layer, instead of --parameters.")
     size: float | None = _option("Share of the bound on parameters.", listed=False)
     context: int | None = _option("Steps that a network sees.", listed=False)
+    longer: int | None = _option("Times the usual steps.", listed=False)
     layers: int | None = _option("Recurrent layers, one on another.")
     dropout: float | None = _option("Share of units dropped between layers, before the output.")
     recurrent_dropout: float | None = _option("Share of the state dropped from step to step.")

@@ -274,6 +274,7 @@ class SettingsRecord:
     clip: str = added_later("norm:1")
     trials: int = added_later(1)  # choices tried for each network, with the first seed
     given: Hyperparameters = added_later(NOTHING_CHOSEN)  # choices that are not tuned
+    extend: bool = added_later(False)  # whether trainings that still improve get more steps
     budget: float | None = added_later(None)  # seconds, which trials and steps were chosen for
     save: str = added_later("single")  # of the recommended network: "single" or "ensemble"
 

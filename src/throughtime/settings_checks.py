@@ -229,7 +229,8 @@ def comparison_settings(
     **options: Any,
 ) -> SettingsRecord:
     """Check the settings of a comparison and record them; see `compare`."""
-    if budget is not None and not {"epochs", "steps", "patience"}.isdisjoint(options):
+    lengths = {name for name in ("epochs", "steps", "patience") if options.get(name) is not None}
+    if budget is not None and lengths:
         found = f"{budget!r}, and the length of a training is given too"
         raise InputError("--budget", found, "give one of them")
     check_whole(seeds=seeds, trials=trials, parameters=parameters)
@@ -256,6 +257,7 @@ def comparison_settings(
         output=name_of_output(output),
         trials=trials,
         given=given,
+        extend=budget is None and not lengths,
         save=one_of("--save", save, SAVED),
         budget=_checked_budget(budget),
     )

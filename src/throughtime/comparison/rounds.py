@@ -14,6 +14,7 @@ from throughtime.training.convergence import BEHIND
 
 _GRACE = 500  # steps that every training may take: plateaus end late
 _BEHIND = 1.2  # times the median error of finished trainings at the same step
+_LONGER = 4  # times the steps of a training that had not converged
 _WORTH = 0.99  # validation error of a wider context, relative to a narrower one's, that is better
 
 
@@ -104,6 +105,27 @@ def best_trial(trials: Sequence[Trial], known: Mapping[Trial, TrialRecord]) -> T
     narrowest = min(t.chosen.context or 0 for t in good)
     alike = [t for t in good if (t.chosen.context or 0) == narrowest]
     return min(alike, key=lambda t: rank_of(known[t]))
+
+
+def lengthen(
+    settings: SettingsRecord,
+    tuned: Mapping[str, list[Trial]],
+    known: Mapping[Trial, TrialRecord],
+    run: Callable[[list[Trial]], None],
+) -> None:
+    """Train the best of each network longer, if it had not converged."""
+    if not settings.extend:
+        return
+    batch: list[Trial] = []
+    for trials in tuned.values():
+        best = best_trial(trials, known)
+        reason = known[best].not_converged
+        if reason and not reason.startswith(BEHIND):
+            chosen = replace(best.chosen, longer=_LONGER)
+            batch.append(replace(best, number=len(trials), chosen=chosen, pace=()))
+    run(batch)
+    for trial in batch:
+        tuned[trial.kind].append(trial)
 
 
 def pace_of(trainings: Sequence[TrainingRecord | None]) -> tuple[tuple[int, float], ...]:

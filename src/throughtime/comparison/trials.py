@@ -26,7 +26,7 @@ from throughtime.comparison.budget import planned
 from throughtime.comparison.ensembles import averaged, model_to_save
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
-from throughtime.comparison.rounds import Trial, behind, best_trial, next_round, widen
+from throughtime.comparison.rounds import Trial, behind, best_trial, lengthen, next_round, widen
 from throughtime.comparison.verdict import judge
 from throughtime.comparison.workers import side_by_side
 from throughtime.errors import InputError
@@ -130,6 +130,7 @@ def _run(
             for trial in batch:
                 tuned[trial.kind].append(trial)
         widen(experiment, settings, tuned, known, run)
+        lengthen(settings, tuned, known, run)
         chosen = [best_trial(tuned[k], known) for k in settings.networks]
         run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
 
@@ -236,6 +237,8 @@ def _trained(
         patience=settings.patience,
     )
     options = options.resolved(experiment.items)
+    if chosen.longer is not None and options.steps is not None:
+        options = replace(options, steps=chosen.longer * options.steps)
     task = experiment.task(model, options.batch_size or 1, trial.seed)
     return model, train(task, options, watch=watch, stop=behind(trial.pace)).record
 
