@@ -37,7 +37,7 @@ ALLOWED = {
     "hyperparameters": set(),
     "output_guard": {"errors"},
     "serialization": set(),
-    "specs": set(),
+    "specs": {"data_options"},
     "problem_kinds": set(),
     "runs": BASE,
     "comparison_columns": {*BASE, "runs"},

@@ -253,7 +253,7 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
     last_known = table.known[start + length - 1]  # `known` never decreases: holds for the window
     unseen = np.concatenate([[0], np.cumsum(~table.observed)])
     # interpolation in the row before the forecast uses a later value; forward fill does not
-    origin = start + plan.context - (table.missing != "mask")
+    origin = start + plan.context - (table.options.missing != "mask")
     scored = unseen[start + length] == unseen[origin]
 
     values = torch.from_numpy(np.ascontiguousarray(table.values))
@@ -264,7 +264,7 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
 
     parts = Parts(
         # do not train on forward filled targets
-        training=windows((last_known < first) & (scored | (table.missing != "mask"))),
+        training=windows((last_known < first) & (scored | (table.options.missing != "mask"))),
         validation=windows((first_target >= first) & (last_target < second) & scored),
         test=windows((first_target >= second) & (last_target < end) & scored),
         borders=(first, second),
