@@ -102,6 +102,14 @@ def test_several_targets_and_columns_in_any_order(tmp_path):
     assert found.rows()[0] == (6, 1, 13.0, 23.0)
 
 
+def test_a_folder_without_the_columns_of_the_model_is_refused(tmp_path):
+    pl.DataFrame({"y": [1.0] * 9, "p": [2.0] * 9}).write_parquet(tmp_path / "0.parquet")
+    for more in ({"known": ("p",)}, {"calendar": ("hour",)}):
+        with pytest.raises(InputError, match=r"1 numeric columns, but the model has [23]"):
+            predict(model_of(columns=2), spec_of(**more), tmp_path)
+    assert predict(model_of(), spec_of(time="none"), tmp_path).rows["row"].to_list() == [10, 11]
+
+
 def test_a_forecast_is_what_the_model_says_of_the_last_window(
     tmp_path, problem, co2_cut, comparison
 ):

@@ -101,7 +101,15 @@ def read_as_learned(
     column or has another time step.
     """
     if isinstance(path, Path) and path.is_dir():
-        return tail_table(path, spec.options, steps)
+        table = tail_table(path, spec.options, steps)
+        need = spec.numbers + len(spec.categories)
+        if len(table.columns) != need:
+            raise InputError(
+                table.source.path,
+                f"{len(table.columns)} numeric columns, but the model has {need} columns",
+                "give a table with all inputs of the training data",
+            )
+        return table
     filling = "mask" if spec.masked else missing or spec.options.missing
     options = replace(spec.options, missing=filling, delimiter=delimiter)
     table = read_table(path, options, learned=spec)
