@@ -50,7 +50,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         inner = next(argument for argument in arguments if argument is not NoneType)
         return None if value is None else _read(inner, value, where)
     if is_dataclass(kind):
-        hints = {n: get_type_hints(kind)[n] for n in _names(kind)}
+        types = get_type_hints(kind)
+        hints = {name: types[name] for name in _names(kind)}
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
         value = _renamed(kind, value)

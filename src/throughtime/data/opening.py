@@ -99,7 +99,7 @@ def _opened(
             raise
         raise InputError(repr(str(path))[:80], "not a valid path", "check the path") from None
     _check_options(kind, options)
-    Split.read(options.split)
+    Split.read(options.split)  # refused before anything is read
     for name in ("context", "length", "horizon", "season"):
         value = getattr(options, name)
         if value is not None and value < 1:
