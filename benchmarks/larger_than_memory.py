@@ -20,8 +20,7 @@ import polars as pl
 import torch
 
 from throughtime.data.tables.parquet_folder import shard_problem
-from throughtime.data.tables.tables import Columns
-from throughtime.data.tables.windows import USUAL_SPLIT
+from throughtime.data_options import DataOptions
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.registry import experiment_of
 from throughtime.training.loop import TrainingSettings, train
@@ -96,7 +95,7 @@ def main():
         folder.mkdir()
         size = generate(folder, asked.gigabytes)
         began = time.perf_counter()
-        problem = shard_problem(folder, Columns(("c0",)), horizon=4, split=USUAL_SPLIT)
+        problem = shard_problem(folder, DataOptions(target=("c0",), horizon=4))
         opened = time.perf_counter() - began
         peak = resident(folder, Path(scratch), 30)
         speeds = pace(problem)

@@ -61,10 +61,12 @@ def co2_cut(tmp_path_factory):
 def problem(co2_cut):
     """The demo's problem on the cut, with a short context."""
     from throughtime.data.tables.forecast_problem import read_problem
-    from throughtime.data.tables.tables import Columns
+    from throughtime.data_options import DataOptions
 
-    columns = Columns(targets=("co2",), time="date")
-    return read_problem(co2_cut, columns, missing="interpolate", horizon=4, context=54)
+    columns = DataOptions(
+        target=("co2",), time="date", missing="interpolate", horizon=4, context=54
+    )
+    return read_problem(co2_cut, columns)
 
 
 SMALL = {

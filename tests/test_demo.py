@@ -8,7 +8,7 @@ import torch
 
 from throughtime.comparison.fitting import fit
 from throughtime.data.tables.forecast_problem import read_problem
-from throughtime.data.tables.tables import Columns
+from throughtime.data_options import DataOptions
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.forecasting.networks import build
@@ -20,8 +20,8 @@ from throughtime.training.loop import TrainingSettings
 @pytest.fixture(scope="module")
 def demo():
     path = Path(str(files("statsmodels.datasets.co2") / "co2.csv"))
-    columns = Columns(targets=("co2",), time="date")
-    return read_problem(path, columns, missing="interpolate", horizon=4)
+    columns = DataOptions(target=("co2",), time="date", missing="interpolate", horizon=4)
+    return read_problem(path, columns)
 
 
 def error_at_step_4(model, problem):

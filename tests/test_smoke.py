@@ -14,7 +14,7 @@ from throughtime.catalogue import forget, registered
 from throughtime.comparison.trials import compare
 from throughtime.data.sequences.stream_batches import Streams
 from throughtime.data.tables.forecast_problem import read_problem
-from throughtime.data.tables.tables import Columns
+from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.prediction import predict
@@ -47,8 +47,8 @@ def test_ask_which_path_computes_a_layer():
 
 
 def test_from_a_csv_to_a_verdict_a_report_and_forecasts(co2_cut, small_settings, tmp_path):
-    columns = Columns(targets=("co2",), time="date")
-    problem = read_problem(co2_cut, columns, missing="interpolate", horizon=4)
+    columns = DataOptions(target=("co2",), time="date", missing="interpolate", horizon=4)
+    problem = read_problem(co2_cut, columns)
     record = compare(experiment_of(problem), small_settings, tmp_path / "run")
     assert record.verdict.headline
     assert write_page(record).startswith("<!doctype html>")

@@ -1,9 +1,10 @@
-"""The options for reading data, shared by the command line and the Python API.
+"""The options for reading data, for the command line, the Python API and saved models.
 
-A new option is declared here and used where the data are read.
+A new option is declared here and used where the data are read. If models save it, it is marked
+`serialization.ADDED_LATER`, since earlier models lack it.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,15 @@ PANELS = (
 _USUAL = {"target", "label", "time", "group", "horizon", "missing"}
 
 
-def _about(kinds: tuple[str, ...], help: str, *, listed: bool = True) -> dict[str, Any]:
-    """Build field metadata; options that are not `listed` are added by the commands themselves."""
-    return {"kinds": kinds, "help": help, "listed": listed}
+def _about(
+    kinds: tuple[str, ...], help: str, *, listed: bool = True, saved: bool = True
+) -> dict[str, Any]:
+    """Build field metadata.
+
+    Options that are not `listed` are added by the commands themselves. Options that are not `saved`
+    describe the training or where the training data are; they do not apply to new data.
+    """
+    return {"kinds": kinds, "help": help, "listed": listed, "saved": saved}
 
 
 def panel_of(option: str) -> str | None:
@@ -114,7 +121,9 @@ class DataOptions:
     static: Path | None = field(
         default=None,
         metadata=_about(
-            _TABLES, "Table with one row per group, whose columns are inputs at every step."
+            _TABLES,
+            "Table with one row per group, whose columns are inputs at every step.",
+            saved=False,
         ),
     )
     part: str | None = field(
@@ -122,6 +131,7 @@ class DataOptions:
         metadata=_about(
             (LABELLED_TABLE, LABELLED_TEXT, RECORDINGS),
             "Column that contains train, validation or test.",
+            saved=False,
         ),
     )
     text: str | None = field(
@@ -132,7 +142,9 @@ class DataOptions:
     )
     answer: str = field(
         default="auto",
-        metadata=_about((LABELLED_TABLE, ARCHIVE), "Type of the labels: classes, numbers or auto."),
+        metadata=_about(
+            (LABELLED_TABLE, ARCHIVE), "Type of the labels: classes, numbers or auto.", saved=False
+        ),
     )
     tokens: str = field(
         default="characters",
@@ -157,13 +169,16 @@ class DataOptions:
         default=None, metadata=_about((TASK,), "Number of steps to remember, for task:NAME.")
     )
     horizon: int | None = field(
-        default=None, metadata=_about((FORECAST, PARQUET_FOLDER), "Number of steps to forecast.")
+        default=None,
+        metadata=_about((FORECAST, PARQUET_FOLDER), "Number of steps to forecast.", saved=False),
     )
     context: int | None = field(
-        default=None, metadata=_about(_EVERYTHING, "Number of steps that a network sees.")
+        default=None,
+        metadata=_about(_EVERYTHING, "Number of steps that a network sees.", saved=False),
     )
     season: int | None = field(
-        default=None, metadata=_about((FORECAST,), "Season length in steps; 1: no season.")
+        default=None,
+        metadata=_about((FORECAST,), "Season length in steps; 1: no season.", saved=False),
     )
     missing: str = field(
         default="error",
@@ -174,11 +189,14 @@ class DataOptions:
         metadata=_about(
             (*_TABLES, LABELLED_TEXT, RECORDINGS),
             "Delimiter of a CSV file: one character, or 'tab'.",
+            saved=False,
         ),
     )
     split: str = field(
         default="70/15/15",
-        metadata=_about(_EVERYTHING, "Percent of the data for training, validation and test."),
+        metadata=_about(
+            _EVERYTHING, "Percent of the data for training, validation and test.", saved=False
+        ),
     )
     folds: int = field(
         default=1,
@@ -186,9 +204,12 @@ class DataOptions:
             (FORECAST,),
             "Number of test periods (rolling origin), with a new training for each.",
             listed=False,
+            saved=False,
         ),
     )
-    seed: int = field(default=0, metadata=_about(_EVERYTHING, "The (first) seed.", listed=False))
+    seed: int = field(
+        default=0, metadata=_about(_EVERYTHING, "The (first) seed.", listed=False, saved=False)
+    )
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their defaults."""
@@ -197,6 +218,15 @@ class DataOptions:
             for f in fields(self)
             if getattr(self, f.name) != f.default
         }
+
+    def saved(self) -> "DataOptions":
+        """Return the options that are saved with a model; the others have their defaults."""
+        return replace(self, **{f.name: f.default for f in fields(self) if not f.metadata["saved"]})
+
+    @property
+    def time_column(self) -> str | None:
+        """The column of times, or None if there is none."""
+        return None if self.time == "none" else self.time
 
     def as_text(self) -> dict[str, str]:
         """Return these options as text, as on the command line."""

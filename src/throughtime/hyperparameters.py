@@ -6,12 +6,15 @@ This module imports only the standard library, so that records can be read witho
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from throughtime.serialization import ADDED_LATER
+
 POOLINGS = ("last", "mean")
 
 
 def _option(help: str, *, listed: bool = True) -> Any:
     """A choice that the command line and the Python functions have as an option."""
-    return field(default=None, metadata={"help": help, "listed": listed, "argument": listed})
+    about = {**ADDED_LATER, "help": help, "listed": listed, "argument": listed}
+    return field(default=None, metadata=about)
 
 
 @dataclass(frozen=True)

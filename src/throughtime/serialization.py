@@ -18,12 +18,17 @@ def to_json(record: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: _plain(getattr(value, name)) for name in _names(value)}
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _names(kind: Any) -> list[str]:
+    """The names of the fields that are saved; see `data_options`."""
+    return [f.name for f in fields(kind) if f.metadata.get("saved", True)]
 
 
 def added_later(default: Any) -> Any:
@@ -45,7 +50,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         inner = next(argument for argument in arguments if argument is not NoneType)
         return None if value is None else _read(inner, value, where)
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
+        types = get_type_hints(kind)
+        hints = {name: types[name] for name in _names(kind)}
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {type(value).__name__}, expected an object")
         value = _renamed(kind, value)

@@ -1,57 +1,57 @@
 """Data specifications saved with a model, used to match new data to its training data.
 
-A model folder may come from an untrusted source: each class raises ValueError for values that the
-reader of its kind of data cannot produce.
+Each holds the options with which the training data were read (nothing is left to be chosen by the
+reader), and what was learned from the data. A model folder may come from an untrusted source: each
+class raises ValueError for values that the reader of its kind of data cannot produce.
 """
 
-import math
-import re
 from dataclasses import dataclass
+
+from throughtime.data_options import DataOptions
 
 MOST_STEPS = 1_000_000  # longest context or horizon of a model
 TOKEN_UNITS = ("bytes", "characters", "words", "tokenizer")
-# the further reader options of each source of sequences
-_HOW: dict[str, tuple[str, ...]] = {
-    "table": ("gap unit",),
-    "archive": (),
-    "text": ("text", "unit", "tokenizer"),
-    "audio": ("features", "rate", "bands", "channels", "file"),
-    "task": ("task", "length"),
-}
+SOURCES = ("table", "archive", "text", "audio", "task")
 
 
 @dataclass(frozen=True)
 class DataSpec:
     """The table that a forecaster was trained on."""
 
-    targets: tuple[str, ...]
-    inputs: tuple[str, ...]
-    time: str | None
-    group: str | None
+    options: DataOptions
     clock: tuple[str, int, str]  # kind, count, unit of the time step
-    missing: str
-    known: tuple[str, ...] = ()  # columns known ahead
-    calendar: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()  # the vocabulary of each categorical column
     masked: tuple[str, ...] = ()  # columns with missing-value indicators
-    resample: str | None = None
     gap_unit: float | None = None  # with --gaps: unit of the time between rows
 
     def __post_init__(self) -> None:
+        options = self.options
+        _check(options, self.gap_unit)
+        if None in (options.target, options.inputs, options.time):
+            raise ValueError("target, inputs and time must be set")
         strange = set(self.masked) - {*self.targets, *self.inputs}
         if strange:
             raise ValueError(f"masked column {min(strange)!r} is not a target or an input")
-        if len(self.categorical) != len(self.categories) or not all(map(len, self.categories)):
-            raise ValueError("every categorical column must have categories")
-        if self.gap_unit is not None and not self.gap_unit > 0:
-            raise ValueError(f"gap_unit must be positive, got {self.gap_unit}")
+        _check_categories(options.categorical, self.categories)
+        if options.gaps != (self.gap_unit is not None):
+            raise ValueError("gap_unit must be set if and only if gaps is")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to forecast."""
+        return self.options.target or ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The further numeric columns."""
+        return self.options.inputs or ()
 
     @property
     def numbers(self) -> int:
         """The number of numeric values in a step."""
-        own = len(self.targets) + len(self.inputs) + (self.gap_unit is not None)
-        return own + 2 * len(self.masked) + len(self.known) + 2 * len(self.calendar)
+        own = len(self.targets) + len(self.inputs) + self.options.gaps
+        ahead = len(self.options.known) + 2 * len(self.options.calendar)
+        return own + 2 * len(self.masked) + ahead
 
 
 @dataclass(frozen=True)
@@ -59,60 +59,75 @@ class SequenceSpec:
     """The labelled sequences that a network was trained on."""
 
     source: str  # "table", "archive", "text", "audio" or "task"
-    label: str
+    options: DataOptions
     classes: tuple[str, ...]  # empty for regression
     every_step: bool
-    numbers: tuple[str, ...]  # numeric columns
-    codes: tuple[str, ...]  # categorical columns
-    categories: tuple[tuple[str, ...], ...]  # the vocabulary of each categorical column
-    missing: str
-    time: str | None
-    group: str | None
-    how: dict[str, str]  # further options of the reader
+    columns: tuple[str, ...]  # numeric columns, also those that the reader adds
+    categories: tuple[tuple[str, ...], ...] = ()  # the vocabulary of each categorical column
+    gap_unit: float | None = None  # tables with times: unit of the time between rows
+    tokenizer: str = ""  # the JSON of a Hugging Face tokenizer, or empty
+    task: str = ""  # name of the generated task, or empty
 
     def __post_init__(self) -> None:
-        if self.source not in _HOW:
-            raise ValueError(f"source must be one of {', '.join(_HOW)}; got {self.source!r}")
-        if set(self.how) != set(_HOW[self.source]):
-            raise ValueError(
-                f"how of source {self.source!r} must have the keys "
-                f"{', '.join(_HOW[self.source]) or '(none)'}; got {', '.join(self.how) or '(none)'}"
-            )
-        if len(self.codes) != len(self.categories) or not all(map(len, self.categories)):
-            raise ValueError("every code column must have categories")
-        for name in ("rate", "bands"):
-            if name in self.how and not re.fullmatch(r"[1-9]\d{0,5}", self.how[name]):
-                raise ValueError(f"how.{name} must be a whole number, got {self.how[name]!r}")
-        if gap := self.how.get("gap unit"):
-            try:
-                positive = math.isfinite(float(gap)) and float(gap) > 0
-            except ValueError:
-                positive = False
-            if not positive:
-                raise ValueError(f"how.gap unit must be a positive number, got {gap!r}")
-        if self.source == "text":
-            words = self.categories[0] if self.categories else ()
-            # raises ValueError if the unit has no vocabulary
-            TokenSpec(self.how["unit"], words, self.how["tokenizer"])
+        if self.source not in SOURCES:
+            raise ValueError(f"source must be one of {', '.join(SOURCES)}; got {self.source!r}")
+        _check(self.options, self.gap_unit)
+        text = self.source == "text"
+        _check_categories(("text",) if text else self.options.categorical, self.categories)
+        if text:
+            _ = self.tokens  # raises ValueError if they have no vocabulary
+
+    @property
+    def label(self) -> str:
+        """The name of the labels."""
+        return self.options.label or "label"
+
+    @property
+    def tokens(self) -> "TokenSpec":
+        """The tokens of labelled texts."""
+        numbered = self.options.tokens in ("bytes", "tokenizer")
+        return TokenSpec(self.options, () if numbered else self.categories[0], self.tokenizer)
 
 
 @dataclass(frozen=True)
 class TokenSpec:
-    """The tokens of a language model."""
+    """The tokens of a language model, or of labelled texts."""
 
-    unit: str  # "bytes", "characters", "words" or "tokenizer"
+    options: DataOptions
     vocabulary: tuple[str, ...]  # the token of each code; empty for "tokenizer"
     tokenizer: str  # the JSON of a Hugging Face tokenizer, or empty
 
     def __post_init__(self) -> None:
-        if self.unit not in TOKEN_UNITS:
-            raise ValueError(f"unit must be one of {', '.join(TOKEN_UNITS)}; got {self.unit!r}")
-        if (self.unit == "tokenizer") != bool(self.tokenizer):
+        _check(self.options)
+        unit = self.unit
+        if (unit == "tokenizer") != bool(self.tokenizer):
             raise ValueError(
-                "tokenizer must be set if and only if unit is 'tokenizer'; "
-                f"got unit {self.unit!r} with {'a' if self.tokenizer else 'no'} tokenizer"
+                "tokenizer must be set if and only if tokens is 'tokenizer'; "
+                f"got tokens {unit!r} with {'a' if self.tokenizer else 'no'} tokenizer"
             )
-        if self.unit in ("characters", "words") and not self.vocabulary:
-            raise ValueError(f"unit {self.unit!r} has no vocabulary")
-        if self.unit == "characters" and any(len(word) != 1 for word in self.vocabulary[1:]):
+        if unit in ("characters", "words") and not self.vocabulary:
+            raise ValueError(f"tokens {unit!r} has no vocabulary")
+        if unit == "characters" and any(len(word) != 1 for word in self.vocabulary[1:]):
             raise ValueError("every entry of a vocabulary of characters must be one character")
+
+    @property
+    def unit(self) -> str:
+        """The kind of tokens, one of TOKEN_UNITS."""
+        return self.options.tokens
+
+
+def _check(options: DataOptions, gap_unit: float | None = None) -> None:
+    """Raise ValueError for options that no model saves."""
+    if options != options.saved():
+        raise ValueError("an option that is not saved with a model is set")
+    if options.tokens not in TOKEN_UNITS:  # not the path of a tokenizer
+        raise ValueError(f"tokens must be one of {', '.join(TOKEN_UNITS)}; got {options.tokens!r}")
+    numbers = {"rate": options.rate, "bands": options.bands, "length": options.length}
+    for name, value in {**numbers, "gap_unit": gap_unit}.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def _check_categories(columns: tuple[str, ...], categories: tuple[tuple[str, ...], ...]) -> None:
+    if len(columns) != len(categories) or not all(map(len, categories)):
+        raise ValueError("every categorical column must have categories")

@@ -6,7 +6,7 @@ import pytest
 
 from throughtime.comparison.fitting import fit, fit_identity
 from throughtime.data.tables.forecast_problem import read_problem
-from throughtime.data.tables.tables import Columns
+from throughtime.data_options import DataOptions
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.comparison import config_for
 from throughtime.problems.registry import experiment_of
@@ -31,7 +31,9 @@ def test_the_scaler_saw_nothing_through_a_gap_at_the_border(tmp_path):
         path = tmp_path / f"{later}.csv"
         values = [f"{t % 7 + (t >= 70) * later}" if not 66 <= t < 73 else "" for t in range(100)]
         path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
-        gap = read_problem(path, Columns(("y",), "t"), missing="interpolate", context=5)
+        gap = read_problem(
+            path, DataOptions(target=("y",), time="t", missing="interpolate", context=5)
+        )
         settings = TrainingSettings(epochs=1)
         model, _ = fit(
             experiment_of(gap),

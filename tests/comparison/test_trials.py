@@ -21,8 +21,8 @@ from throughtime.comparison.ensembles import averaged
 from throughtime.comparison.experiment import Evaluation
 from throughtime.comparison.trials import Trial, compare, run_trial
 from throughtime.data.tables.forecast_problem import read_problem
-from throughtime.data.tables.tables import Columns
 from throughtime.data.tables.windows import WindowPlan
+from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load
 from throughtime.errors import InputError
 from throughtime.files import alone_in
@@ -333,10 +333,9 @@ def test_folds_weigh_by_what_they_tested_and_the_first_one_chooses():
 
 
 def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, tmp_path):
-    columns = Columns(targets=("co2",), time="date")
-    asked = {"missing": "interpolate", "horizon": 4, "context": 20}
-    whole = read_problem(co2_cut, columns, **asked)
-    folds = read_problem(co2_cut, columns, **asked, folds=3)
+    asked = DataOptions(target=("co2",), time="date", missing="interpolate", horizon=4, context=20)
+    whole = read_problem(co2_cut, asked)
+    folds = read_problem(co2_cut, replace(asked, folds=3))
     spec = Trial("persistence")
     one, three = (
         run_trial(

@@ -5,7 +5,7 @@ import pytest
 
 from throughtime.comparison.trials import compare
 from throughtime.data.tables.forecast_problem import read_problem
-from throughtime.data.tables.tables import Columns
+from throughtime.data_options import DataOptions
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.registry import experiment_of
 from throughtime.runs import SettingsRecord
@@ -41,8 +41,8 @@ def verdict_on(tmp_path):
     def of(values):
         path = tmp_path / "data.csv"
         path.write_text("y\n" + "\n".join(f"{v:.6f}" for v in values) + "\n")
-        columns = Columns(targets=("y",), time="none")
-        problem = read_problem(path, columns, horizon=1, context=8, season=1)
+        columns = DataOptions(target=("y",), time="none", horizon=1, context=8, season=1)
+        problem = read_problem(path, columns)
         return compare(experiment_of(problem), SETTINGS, tmp_path / "run").verdict
 
     return of

@@ -21,9 +21,8 @@ else:
 
 
 with nullcontext() if atheris is None else atheris.instrument_imports(include=["throughtime.data"]):
-    from throughtime.data.audio.recordings import AudioSettings, features_of, read_recording
+    from throughtime.data.audio.recordings import features_of, read_recording
     from throughtime.data.opening import open_problem
-    from throughtime.data.tables.windows import USUAL_SPLIT
     from throughtime.data.text.documents import text_problem
     from throughtime.data_options import DataOptions
     from throughtime.errors import InputError
@@ -69,11 +68,11 @@ def read(kind, raw, folder):
         warnings.simplefilter("error")
         try:
             if kind == "wav":
-                settings = AudioSettings()
+                settings = DataOptions()
                 found = features_of(read_recording(path, raw, settings), settings)
                 assert np.isfinite(found).all()
             elif kind == "text":
-                text_problem(path, split=USUAL_SPLIT)
+                text_problem(path, DataOptions())
             elif kind == "csv":
                 open_problem(path, DataOptions(label="y", group="g", missing="mask"))
                 open_problem(path, DataOptions(target=("x",), group="g", missing="mask"))

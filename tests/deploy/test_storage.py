@@ -13,12 +13,14 @@ from safetensors.torch import load_file, save_file
 
 from helpers import assert_same
 from throughtime.catalogue import FORECASTER, is_trivial, names
+from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load, save
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.networks import ModelConfig, build
 from throughtime.specs import DataSpec
 
-SPEC = DataSpec(("y",), ("x",), "t", None, ("date", 7, "microsecond"), "error")
+OPTIONS = DataOptions(target=("y",), inputs=("x",), time="t")
+SPEC = DataSpec(OPTIONS, ("date", 7, "microsecond"))
 
 
 def model_of(kind="gru", **options):
@@ -73,9 +75,9 @@ BAD = {
         "not JSON, or truncated",
     ),
     "config binary": (lambda f: (f / "config.json").write_bytes(b"\x80\x04\x95"), "not JSON"),
-    "config a list": (lambda f: (f / "config.json").write_text("[]"), "format None, expected 2"),
+    "config a list": (lambda f: (f / "config.json").write_text("[]"), "format None, expected 3"),
     "config deep": (lambda f: (f / "config.json").write_text("[" * 10**5), "not JSON"),
-    "later format": (lambda f: edit(f, format=3), "format 3, expected 2"),
+    "later format": (lambda f: edit(f, format=4), "format 4, expected 3"),
     "unknown kind": (lambda f: edit(f, model__kind="os.system"), "kind is one of"),
     "unknown field": (lambda f: edit(f, model__code="print(1)"), "unknown fields: code"),
     "text for a number": (lambda f: edit(f, model__context="10"), "model.context is '10'"),
@@ -98,17 +100,40 @@ BAD = {
     ),
     "endless season": (lambda f: edit(f, model__season=10**30), "season is 10+, more than"),
     "a column more": (
-        lambda f: edit(f, data__inputs=["x", "z"]),
+        lambda f: edit(f, data__options__inputs=["x", "z"]),
         "data has 1 targets among 3 columns, the model 1 among 2",
     ),
     "a target more": (
-        lambda f: edit(f, data__targets=["y", "x"], data__inputs=[]),
+        lambda f: edit(f, data__options__target=["y", "x"], data__options__inputs=[]),
         "data has 2 targets among 2 columns, the model 1 among 2",
     ),
-    "a column twice": (lambda f: edit(f, data__inputs=["y"]), "duplicate or empty column names"),
-    "a nameless column": (lambda f: edit(f, data__inputs=[""]), "duplicate or empty column names"),
-    "no columns": (lambda f: edit(f, data__targets=[], data__inputs=[]), "has 0 targets among 0"),
-    "time as input": (lambda f: edit(f, data__time="x"), "time or group and values"),
+    "a column twice": (
+        lambda f: edit(f, data__options__inputs=["y"]),
+        "duplicate or empty column names",
+    ),
+    "a nameless column": (
+        lambda f: edit(f, data__options__inputs=[""]),
+        "duplicate or empty column names",
+    ),
+    "no columns": (
+        lambda f: edit(f, data__options__target=[], data__options__inputs=[]),
+        "has 0 targets among 0",
+    ),
+    "the path of a table": (
+        lambda f: edit(f, data__options__static="/etc/passwd"),
+        "data.options has missing or unknown fields: static",
+    ),
+    "the path of a tokenizer": (
+        lambda f: edit(f, data__options__tokens="/tmp/tokenizer.json"),
+        "tokens must be one of bytes, characters, words, tokenizer",
+    ),
+    "columns left to the reader": (
+        lambda f: edit(f, data__options__inputs=None),
+        "target, inputs and time must be set",
+    ),
+    "a gap without unit": (lambda f: edit(f, data__options__gaps=True), "gap_unit must be set if"),
+    "a negative rate": (lambda f: edit(f, data__options__rate=-1), "rate must be positive"),
+    "time as input": (lambda f: edit(f, data__options__time="x"), "time or group and values"),
     "negative size": (lambda f: edit(f, model__hidden_size=-1), "must be 1 or more"),
     "other kind": (lambda f: edit(f, model__kind="lstm"), "belong to different models"),
     "tensors cut": (

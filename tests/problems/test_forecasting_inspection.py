@@ -92,7 +92,7 @@ def test_several_targets_are_measured_in_their_deviations(tmp_path):
     text = "t,y,z\n" + "".join(
         line + f",{1000 * n % 7}\n" for n, line in enumerate(weekly(wave()).splitlines())
     )
-    record = run(tmp_path, model_of(columns=2, targets=2), text, spec_of(targets=("y", "z")))
+    record = run(tmp_path, model_of(columns=2, targets=2), text, spec_of(target=("y", "z")))
     assert record.unit == "mean absolute error, standard deviations"
     assert 0.1 < record.context.error[-1] < 10
 
@@ -122,5 +122,5 @@ def test_one_window_of_several_targets_is_enough_to_look(tmp_path):
     lines = weekly(wave(10)).splitlines()
     text = "t,y,z\n" + "".join(f"{line},{n % 3}\n" for n, line in enumerate(lines))
     model = build(ModelConfig("gru", 9, 1, 2, targets=2, hidden_size=3))
-    record = run(tmp_path, model, text, spec_of(targets=("y", "z")))
+    record = run(tmp_path, model, text, spec_of(target=("y", "z")))
     assert record.windows == 1 and math.isfinite(record.context.error[-1])

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 import torch
 
-from throughtime.data.tables.tables import Columns, read_table
+from throughtime.data.tables.tables import read_table
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.networks import ModelConfig, build
 from throughtime.problems.forecasting.prediction import predict
@@ -22,16 +23,9 @@ def weekly(values, group=None, form="%Y%m%d", start="2000-01-01"):
     return "\n".join(lines) + "\n"
 
 
-def spec_of(**options):
-    defaults = {
-        "targets": ("y",),
-        "inputs": (),
-        "time": "t",
-        "group": None,
-        "clock": WEEKS,
-        "missing": "error",
-    }
-    return DataSpec(**{**defaults, **options})
+def spec_of(clock=WEEKS, **options):
+    usual = {"target": ("y",), "inputs": (), "time": "t"}
+    return DataSpec(DataOptions(**{**usual, **options}), clock)
 
 
 def model_of(kind="persistence", columns=1, **options):
@@ -75,17 +69,19 @@ def test_groups_of_different_length_each_go_on_from_their_own_end(tmp_path):
 
 
 def test_without_a_time_rows_are_counted_on(tmp_path):
-    spec = spec_of(time=None, clock=("row", 1, "row"))
+    spec = spec_of(time="none", clock=("row", 1, "row"))
     assert run(tmp_path, "y\n1\n2\n3\n4\n", spec).rows() == [(6, 1, 4.0), (7, 2, 4.0)]
     assert run(tmp_path, "\n\ny\n1\n2\n3\n4\n", spec).rows() == [(8, 1, 4.0), (9, 2, 4.0)]
     grouped = run(
-        tmp_path, "g,y\n" + "a,1\n" * 4 + "b,2\n" * 4, spec_of(**vars(spec) | {"group": "g"})
+        tmp_path,
+        "g,y\n" + "a,1\n" * 4 + "b,2\n" * 4,
+        spec_of(time="none", group="g", clock=("row", 1, "row")),
     )
     assert grouped["row"].to_list() == [5, 6, 5, 6]  # counted in each series
 
 
 def test_no_column_is_lost_to_a_name(tmp_path):
-    spec = spec_of(time=None, clock=("row", 1, "row"), targets=("step", "row"))
+    spec = spec_of(time="none", clock=("row", 1, "row"), target=("step", "row"))
     text = "step,row\n" + "".join(f"{i},{10 * i}\n" for i in range(4))
     found = run(tmp_path, text, spec, model_of(columns=2, targets=2))
     assert found.columns == ["forecast_row", "forecast_step", "step", "row"]
@@ -99,11 +95,19 @@ def test_one_row_is_enough_for_a_context_of_one(tmp_path):
 
 
 def test_several_targets_and_columns_in_any_order(tmp_path):
-    spec = spec_of(targets=("y", "z"), inputs=("x",), time=None, clock=("row", 1, "row"))
+    spec = spec_of(target=("y", "z"), inputs=("x",), time="none", clock=("row", 1, "row"))
     text = "more,z,x,y\n" + "".join(f"w,{20 + i},{i},{10 + i}\n" for i in range(4))
     found = run(tmp_path, text, spec, model_of(columns=3, targets=2))
     assert found.columns == ["row", "step", "y", "z"]
     assert found.rows()[0] == (6, 1, 13.0, 23.0)
+
+
+def test_a_folder_without_the_columns_of_the_model_is_refused(tmp_path):
+    pl.DataFrame({"y": [1.0] * 9, "p": [2.0] * 9}).write_parquet(tmp_path / "0.parquet")
+    for more in ({"known": ("p",)}, {"calendar": ("hour",)}):
+        with pytest.raises(InputError, match=r"1 numeric columns, but the model has [23]"):
+            predict(model_of(columns=2), spec_of(**more), tmp_path)
+    assert predict(model_of(), spec_of(time="none"), tmp_path).rows["row"].to_list() == [10, 11]
 
 
 def test_a_forecast_is_what_the_model_says_of_the_last_window(
@@ -113,7 +117,7 @@ def test_a_forecast_is_what_the_model_says_of_the_last_window(
 
     model, spec = load(comparison[1] / "model")
     found = predict(model, spec, co2_cut).rows
-    table = read_table(co2_cut, Columns(("co2",), "date"), missing="interpolate")
+    table = read_table(co2_cut, DataOptions(target=("co2",), time="date", missing="interpolate"))
     last = np.ascontiguousarray(table.values[None, -model.config.context :])
     assert found["co2"].to_list() == model(torch.from_numpy(last)).flatten().tolist()
     assert found["date"].to_list() == ["19910309", "19910316", "19910323", "19910330"]
@@ -173,7 +177,7 @@ def test_what_was_decided_is_told(tmp_path):
         "begin at 2000-01-29 to 2000-02-05",
         "2 steps of 7 days for each of 2 series",
     )
-    row = told(tmp_path, "y\n1\n2\n3\n4\n", spec_of(time=None, clock=("row", 1, "row")))
+    row = told(tmp_path, "y\n1\n2\n3\n4\n", spec_of(time="none", clock=("row", 1, "row")))
     assert row["forecasts"] == ("begin at row 6", "2 steps of 1 row")
 
 

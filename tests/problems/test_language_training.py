@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.data.tables.windows import USUAL_SPLIT
 from throughtime.data.text.documents import text_problem
+from throughtime.data_options import DataOptions
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.language.training import NextToken, lanes_of, token_nats
 from throughtime.problems.registry import experiment_of
@@ -19,7 +19,7 @@ WORDS = ("aba ", "abc ", "cab ")
 def write(path, count=1500, seed=0):
     rng = np.random.default_rng(seed)
     (path / "x.txt").write_text("".join(rng.choice(WORDS, count)))
-    return text_problem(path / "x.txt", split=USUAL_SPLIT, context=16)
+    return text_problem(path / "x.txt", DataOptions(context=16))
 
 
 def built(problem, kind="gru", parameters=800, seed=0):
@@ -94,7 +94,7 @@ def test_a_memory_goes_below_the_bigram(tmp_path):
 def test_bits_are_of_characters_but_for_words(tmp_path):
     (tmp_path / "x.txt").write_text("ein wort und noch eins " * 400)
     for tokens in ("characters", "words", "bytes"):
-        problem = text_problem(tmp_path / "x.txt", tokens=tokens, split=USUAL_SPLIT)
+        problem = text_problem(tmp_path / "x.txt", DataOptions(tokens=tokens))
         experiment = experiment_of(problem)
         found = experiment.measured(built(problem, "unigram"))
         total = found.measures["bits per token"] * sum(map(len, problem.test))

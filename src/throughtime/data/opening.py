@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from throughtime.data.audio.recordings import AudioSettings, feature_store, read_audio
+from throughtime.data.audio.recordings import feature_store, read_audio
 from throughtime.data.folders import SOUNDS, TEXTS, kind_of_folder, known_files
 from throughtime.data.sequences.archive import partners, read_archive
 from throughtime.data.sequences.collection import Read, sequence_problem
@@ -12,11 +12,10 @@ from throughtime.data.sequences.generated_tasks import PREFIX, task_problem
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.data.sources import DataSource, InMemory, MemorySequences, MemoryTexts
 from throughtime.data.tables.forecast_problem import Problem, read_problem
-from throughtime.data.tables.labelled import LabelledColumns, read_labelled
+from throughtime.data.tables.labelled import read_labelled
 from throughtime.data.tables.numbers import words_of
 from throughtime.data.tables.parquet_folder import shard_problem
 from throughtime.data.tables.reading import read_frame
-from throughtime.data.tables.tables import Columns
 from throughtime.data.tables.windows import Split
 from throughtime.data.text.documents import TextProblem, read_labelled_texts, text_problem
 from throughtime.data_options import (
@@ -100,106 +99,45 @@ def _opened(
             raise
         raise InputError(repr(str(path))[:80], "not a valid path", "check the path") from None
     _check_options(kind, options)
-    split, seed, context = Split.read(options.split), options.seed, options.context
+    Split.read(options.split)  # refused before anything is read
     for name in ("context", "length", "horizon", "season"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name}", str(value), "give a whole number of steps, 1 or more")
         if value is not None and value > MOST_STEPS:
             raise InputError(f"--{name}", str(value), f"give at most {MOST_STEPS:,} steps")
-    if not 0 <= seed < 2**63:
-        raise InputError("--seed", str(seed), "give a whole number from 0 to 2**63 - 1")
+    if not 0 <= options.seed < 2**63:
+        raise InputError("--seed", str(options.seed), "give a whole number from 0 to 2**63 - 1")
     if kind == TASK:
-        name = str(path).removeprefix(PREFIX)
-        return task_problem(name, options.length or 100, seed=seed, context=context)
+        return task_problem(str(path).removeprefix(PREFIX), options)
     if kind == TEXT:
-        return text_problem(path, tokens=options.tokens, split=split, seed=seed, context=context)
+        return text_problem(path, options)
     if kind == PARQUET_FOLDER:
         assert isinstance(path, Path)
-        return shard_problem(
-            path,
-            Columns(options.target, inputs=options.inputs),
-            horizon=options.horizon,
-            context=context,
-            split=split,
-            watch=watch,
-        )
+        return shard_problem(path, options, watch=watch)
     if kind == FORECAST:
-        return read_problem(
-            path,
-            Columns(
-                options.target,
-                options.time,
-                options.group,
-                options.inputs,
-                known=options.known,
-                calendar=options.calendar,
-                categorical=options.categorical,
-                resample=options.resample,
-                gaps=options.gaps,
-            ),
-            static=options.static,
-            missing=options.missing,
-            delimiter=options.delimiter,
-            horizon=options.horizon,
-            context=context,
-            season=options.season,
-            split=split,
-            folds=options.folds,
-        )
-    return sequence_problem(
-        _read(kind, path, options, watch),
-        missing=options.missing,
-        answer=options.answer,
-        split=split,
-        seed=seed,
-        context=context,
-    )
+        return read_problem(path, options)
+    return sequence_problem(_read(kind, path, options, watch))
 
 
 def _read(
     kind: str, path: DataSource, options: DataOptions, watch: Callable[[int, int], None] | None
 ) -> Read:
-    if kind == ARCHIVE:
-        return read_archive(path)
-    if kind == LABELLED_TEXT:
-        if options.label is None:
-            raise InputError(
-                "--text", "it requires --label", "give the column of classes with --label"
-            )
-        return read_labelled_texts(
-            path,
-            label=options.label,
-            text=options.text,
-            part=options.part,
-            tokens=options.tokens,
-            delimiter=options.delimiter,
-        )
     if kind == RECORDINGS:
         if options.file is not None and options.label is None:
             raise InputError(
                 "--file", "it requires --label", "give the column of labels with --label"
             )
         assert isinstance(path, Path)
-        return read_audio(
-            path,
-            audio_settings(options.features, options.rate, options.bands, options.channels),
-            label=options.label or "folder",
-            file=options.file,
-            part=options.part,
-            delimiter=options.delimiter,
-            store=feature_store(),
-            watch=watch,
-        )
-    columns = LabelledColumns(
-        options.label or "",
-        options.group,
-        options.time,
-        options.inputs,
-        options.categorical,
-        options.part,
-    )
-    return read_labelled(path, columns, delimiter=options.delimiter, static=options.static)
+        return read_audio(path, options, store=feature_store(), watch=watch)
+    if kind == LABELLED_TEXT and options.label is None:
+        raise InputError("--text", "it requires --label", "give the column of classes with --label")
+    readers = {
+        ARCHIVE: read_archive,
+        LABELLED_TEXT: read_labelled_texts,
+        LABELLED_TABLE: read_labelled,
+    }
+    return readers[kind](path, options)
 
 
 def files_of(path: Path, options: DataOptions) -> list[Path]:
@@ -223,16 +161,6 @@ def files_of(path: Path, options: DataOptions) -> list[Path]:
     tokens = [Path(options.tokens)] if options.tokens.endswith(".json") else []
     paths = [value for value in vars(options).values() if isinstance(value, Path)]
     return [*found, *paths, *tokens]
-
-
-def audio_settings(features: str, rate: int, bands: int, channels: str) -> AudioSettings:
-    """Build the feature settings. Raises InputError for invalid values."""
-    try:
-        return AudioSettings(features, rate, bands, channels)
-    except ValueError as error:
-        raise InputError(
-            "--features, --rate, --bands or --channels", str(error), "see --help"
-        ) from None
 
 
 def _check_options(kind: str, options: DataOptions) -> None:

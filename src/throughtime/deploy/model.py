@@ -57,10 +57,9 @@ class Model:
     ) -> Forecasts:
         """Like `predict`, but returns a polars frame with a summary and the decisions made."""
         path, _ = source_of(source, sequences=getattr(self.spec, "source", "") == "archive")
-        reading = getattr(self.spec, "how", {})
-        if isinstance(path, MemoryTexts) and "text" in reading:
-            frame = pl.DataFrame({reading["text"] or "text": path.texts})
-            path = MemoryTable(frame, "the texts")
+        text = self.spec.options.text
+        if isinstance(path, MemoryTexts) and text is not None:
+            path = MemoryTable(pl.DataFrame({text: path.texts}), "the texts")
         return use(self.network, self.spec, path, missing=missing, delimiter=delimiter)
 
     @named_arguments

@@ -7,7 +7,6 @@ from typing import Any
 
 from throughtime.data.opening import files_of
 from throughtime.data.sources import DataSource
-from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import Model, Spec
 from throughtime.output_guard import MODEL_FILES
 from throughtime.problems.forecasting.prediction import Forecasts, predict
@@ -18,9 +17,9 @@ from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
 def files_read(spec: Spec, folder: Path, data: Path, delimiter: str | None = None) -> list[Path]:
     """Every file read to predict for new data with a model's folder."""
-    options = DataOptions(delimiter=delimiter)
+    options = replace(spec.options, delimiter=delimiter)
     if isinstance(spec, SequenceSpec) and spec.source == "audio":
-        options = replace(options, file=spec.how["file"] or "file")
+        options = replace(options, file=options.file or "file")
     return [*(folder / name for name in MODEL_FILES), *files_of(data, options)]
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from throughtime.bounded_reads import read_regular
 from throughtime.catalogue import is_trivial, kind_of, registered
+from throughtime.deploy.older_formats import FORMAT, converted
 from throughtime.errors import InputError
 from throughtime.files import write_folder_whole
 from throughtime.output_guard import MODEL_FILES, check_writable, kept_kind
@@ -30,7 +31,6 @@ from throughtime.problems.labelling.networks import (
 from throughtime.serialization import from_plain, to_json
 from throughtime.specs import DataSpec, SequenceSpec, TokenSpec
 
-FORMAT = 2
 _TENSORS, _CONFIG, _CARD = MODEL_FILES
 _BYTES = 256  # codes of text as bytes
 _MOST_CARD = 1_000_000  # bytes
@@ -104,6 +104,7 @@ def load(folder: Path) -> tuple[Model, Spec]:
         family = described.get("family")
         if family not in _FAMILIES:
             raise ValueError(f"family is {family!r}; expected one of {', '.join(_FAMILIES)}")
+        described = converted(described)
         config_kind, spec_kind, builder = _FAMILIES[family]
         config = from_plain(config_kind, described.get("model"), "model")
         data = from_plain(spec_kind, described.get("data"), "data")
@@ -145,13 +146,13 @@ def _check_columns(config: Any, data: Any) -> None:
     if isinstance(data, SequenceSpec):
         sizes = tuple(len(words) for words in data.categories)
         given = (config.numbers, config.categories, config.every_step, config.classes)
-        if given != (len(data.numbers), sizes, data.every_step, bool(data.classes)) or (
+        if given != (len(data.columns), sizes, data.every_step, bool(data.classes)) or (
             data.classes and len(data.classes) != config.outputs
         ):
             raise ValueError("columns or labels of the data differ from those of the model")
-        if data.source == "text" and (len(data.numbers), len(sizes)) != (0, 1):
+        if data.source == "text" and (len(data.columns), len(sizes)) != (0, 1):
             raise ValueError("a model of texts needs one column of codes and no numbers")
-        if data.how.get("unit") == "bytes" and sizes != (_BYTES,):
+        if data.source == "text" and data.options.tokens == "bytes" and sizes != (_BYTES,):
             raise ValueError(f"{sizes} words for {_BYTES} bytes")
         return
     if isinstance(data, TokenSpec):
@@ -161,10 +162,11 @@ def _check_columns(config: Any, data: Any) -> None:
         if data.unit != "tokenizer" and words != config.outputs:
             raise ValueError(f"{words} words for {config.outputs} codes")
         return
-    names = (*data.targets, *data.inputs, *data.known, *data.categorical)
+    options = data.options
+    names = (*data.targets, *data.inputs, *options.known, *options.categorical)
     if len(set(names)) < len(names) or not all(names):
         raise ValueError(f"the data has duplicate or empty column names: {', '.join(names)}")
-    if {data.time, data.group} & set(names):
+    if {options.time_column, options.group} & set(names):
         raise ValueError("a column of the data is both time or group and values")
     if (len(data.targets), data.numbers) != (config.targets, config.numbers):
         raise ValueError(
@@ -172,7 +174,7 @@ def _check_columns(config: Any, data: Any) -> None:
             f"the model {config.targets} among {config.numbers}"
         )
     sizes = tuple(len(words) for words in data.categories)
-    known = len(data.known) + 2 * len(data.calendar)
+    known = len(options.known) + 2 * len(options.calendar)
     if (sizes, known) != (config.categories, config.known):
         raise ValueError("categories or known columns of the data differ from those of the model")
 
@@ -212,7 +214,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(str(path), f"not JSON, or truncated ({error})", "save it again") from None
     found = described.get("format") if isinstance(described, dict) else None
-    if found != FORMAT:
+    if found not in (2, FORMAT):
         raise InputError(
             str(path), f"format {found!r}, expected {FORMAT}", "use the version that wrote it"
         )

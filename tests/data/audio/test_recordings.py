@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 
 from throughtime.data.audio.recordings import (
-    AudioSettings,
     _cut_wav,
+    check_features,
     features_of,
     kept_features,
     read_audio,
     read_recording,
 )
 from throughtime.data.sequences.collection import sequence_problem
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 
 soundfile = pytest.importorskip("soundfile")
-HERE = AudioSettings()
+HERE = DataOptions()
 
 
 def tone(hertz=440.0, seconds=0.5, rate=8000, channels=1, quiet=0.5):
@@ -54,10 +55,10 @@ def test_channels_are_averaged_or_kept(tmp_path):
     path = record(tmp_path / "x.wav", both)
     raw = path.read_bytes()
     mean = read_recording(path, raw, HERE)
-    kept = read_recording(path, raw, AudioSettings(channels="all"))
+    kept = read_recording(path, raw, DataOptions(channels="all"))
     assert mean.shape == (1, 4000) and kept.shape == (2, 4000)
     np.testing.assert_allclose(mean[0], kept[0] / 2, atol=1e-6)
-    features = features_of(kept, AudioSettings(channels="all", bands=10))
+    features = features_of(kept, DataOptions(channels="all", bands=10))
     assert features.shape == (51, 20)
     np.testing.assert_allclose(features[:, 10:], np.log(1e-6))  # silence
 
@@ -65,7 +66,7 @@ def test_channels_are_averaged_or_kept(tmp_path):
 def test_mel_bands_follow_the_pitch():
     loudest = [features_of(tone(h).T, HERE)[20].argmax() for h in (200, 400, 800, 1600, 3200)]
     assert loudest == sorted(loudest) and len(set(loudest)) == 5
-    assert features_of(tone().T, AudioSettings("mfcc", bands=13)).shape == (51, 13)
+    assert features_of(tone().T, DataOptions(features="mfcc", bands=13)).shape == (51, 13)
     assert np.isfinite(features_of(np.zeros((1, 1)), HERE)).all()  # a single sample
 
 
@@ -86,7 +87,7 @@ def test_features_are_computed_once_and_by_content(tmp_path, monkeypatch):
             kept_features(path, HERE, store)
     record(path)
     with pytest.raises(AssertionError, match="computed again"):  # other settings
-        kept_features(path, AudioSettings(bands=20), store)
+        kept_features(path, DataOptions(bands=20), store)
 
 
 def harmed(path, harm):
@@ -144,7 +145,7 @@ def test_an_hour_is_read(tmp_path):
     path = record(
         tmp_path / "x.wav", np.zeros((1000 * 3600, 1), np.float32), 1000, subtype="PCM_U8"
     )
-    features, _ = kept_features(path, AudioSettings(rate=1000, bands=4), None)
+    features, _ = kept_features(path, DataOptions(rate=1000, bands=4), None)
     assert len(features) == 360_001
 
 
@@ -163,7 +164,9 @@ def test_folders_are_classes(tmp_path):
         record(tmp_path / "all" / "high" / f"{k}.wav", tone(2000, 0.1 + 0.02 * k))
     told = []
     read = read_audio(
-        tmp_path / "all", HERE, label="folder", watch=lambda done, total: told.append((done, total))
+        tmp_path / "all",
+        HERE,
+        watch=lambda done, total: told.append((done, total)),
     )
     assert read.words == ["high"] * 8 + ["low"] * 8 and len(read.columns) == 40
     assert sorted(told) == [(k + 1, 16) for k in range(16)]
@@ -176,7 +179,7 @@ def test_a_table_names_recordings_their_labels_and_parts(tmp_path):
     table = tmp_path / "x.csv"
     rows = "".join(f"r/{k}.wav,{'ab'[k % 2]},{'train' if k < 3 else 'test'}\n" for k in range(4))
     table.write_text("file,said,part\n" + rows)
-    read = read_audio(table, HERE, label="said", file="file", part="part")
+    read = read_audio(table, DataOptions(label="said", file="file", part="part"))
     assert read.words == ["a", "b", "a", "b"] and read.part.tolist()[-1] == "test"
 
 
@@ -184,7 +187,7 @@ def test_stretches_of_time_label_every_frame(tmp_path):
     record(tmp_path / "x.wav", tone(seconds=0.1))
     table = tmp_path / "x.csv"
     table.write_text("file,start,end,said\nx.wav,0.02,0.05,hello\nx.wav,0.07,0.2,bye\n")
-    read = read_audio(table, HERE, label="said", file="file")
+    read = read_audio(table, DataOptions(label="said", file="file"))
     assert read.every_step
     assert read.words == [None] * 2 + ["hello"] * 3 + [None] * 2 + ["bye"] * 4
 
@@ -210,25 +213,25 @@ def test_bad_tables_of_recordings_get_one_line(tmp_path, text, told):
     (tmp_path / "x.csv").write_text(text)
     part = "part" if "part" in text else None
     with pytest.raises(InputError, match=told):
-        read_audio(tmp_path / "x.csv", HERE, label="said", file="file", part=part)
+        read_audio(tmp_path / "x.csv", DataOptions(label="said", file="file", part=part))
 
 
 def test_mixed_channels_and_lone_files_are_told(tmp_path):
     record(tmp_path / "a" / "x.wav")
     record(tmp_path / "b" / "y.wav", tone(channels=2))
     with pytest.raises(InputError, match=r"y.wav: 2 channels, but x.wav has 1"):
-        read_audio(tmp_path, AudioSettings(channels="all"), label="folder")
+        read_audio(tmp_path, DataOptions(channels="all"))
     record(tmp_path / "z.wav")
     with pytest.raises(InputError, match=r"z.wav: not in a folder named after a class"):
-        read_audio(tmp_path, HERE, label="folder")
+        read_audio(tmp_path, HERE)
 
 
 @pytest.mark.parametrize(
     "options", [{"features": "cqt"}, {"channels": "left"}, {"rate": 10}, {"bands": 0}]
 )
 def test_settings_that_cannot_be_are_told(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        AudioSettings(**options)
+    with pytest.raises(InputError, match=f"--channels: {next(iter(options))} must be"):
+        check_features(DataOptions(**options))
 
 
 def npy(array, **options):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from throughtime.data.sequences.archive import read_archive
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
+from throughtime.specs import SequenceSpec
 
 HEAD = "# made up\n@problemName x\n@univariate false\n@classLabel true 1 2\n@data\n"
 
@@ -36,7 +38,8 @@ def test_the_test_file_beside_it_is_the_test_part(tmp_path):
     read = read_archive(path)
     assert read.part.tolist() == ["train", "train", "test"]
     assert read.words == ["1", "2", "1"] and len(read.values) == 6
-    assert read_archive(path, alone=True).part is None
+    spec = SequenceSpec("archive", DataOptions(), ("1", "2"), False, read.columns)
+    assert read_archive(path, learned=spec).part is None
 
 
 def test_targets_of_a_ts_file_may_be_numbers(tmp_path):

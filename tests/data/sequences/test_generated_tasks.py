@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from throughtime.data.sequences.generated_tasks import task_by_name, task_problem
+from throughtime.data_options import DataOptions
 
 
 def batch(name, length, count=4000):
@@ -108,7 +109,7 @@ def test_sines_go_on_and_chance_is_the_best_that_one_value_tells():
 
 @pytest.mark.parametrize("name", ["adding", "copy", "temporal-order", "echo", "parity", "sines"])
 def test_a_task_is_a_problem_of_three_parts(name):
-    problem = task_problem(name, 20, seed=3)
+    problem = task_problem(name, DataOptions(length=20, seed=3))
     assert problem.chance == task_by_name(name, 20).chance
     assert problem.record.windows == (8000, 1000, 2000)
     together = torch.cat([problem.training, problem.validation, problem.test])
@@ -118,13 +119,13 @@ def test_a_task_is_a_problem_of_three_parts(name):
     assert x.shape == (int(lengths[0]), 3, task.inputs)
     assert problem.answers.every_step == task.every_step
     assert bool(problem.answers.classes) == (wanted.dtype == torch.int64)
-    again, other = task_problem(name, 20, seed=3), task_problem(name, 20, seed=4)
+    again, other = (task_problem(name, DataOptions(length=20, seed=k)) for k in (3, 4))
     assert torch.equal(problem.sequences.values, again.sequences.values)
     assert not torch.equal(problem.sequences.values, other.sequences.values)
 
 
 def test_a_problem_lies_as_its_task_drew_it():
-    problem = task_problem("parity", 6, seed=1)
+    problem = task_problem("parity", DataOptions(length=6, seed=1))
     x, _, wanted = problem.batch(torch.arange(50))
     assert torch.equal(x[..., 0].long().cumsum(0) % 2, wanted)
 

@@ -8,7 +8,8 @@ import torch
 
 from throughtime.catalogue import FORECASTER, names
 from throughtime.data.tables.forecast_problem import read_problem
-from throughtime.data.tables.tables import Columns, read_table
+from throughtime.data.tables.tables import read_table
+from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load
 from throughtime.errors import InputError
 from throughtime.hyperparameters import Hyperparameters
@@ -30,12 +31,12 @@ def table(path, rows=200, *, plan=True, empty=(), cut=0, step=1, name="x.csv"):
 
 
 def asked(**options):
-    return Columns(("y",), "t", inputs=(), **options)
+    return DataOptions(**{"target": ("y",), "time": "t", "inputs": (), **options})
 
 
 def test_plans_are_seen_ahead_and_targets_never(tmp_path):
     path = table(tmp_path)
-    problem = read_problem(path, asked(known=("p",)), horizon=3, context=4)
+    problem = read_problem(path, asked(known=("p",), horizon=3, context=4))
     x, y = problem.parts.training.batch(torch.arange(2))
     assert x.shape == (2, 7, 2)
     assert x[0, :, 1].tolist() == [1000 + k for k in range(7)]
@@ -48,7 +49,14 @@ NETWORKS = names(FORECASTER, trained=True)
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_an_answer_planted_in_the_future_changes_no_forecast(tmp_path, kind):
     """Two tables that differ from some time on: what is forecast before, and the scales, do not."""
-    columns = asked(known=("p",), calendar=("hour",), categorical=("kind",))
+    columns = asked(
+        known=("p",),
+        calendar=("hour",),
+        categorical=("kind",),
+        horizon=3,
+        context=5,
+        missing="mask",
+    )
     found = []
     for number in (1, 50):
         path = table(tmp_path, 400)
@@ -58,7 +66,7 @@ def test_an_answer_planted_in_the_future_changes_no_forecast(tmp_path, kind):
             for k, line in enumerate(lines)
         ]
         path.write_text("\n".join(changed) + "\n")
-        problem = read_problem(path, columns, horizon=3, context=5, missing="mask")
+        problem = read_problem(path, columns)
         experiment = experiment_of(problem)
         torch.manual_seed(0)
         model = experiment.build(experiment.config(kind, Hyperparameters(normalize="global"), 200))
@@ -73,8 +81,8 @@ def test_an_answer_planted_in_the_future_changes_no_forecast(tmp_path, kind):
 
 
 def test_a_network_uses_its_plan_and_its_categories(tmp_path):
-    columns = asked(known=("p",), categorical=("kind",))
-    problem = read_problem(table(tmp_path), columns, horizon=3, context=4)
+    columns = asked(known=("p",), categorical=("kind",), horizon=3, context=4)
+    problem = read_problem(table(tmp_path), columns)
     experiment = experiment_of(problem)
     for kind in NETWORKS:
         model = experiment.build(experiment.config(kind, Hyperparameters(normalize="window"), 400))
@@ -91,7 +99,7 @@ def test_a_network_uses_its_plan_and_its_categories(tmp_path):
 
 def test_plans_beyond_the_table_are_forecast_with(tmp_path):
     columns = asked(known=("p",), calendar=("hour", "weekday"))
-    problem = read_problem(table(tmp_path), columns, horizon=3, context=4)
+    problem = read_problem(table(tmp_path), replace(columns, horizon=3, context=4))
     experiment = experiment_of(problem)
     model = experiment.build(experiment.config("gru", Hyperparameters(normalize="window"), 300))
     experiment.save(model, tmp_path / "model", "")
@@ -112,7 +120,7 @@ def test_plans_beyond_the_table_are_forecast_with(tmp_path):
 
 def test_marks_say_what_was_held(tmp_path):
     path = table(tmp_path, 12, empty=(0, 3, 4, 11), plan=False)
-    found = read_table(path, asked(), missing="mask")
+    found = read_table(path, asked(missing="mask"))
     assert found.columns == ("y", "y (observed)", "y (steps since)")
     assert found.values.T.tolist() == [
         [1, 2, 2, 2, 5, 6, 7, 8, 9, 10],
@@ -124,7 +132,7 @@ def test_marks_say_what_was_held(tmp_path):
 
 def test_what_was_held_is_neither_learned_nor_scored(tmp_path):
     path = table(tmp_path, 200, empty=range(50, 60), plan=False)
-    problem = read_problem(path, asked(), horizon=2, context=4, missing="mask")
+    problem = read_problem(path, asked(horizon=2, context=4, missing="mask"))
     _, y = problem.parts.training.batch(torch.arange(len(problem.parts.training)))
     assert not set(y.flatten().tolist()) & set(range(50, 60))
     assert 49 in y and 60 in y
@@ -136,7 +144,7 @@ def test_rows_are_brought_to_a_step(tmp_path):
         "t,y\n2024-01-01 00:00,1\n2024-01-01 00:10,3\n2024-01-01 01:59,7\n"
         "2024-01-01 02:00,\n2024-01-01 02:30,5\n2024-01-01 02:30,7\n"
     )
-    found = read_table(path, Columns(("y",), "t", resample="1h"))
+    found = read_table(path, DataOptions(target=("y",), time="t", resample="1h"))
     assert found.values[:, 0].tolist() == [2, 7, 6]
     assert found.clock.describe() == "1 hour"
     assert found.clock.stamp(found.times)[1] == "2024-01-01 01:00:00"
@@ -148,8 +156,8 @@ def test_gaps_are_an_input(tmp_path):
         "t,y\n2024-01-01 00:00,1\n2024-01-01 01:00,3\n2024-01-01 02:00,7\n2024-01-01 04:30,8\n"
     )
     with pytest.raises(InputError, match=r"irregular times: .*--resample .* or --gaps"):
-        read_table(path, Columns(("y",), "t"))
-    found = read_table(path, Columns(("y",), "t", gaps=True))
+        read_table(path, DataOptions(target=("y",), time="t"))
+    found = read_table(path, DataOptions(target=("y",), time="t", gaps=True))
     assert found.columns == ("y", "time gap")
     assert found.values[:, 1].tolist() == [0, 1, 1, 2.5]
     assert found.times.tolist() == [2, 3, 4, 5]  # the file's rows
@@ -160,7 +168,7 @@ def test_words_that_training_lacks_are_one(tmp_path):
     text = path.read_text().splitlines()
     text[-1] = text[-1][:-1] + "z"
     path.write_text("\n".join(text) + "\n")
-    problem = read_problem(path, asked(categorical=("kind",)), horizon=2, context=4)
+    problem = read_problem(path, asked(categorical=("kind",), horizon=2, context=4))
     assert problem.table.categories == (("(other)", "a", "b", "c"),)
     assert problem.table.values[-1, 1] == 0
 
@@ -169,8 +177,8 @@ def test_static_columns_are_at_every_step(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("who,y\na,1\na,2\nb,5\nb,6\n")
     (tmp_path / "static.csv").write_text("who,size\nb,20\na,10\n")
-    columns = Columns(("y",), "none", "who")
-    found = read_table(path, columns, static=tmp_path / "static.csv")
+    columns = DataOptions(target=("y",), time="none", group="who", static=tmp_path / "static.csv")
+    found = read_table(path, columns)
     assert found.columns == ("y", "size")
     assert found.values[:, 1].tolist() == [10, 10, 20, 20]
 
@@ -188,7 +196,7 @@ def test_static_columns_are_at_every_step(tmp_path):
     ],
 )
 def test_what_cannot_be_is_told(tmp_path, options, told):
-    columns = replace(asked(), **options)
+    columns = asked(**options)
     with pytest.raises(InputError, match=told):
         read_table(table(tmp_path), columns)
 
@@ -201,9 +209,7 @@ def test_a_plan_has_no_gaps(tmp_path):
 
 
 def test_folds_train_before_each_stretch_they_test(tmp_path):
-    problem = read_problem(
-        table(tmp_path, 1000, plan=False), asked(), horizon=2, context=4, folds=3
-    )
+    problem = read_problem(table(tmp_path, 1000, plan=False), asked(horizon=2, context=4, folds=3))
     tested = []
     for parts in problem.folds:
         y = {}
@@ -224,16 +230,18 @@ def test_a_models_own_unit_measures_the_gaps_of_new_rows(tmp_path):
         (tmp_path / name).write_text("t,y\n" + rows)
         return tmp_path / name
 
-    learned = read_table(write("a.csv", [0, 10, 20, 35]), Columns(("y",), "t", gaps=True))
-    assert learned.asked.gap_unit == 10
-    slow = read_table(write("b.csv", [0, 1000, 2000, 3500]), learned.asked)
+    learned = read_table(
+        write("a.csv", [0, 10, 20, 35]), DataOptions(target=("y",), time="t", gaps=True)
+    )
+    assert learned.gap_unit == 10
+    slow = read_table(write("b.csv", [0, 1000, 2000, 3500]), learned.options, learned=learned.spec)
     assert slow.values[:, 1].tolist() == [0, 100, 100, 150]
 
 
 def test_gaps_of_several_series_are_refused(tmp_path):
     (tmp_path / "x.csv").write_text("who,t,y\na,1,1\na,2,2\nb,9,1\nb,11,2\n")
     with pytest.raises(InputError, match="--gaps: it requires a single series"):
-        read_table(tmp_path / "x.csv", Columns(("y",), "t", "who", gaps=True))
+        read_table(tmp_path / "x.csv", DataOptions(target=("y",), time="t", group="who", gaps=True))
 
 
 def test_plans_follow_the_last_row_that_is_used(tmp_path):
@@ -242,8 +250,10 @@ def test_plans_follow_the_last_row_that_is_used(tmp_path):
     rows[-1] = "19,1019,"
     rows += [f",{1000 + k}," for k in range(20, 23)]
     (tmp_path / "x.csv").write_text("y,p,z\n" + "\n".join(rows) + "\n")
-    columns = Columns(("y",), "none", inputs=("z",), known=("p",))
-    found = read_table(tmp_path / "x.csv", columns, missing="interpolate")
+    columns = DataOptions(
+        target=("y",), time="none", inputs=("z",), known=("p",), missing="interpolate"
+    )
+    found = read_table(tmp_path / "x.csv", columns)
     assert found.values[-1, 0] == 18
     assert found.plans[""][1][:, 0].tolist() == [1019, 1020, 1021, 1022]
 
@@ -252,7 +262,7 @@ def test_plans_are_resampled_too(tmp_path):
     quarter = np.datetime64("2024-01-01", "m") + 15 * np.arange(48)
     rows = [f"{str(t).replace('T', ' ')},{k if k < 32 else ''},{k}" for k, t in enumerate(quarter)]
     (tmp_path / "x.csv").write_text("t,y,p\n" + "\n".join(rows) + "\n")
-    columns = Columns(("y",), "t", inputs=(), known=("p",), resample="1h")
+    columns = DataOptions(target=("y",), time="t", inputs=(), known=("p",), resample="1h")
     found = read_table(tmp_path / "x.csv", columns)
     assert found.values[:, 1].tolist() == [3, 7, 11, 15, 19, 23, 27, 31]
     times, plans = found.plans[""]
@@ -272,8 +282,8 @@ def test_categories_are_coded_anew_in_a_table_of_their_own(tmp_path, monkeypatch
         return tables[0]
 
     monkeypatch.setattr("throughtime.data.tables.forecast_problem.read_table", remembered)
-    columns = Columns(targets=("y",), categorical=("word",))
-    problem = read_problem(tmp_path / "t.csv", columns, horizon=1, context=4)
+    columns = DataOptions(target=("y",), categorical=("word",), horizon=1, context=4)
+    problem = read_problem(tmp_path / "t.csv", columns)
     assert tables[0].categories == (("(other)", "a", "b", "late"),)
     assert (tables[0].values == tables[1]).all()  # what was read is as it was read
     assert problem.table.categories == (("(other)", "a", "b"),)

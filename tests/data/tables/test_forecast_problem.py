@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from throughtime.data.tables.forecast_problem import read_problem
-from throughtime.data.tables.tables import Columns
+from throughtime.data_options import DataOptions
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.problems.forecasting.comparison import ForecastingExperiment
 from throughtime.problems.forecasting.training import residuals
@@ -29,25 +29,26 @@ def test_the_record_says_what_was_found(problem, co2_cut):
 def test_rows_without_times_are_those_of_the_file(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("\ny\n" + "".join(f"{t % 7}\n" for t in range(100)))
-    assert read_problem(path, Columns()).record.borders == ("row 73", "row 88")
+    assert read_problem(path, DataOptions()).record.borders == ("row 73", "row 88")
     path.write_text("g,y\n" + "".join(f"{g},{t % 7}\n" for g in "ab" for t in range(100)))
-    grouped = read_problem(path, Columns(group="g"))
+    grouped = read_problem(path, DataOptions(group="g"))
     assert grouped.record.borders == ("row 71 of a series", "row 86 of a series")
 
 
 def test_the_rows_of_the_record_are_those_of_the_file(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("t,y\n" + "".join(f"{t},{t % 7 if 2 < t < 95 else ''}\n" for t in range(100)))
-    assert read_problem(path, Columns(("y",), "t"), missing="interpolate").record.rows == 100
+    options = DataOptions(target=("y",), time="t", missing="interpolate")
+    assert read_problem(path, options).record.rows == 100
 
 
 def test_one_target_is_measured_in_its_unit_several_in_spreads(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("a,b\n" + "".join(f"{t % 7},{100 * (t % 5)}\n" for t in range(100)))
-    one = read_problem(path, Columns(targets=("a",)))
+    one = read_problem(path, DataOptions(target=("a",)))
     assert one.error_scale.tolist() == [1]
     assert one.unit == "a, in its own unit"
-    two = read_problem(path, Columns(targets=("a", "b")))
+    two = read_problem(path, DataOptions(target=("a", "b")))
     expected = two.parts.training_rows.std(dim=0, correction=0)
     assert torch.equal(two.error_scale, expected)
     assert two.error_scale[1] == pytest.approx(141.4, rel=0.01)
@@ -62,7 +63,7 @@ def sized(path, *sizes):
         wave = np.sin(np.arange(100) * 0.6 + number) + noise
         rows += [f"s{number},{float(v)!r}" for v in size * wave + 3 * size]
     path.write_text("\n".join(rows) + "\n")
-    return read_problem(path, Columns(("y",), group="g"), horizon=2, context=12)
+    return read_problem(path, DataOptions(target=("y",), group="g", horizon=2, context=12))
 
 
 def test_errors_are_scaled_by_series_that_differ_in_size(tmp_path):

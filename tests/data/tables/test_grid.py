@@ -2,18 +2,20 @@
 
 import time
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from throughtime.data.tables.tables import Columns, read_table
+from throughtime.data.tables.tables import read_table
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 
 
 def table(tmp_path, rows, header="date,y", missing="interpolate", columns=None):
     path = tmp_path / "data.csv"
     path.write_text(header + "\n" + "".join(f"{row}\n" for row in rows))
-    return read_table(path, columns or Columns(targets=("y",)), missing=missing)
+    return read_table(path, replace(columns or DataOptions(target=("y",)), missing=missing))
 
 
 def days(count, start="2000-01-01"):
@@ -43,7 +45,7 @@ def test_ends_that_are_cut_off_are_told(tmp_path, missing):
 def test_ends_are_told_by_series_and_by_the_columns_that_lack(tmp_path):
     rows = [f"a,{d},{i},{i}" for i, d in enumerate(days(9))] + [f"a,{days(10)[9]},9,"]
     rows += [f"b,{d},{i},{i}" for i, d in enumerate(days(9))]
-    columns = Columns(targets=("y",), group="g")
+    columns = DataOptions(target=("y",), group="g")
     read = table(tmp_path, rows, "g,date,y,x", columns=columns)
     expected = "series a: the last row of x has no value: forecasts begin at 2000-01-10"
     assert told(read, "ends")[1] == expected
@@ -56,16 +58,16 @@ def test_ends_without_times_are_told_by_row(tmp_path):
 
 def test_series_without_a_whole_row_are_left_out_and_told(tmp_path):
     rows = [f"{g},{d},{i if g == 'a' else ''}" for g in "abc" for i, d in enumerate(days(9))]
-    read = table(tmp_path, rows, "g,date,y", columns=Columns(targets=("y",), group="g"))
+    read = table(tmp_path, rows, "g,date,y", columns=DataOptions(target=("y",), group="g"))
     assert [s.name for s in read.series] == ["a"]
     assert told(read, "series left out")[0] == "b, c"
     with pytest.raises(InputError, match="no row has a value in every column"):
-        table(tmp_path, rows[9:], "g,date,y", columns=Columns(targets=("y",), group="g"))
+        table(tmp_path, rows[9:], "g,date,y", columns=DataOptions(target=("y",), group="g"))
 
 
 def test_filled_values_are_known_from_the_value_they_are_drawn_towards(tmp_path):
     rows = ["1,1,1", "2,,2", "3,,", "4,4,", "5,5,5", "6,6,6"]
-    read = table(tmp_path, rows, "t,y,x", columns=Columns(targets=("y",), time="t"))
+    read = table(tmp_path, rows, "t,y,x", columns=DataOptions(target=("y",), time="t"))
     assert read.known.tolist() == [1, 4, 5, 5, 5, 6]
     assert read.values.tolist() == [[1, 1], [2, 2], [3, 3], [4, 4], [5, 5], [6, 6]]
 
@@ -87,7 +89,7 @@ def test_a_mistyped_date_far_away_is_named_at_once(tmp_path, missing, far):
 def test_a_mistyped_number_is_named_too(tmp_path):
     rows = [f"{t},{t}" for t in (1, 2, 3, 4 * 10**18)]
     with pytest.raises(InputError, match=r"row 5, column 't': \d+ of \d+ steps of 1 have no row"):
-        table(tmp_path, rows, "t,y", columns=Columns(targets=("y",), time="t"))
+        table(tmp_path, rows, "t,y", columns=DataOptions(target=("y",), time="t"))
 
 
 def test_half_of_a_grid_may_be_empty(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from throughtime.data.sequences.collection import as_learned, sequence_problem
-from throughtime.data.tables.labelled import LabelledColumns, labelled_columns, read_labelled
+from throughtime.data.tables.labelled import read_labelled
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 
 ROWS = "who,t,x,kind,y\n" + "".join(
@@ -26,7 +27,7 @@ def table(path, text=ROWS, name="x.csv"):
 
 def read(path, text=ROWS, **options):
     named = {"label": "y", "group": "who", "time": "t", **options}
-    return read_labelled(table(path, text), LabelledColumns(**named))
+    return read_labelled(table(path, text), DataOptions(**named))
 
 
 def test_rows_of_a_group_are_a_sequence(tmp_path):
@@ -60,29 +61,31 @@ def test_words_that_training_lacks_are_other_everywhere(tmp_path):
         for part in [("train", "validation", "test")[(k >= 8) + (k >= 10)]]
         for t in range(3)
     )
-    columns = LabelledColumns("y", "who", "none", (), ("kind",), "part")
+    columns = DataOptions(
+        label="y", group="who", time="none", inputs=(), categorical=("kind",), part="part"
+    )
     path = table(tmp_path, "who,t,kind,y,part\n" + rows)
     problem = sequence_problem(read_labelled(path, columns))
     assert problem.spec.categories == (("(other)", "a", "b"),)
     x, _, _ = problem.batch(problem.validation)
     names = [problem.sequences.name(k) for k in problem.validation.tolist()]
     assert x[:, names.index("9"), 0].tolist() == [0, 0, 0]
-    new = read_labelled(path, labelled_columns(problem.spec), learned=problem.spec)
+    new = read_labelled(path, problem.spec.options, learned=problem.spec)
     assert as_learned(new, problem.spec).codes[27:30, 0].tolist() == [0, 0, 0]
 
 
 def test_a_static_table_is_at_every_step(tmp_path):
     static = table(tmp_path, "who,age\na,30\nb,40\nc,50\n", "static.csv")
-    columns = LabelledColumns("y", "who", "t", ("x", "age"))
-    found = read_labelled(table(tmp_path), columns, static=static)
+    columns = DataOptions(label="y", group="who", time="t", inputs=("x", "age"), static=static)
+    found = read_labelled(table(tmp_path), columns)
     assert found.values[:, 1].tolist() == [40, 40, 30, 30, 30]
 
 
 def test_what_was_learned_is_read_without_the_label(tmp_path):
     spec = sequence_problem(read(tmp_path, _many())).spec
     text = "\n".join(line.rpartition(",")[0] for line in _many().splitlines()) + "\n"
-    new = read_labelled(table(tmp_path, text), labelled_columns(spec), learned=spec)
-    assert new.words is None and new.columns == spec.numbers
+    new = read_labelled(table(tmp_path, text), spec.options, learned=spec)
+    assert new.words is None and new.columns == spec.columns
 
 
 def _many():
@@ -117,7 +120,9 @@ def test_bad_tables_get_one_line(tmp_path, text, options, told):
 
 def test_a_strange_part_is_told_with_its_row(tmp_path):
     text = "who,x,y,part\na,1,0,train\na,2,0,test\nb,1,1,train\n"
-    columns = LabelledColumns("y", "who", "none", ("x",), (), "part")
+    columns = DataOptions(
+        label="y", group="who", time="none", inputs=("x",), categorical=(), part="part"
+    )
     with pytest.raises(
         InputError, match=r"row 3, column 'part': part 'test'; .*the same in all rows"
     ):
@@ -136,16 +141,16 @@ def test_a_strange_part_is_told_with_its_row(tmp_path):
 def test_static_tables_that_do_not_fit_are_told(tmp_path, static, told):
     other = table(tmp_path, static, "static.csv")
     with pytest.raises(InputError, match=told):
-        read_labelled(table(tmp_path), LabelledColumns("y", "who", "t"), static=other)
+        read_labelled(table(tmp_path), DataOptions(label="y", group="who", time="t", static=other))
     with pytest.raises(InputError, match="--static: it requires --group"):
-        read_labelled(table(tmp_path), LabelledColumns("y"), static=other)
+        read_labelled(table(tmp_path), DataOptions(label="y", static=other))
 
 
 def test_one_long_sequence_is_cut_by_time_and_never_shuffled(tmp_path):
     rows = "".join(f"{k},{k % 3}\n" for k in range(1000))
     path = table(tmp_path, "x,y\n" + rows)
-    found = read_labelled(path, LabelledColumns("y", time="none"))
-    problem = sequence_problem(found, context=10)
+    found = read_labelled(path, DataOptions(label="y", time="none", context=10))
+    problem = sequence_problem(found)
     last = -1.0
     for part, end in ((problem.training, 700), (problem.validation, 850), (problem.test, 1000)):
         steps = problem.sequences.values[problem.sequences.steps_of(part), 0].numpy()
@@ -157,8 +162,8 @@ def test_one_long_sequence_is_cut_by_time_and_never_shuffled(tmp_path):
 def test_no_line_is_drawn_from_one_part_to_another(tmp_path):
     x = ["0"] * 64 + [""] * 12 + ["1000"] * 24
     rows = "".join(f"{v},{k % 2}\n" for k, v in enumerate(x))
-    read = read_labelled(table(tmp_path, "x,y\n" + rows), LabelledColumns("y", time="none"))
-    problem = sequence_problem(read, missing="interpolate", context=3)
+    options = DataOptions(label="y", time="none", missing="interpolate", context=3)
+    problem = sequence_problem(read_labelled(table(tmp_path, "x,y\n" + rows), options))
     training = problem.sequences.values[problem.sequences.steps_of(problem.training), 0]
     assert not training.any()
 
@@ -176,8 +181,8 @@ def test_no_line_is_drawn_from_one_part_to_another(tmp_path):
 def test_labels_are_classes_or_numbers(tmp_path, label, asked, classes):
     rows = "".join(f"g{k},{j},{label(k)}\n" for k in range(60) for j in range(2))
     path = table(tmp_path, "who,x,y\n" + rows)
-    columns = LabelledColumns("y", "who", "none", ("x",))
-    answers = sequence_problem(read_labelled(path, columns), answer=asked).answers
+    columns = DataOptions(label="y", group="who", time="none", inputs=("x",), answer=asked)
+    answers = sequence_problem(read_labelled(path, columns)).answers
     assert len(answers.classes) == classes
     if not classes:
         assert answers.values[:, 0].tolist() == [float(label(k)) for k in range(60)]
@@ -185,4 +190,4 @@ def test_labels_are_classes_or_numbers(tmp_path, label, asked, classes):
 
 def test_words_are_no_numbers(tmp_path):
     with pytest.raises(InputError, match="--answer: the labels are text"):
-        sequence_problem(read(tmp_path, _many()), answer="numbers")
+        sequence_problem(read(tmp_path, _many(), answer="numbers"))

@@ -7,8 +7,7 @@ import torch
 
 from throughtime.data.tables import parquet_folder as module
 from throughtime.data.tables.parquet_folder import open_shards, shard_problem, tail_table
-from throughtime.data.tables.tables import Columns
-from throughtime.data.tables.windows import USUAL_SPLIT
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.networks import ModelConfig, build_network
 from throughtime.problems.forecasting.training import StreamedForecasting
@@ -38,15 +37,14 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(module, "_SAMPLED", 3)
 
 
-def problem_of(folder, **options):
-    return shard_problem(
-        folder, Columns(("n",)), horizon=2, context=8, split=USUAL_SPLIT, **options
-    )
+def problem_of(folder, watch=None):
+    return shard_problem(folder, DataOptions(target=("n",), horizon=2, context=8), watch=watch)
 
 
 def test_rows_are_read_across_files(folder, values):
-    shards, targets, _ = open_shards(folder, Columns(("n",)))
-    assert (shards.rows, targets, shards.columns) == (ROWS, 1, ("n", "x"))
+    shards, options, _ = open_shards(folder, DataOptions(target=("n",)))
+    assert (shards.rows, shards.columns) == (ROWS, ("n", "x"))
+    assert (options.target, options.inputs, options.time) == (("n",), ("x",), "none")
     for begin, end in ((0, 5), (90, 110), (2499, 2502), (0, ROWS), (4999, 5000)):
         np.testing.assert_array_equal(shards.read(begin, end), values[begin:end])
 
@@ -111,7 +109,7 @@ def test_a_stream_goes_on_where_it_was(folder, small_blocks):
 
 
 def test_the_tail_is_the_last_rows(folder, values):
-    table = tail_table(folder, Columns(("n",), inputs=("x",)), 7)
+    table = tail_table(folder, DataOptions(target=("n",), inputs=("x",)), 7)
     np.testing.assert_array_equal(table.values, values[-7:])
     assert table.times.tolist() == list(range(4994, 5001))
 
@@ -149,11 +147,11 @@ def test_bad_folders_get_one_line(folder, spoil, told):
 
 def test_what_cannot_be_learned_from_is_told(folder):
     with pytest.raises(InputError, match="2 numeric columns"):
-        shard_problem(folder, Columns(), split=USUAL_SPLIT)
+        shard_problem(folder, DataOptions())
     with pytest.raises(InputError, match="no numeric column 'z'"):
-        shard_problem(folder, Columns(("z",)), split=USUAL_SPLIT)
+        shard_problem(folder, DataOptions(target=("z",)))
     with pytest.raises(InputError, match="too few for context 4000"):
-        shard_problem(folder, Columns(("n",)), context=4000, split=USUAL_SPLIT)
+        shard_problem(folder, DataOptions(target=("n",), context=4000))
     for number in range(4):
         harm(folder, number, n=[1.0] * 50, x=[1.0] * 50)
     with pytest.raises(InputError, match="column 'n': the target is constant"):

@@ -1,11 +1,13 @@
 """Tables of series: who plays which part, the grid of time, what is missing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from throughtime.data.tables.tables import Columns, read_table
+from throughtime.data.tables.tables import read_table
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "tables"
@@ -15,7 +17,7 @@ with_shared = pytest.mark.skipif(not SHARED.exists(), reason="the real data is n
 def table(tmp_path, text, columns=None, **options):
     path = tmp_path / "data.csv"
     path.write_text(text)
-    return read_table(path, columns or Columns(), **options)
+    return read_table(path, replace(columns or DataOptions(), **options))
 
 
 def daily(values, start="2000-01-01", header="date,y"):
@@ -48,21 +50,21 @@ def test_dates_that_later_rows_make_clear_are_read(tmp_path):
 
 def test_targets_come_first_and_further_numbers_are_inputs(tmp_path):
     text = "a,b,c,d\n1,2,3,4\n5,6,7,8\n"
-    read = table(tmp_path, text, Columns(targets=("c", "a")))
+    read = table(tmp_path, text, DataOptions(target=("c", "a")))
     assert read.columns == ("c", "a", "b", "d")
     assert read.values.tolist() == [[3, 1, 2, 4], [7, 5, 6, 8]]
-    assert table(tmp_path, text, Columns(targets=("c",), inputs=("d",))).columns == ("c", "d")
-    assert table(tmp_path, text, Columns(targets=("c",), inputs=())).columns == ("c",)
-    assert table(tmp_path, text, Columns(targets=("c",))).time is None
+    assert table(tmp_path, text, DataOptions(target=("c",), inputs=("d",))).columns == ("c", "d")
+    assert table(tmp_path, text, DataOptions(target=("c",), inputs=())).columns == ("c",)
+    assert table(tmp_path, text, DataOptions(target=("c",))).time is None
 
 
 def test_groups_become_series_however_their_rows_lie(tmp_path):
     text = "g,t,y\n" + "".join(f"{g},{t},{10 * t + ord(g)}\n" for t in (5, 6, 7) for g in "ab")
-    read = table(tmp_path, text, Columns(group="g", time="t", targets=("y",)))
+    read = table(tmp_path, text, DataOptions(group="g", time="t", target=("y",)))
     assert [(s.name, s.start, s.stop) for s in read.series] == [("a", 0, 3), ("b", 3, 6)]
     assert read.times.tolist() == [5, 6, 7, 5, 6, 7]
     assert read.values[:, 0].tolist() == [147, 157, 167, 148, 158, 168]
-    untimed = table(tmp_path, text, Columns(group="g", targets=("y",), inputs=(), time="none"))
+    untimed = table(tmp_path, text, DataOptions(group="g", target=("y",), inputs=(), time="none"))
     assert untimed.times.tolist() == [1, 2, 3, 1, 2, 3]
 
 
@@ -93,7 +95,7 @@ def test_missing_values_and_rows_are_filled_by_straight_lines(tmp_path):
 
 def test_a_group_may_be_named_like_a_missing_value(tmp_path):
     text = "g,t,y\n" + "".join(f"{g},{t},{t}\n" for g in ("EU", "NA") for t in range(3))
-    read = table(tmp_path, text, Columns(group="g", time="t", targets=("y",)))
+    read = table(tmp_path, text, DataOptions(group="g", time="t", target=("y",)))
     assert [s.name for s in read.series] == ["EU", "NA"]
 
 
@@ -105,8 +107,8 @@ def test_whole_numbers_with_a_hole_are_no_times(tmp_path):
 
 def test_rows_take_the_place_of_times(tmp_path):
     text = "\ng,y\n" + "".join(f"{g},{t}\n" for t in range(3) for g in "ab")
-    assert table(tmp_path, text, Columns(targets=("y",))).times.tolist() == [3, 4, 5, 6, 7, 8]
-    grouped = table(tmp_path, text, Columns(targets=("y",), group="g"))
+    assert table(tmp_path, text, DataOptions(target=("y",))).times.tolist() == [3, 4, 5, 6, 7, 8]
+    grouped = table(tmp_path, text, DataOptions(target=("y",), group="g"))
     assert grouped.times.tolist() == [1, 2, 3, 1, 2, 3]
 
 
@@ -119,48 +121,72 @@ def test_values_whose_squares_leave_float64_are_refused(tmp_path, value):
 @pytest.mark.parametrize(
     ("text", "columns", "message"),
     [
-        ("a,b\n1,2\n", Columns(targets=("c",)), r"no column 'c'; there are: a, b"),
-        ("date,co2\n1,2\n", Columns(targets=("co",)), r"did you mean 'co2'\?"),
-        ("a,b\n1,2\n", Columns(targets=("a",), time="tme"), "no column 'tme'"),
-        ("a,b\n1,2\n", Columns(targets=("a",), group="x"), "no column 'x'"),
-        ("a,b\n1,2\n", Columns(targets=("a",), inputs=("x",)), "no column 'x'"),
-        ("a,b\n1,2\n", Columns(), r"2 numeric columns \(a, b\); choose the column .* --target"),
-        ("y\n1\nx\n3\n", Columns(targets=("y",)), r"row 3, column 'y': text 'x' in a numeric col"),
-        ('y\n1\n"2,5"\n3\n', Columns(targets=("y",)), r"'2,5' .*use decimal points, not commas"),
+        ("a,b\n1,2\n", DataOptions(target=("c",)), r"no column 'c'; there are: a, b"),
+        ("date,co2\n1,2\n", DataOptions(target=("co",)), r"did you mean 'co2'\?"),
+        ("a,b\n1,2\n", DataOptions(target=("a",), time="tme"), "no column 'tme'"),
+        ("a,b\n1,2\n", DataOptions(target=("a",), group="x"), "no column 'x'"),
+        ("a,b\n1,2\n", DataOptions(target=("a",), inputs=("x",)), "no column 'x'"),
+        ("a,b\n1,2\n", DataOptions(), r"2 numeric columns \(a, b\); choose the column .* --target"),
+        (
+            "y\n1\nx\n3\n",
+            DataOptions(target=("y",)),
+            r"row 3, column 'y': text 'x' in a numeric col",
+        ),
+        ('y\n1\n"2,5"\n3\n', DataOptions(target=("y",)), r"'2,5' .*use decimal points, not commas"),
         (
             "d;y\n2000-01-01;2,5\n",
-            Columns(),
+            DataOptions(),
             r"row 2, column 'y': '2,5' is not .*use decimal points",
         ),
-        ("d,y\n2000-01-01,\n2000-01-02,low\n", Columns(), r"row 3, column 'y': 'low' is not a num"),
-        ("d,y\n2000-01-01,\n", Columns(), "no numeric column"),
-        ("date:y\n2000-01-01:1\n", Columns(), r"'2000-01-01:1' is not a number.*with --delimiter"),
-        ("date y\n2000-01-01 1\n", Columns(), r"'2000-01-01 1' is not a number.*with --delimiter"),
-        ("\n\ny\n1\nx\n3\n", Columns(targets=("y",)), r"row 5, column 'y': text 'x'"),
-        ("d,y\n20-01-01,1\n20-01-02,2\n", Columns(), "row 2, column 'd': the year of '20-01-01'"),
-        ("y,z\n1,1\n2,oops\n3,3\n", Columns(targets=("y",)), r"row 3, column 'z': text 'oops'"),
-        ("y\n1\ninf\n3\n", Columns(targets=("y",)), r"row 3, column 'y': an infinite value"),
+        (
+            "d,y\n2000-01-01,\n2000-01-02,low\n",
+            DataOptions(),
+            r"row 3, column 'y': 'low' is not a num",
+        ),
+        ("d,y\n2000-01-01,\n", DataOptions(), "no numeric column"),
+        (
+            "date:y\n2000-01-01:1\n",
+            DataOptions(),
+            r"'2000-01-01:1' is not a number.*with --delimiter",
+        ),
+        (
+            "date y\n2000-01-01 1\n",
+            DataOptions(),
+            r"'2000-01-01 1' is not a number.*with --delimiter",
+        ),
+        ("\n\ny\n1\nx\n3\n", DataOptions(target=("y",)), r"row 5, column 'y': text 'x'"),
+        (
+            "d,y\n20-01-01,1\n20-01-02,2\n",
+            DataOptions(),
+            "row 2, column 'd': the year of '20-01-01'",
+        ),
+        ("y,z\n1,1\n2,oops\n3,3\n", DataOptions(target=("y",)), r"row 3, column 'z': text 'oops'"),
+        ("y\n1\ninf\n3\n", DataOptions(target=("y",)), r"row 3, column 'y': an infinite value"),
         (
             "y,g\n1,a\n2,\n",
-            Columns(targets=("y",), group="g"),
+            DataOptions(target=("y",), group="g"),
             "row 3, column 'g': the group is missing",
         ),
         (
             "y,z\n1,\n,2\n",
-            Columns(targets=("y",), inputs=("z",)),
+            DataOptions(target=("y",), inputs=("z",)),
             "no row has a value in every column",
         ),
         (
             "a,b,y\n2000-01-01,2000-01-01,1\n2000-01-02,2000-01-02,2\n",
-            Columns(),
+            DataOptions(),
             "'a' or 'b' may be the time column; choose one with --time",
         ),
-        ("y,z\n1,1\nx,2\n3,3\n", Columns(), "row 3, column 'y': text 'x'"),
-        ("t,y\n1,1\n", Columns(("t",), time="t"), "'t' is used as values and as time or group"),
-        ("date,y\nx,1\n", Columns(), "row 2, column 'date': 'x' is not a time"),
+        ("y,z\n1,1\nx,2\n3,3\n", DataOptions(), "row 3, column 'y': text 'x'"),
+        (
+            "t,y\n1,1\n",
+            DataOptions(target=("t",), time="t"),
+            "'t' is used as values and as time or group",
+        ),
+        ("date,y\nx,1\n", DataOptions(), "row 2, column 'date': 'x' is not a time"),
         (
             "day,y\n" + "2000-01-01,1\n" * 9 + "soon,1\n",
-            Columns(),
+            DataOptions(),
             "row 11, .*'soon' is not a time",
         ),
     ],
@@ -175,10 +201,10 @@ def test_bad_tables_get_one_line_that_names_the_place(tmp_path, text, columns, m
 @pytest.mark.parametrize(
     ("name", "columns", "step", "shape"),
     [
-        ("ETTh1.csv", Columns(targets=("OT",)), "1 hour", (17420, 7)),
-        ("Airline.csv", Columns(), "1 month", (144, 1)),
-        ("Uschange.csv", Columns(targets=("Income",), inputs=()), "3 months", (187, 1)),
-        ("Lynx.csv", Columns(targets=("0",), time="column_1"), "1", (114, 1)),
+        ("ETTh1.csv", DataOptions(target=("OT",)), "1 hour", (17420, 7)),
+        ("Airline.csv", DataOptions(), "1 month", (144, 1)),
+        ("Uschange.csv", DataOptions(target=("Income",), inputs=()), "3 months", (187, 1)),
+        ("Lynx.csv", DataOptions(target=("0",), time="column_1"), "1", (114, 1)),
     ],
 )
 def test_real_files(name, columns, step, shape):

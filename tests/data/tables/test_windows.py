@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.data.tables.tables import Columns, read_table
+from throughtime.data.tables.tables import read_table
 from throughtime.data.tables.windows import (
     Split,
     WindowPlan,
@@ -12,13 +12,15 @@ from throughtime.data.tables.windows import (
     plan_windows,
     split_by_time,
 )
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 
 
-def table_of(tmp_path, values, missing="error", **columns):
+def table_of(tmp_path, values, missing="error", **options):
     path = tmp_path / "data.csv"
     path.write_text("t,y\n" + "".join(f"{t},{v}\n" for t, v in enumerate(values)))
-    return read_table(path, Columns(**{"targets": ("y",), "time": "t", **columns}), missing=missing)
+    options = {"target": ("y",), "time": "t", "missing": missing, **options}
+    return read_table(path, DataOptions(**options))
 
 
 def test_windows_hold_context_then_horizon_and_are_views(tmp_path):
@@ -60,7 +62,7 @@ def test_series_are_split_at_the_same_time_and_never_joined(tmp_path):
     path = tmp_path / "data.csv"
     rows = [f"{g},{t},{1000 * ord(g) + t}\n" for g in "ab" for t in range(50)]
     path.write_text("g,t,y\n" + "".join(rows))
-    table = read_table(path, Columns(targets=("y",), time="t", group="g"))
+    table = read_table(path, DataOptions(target=("y",), time="t", group="g"))
     parts = split_by_time(table, WindowPlan(4, 1, 1))
     for windows, low, high in ((parts.training, 0, 35), (parts.test, 42, 50)):
         for x, y in windows.in_order(8):
@@ -118,7 +120,7 @@ def test_each_target_has_its_own_gaps(tmp_path):
     path = tmp_path / "data.csv"
     rows = [f"{t},{t if t % 3 else ''},{t if t % 4 else ''}\n" for t in range(1, 108)]
     path.write_text("t,y,z\n" + "".join(rows))
-    table = read_table(path, Columns(targets=("y", "z"), time="t"), missing="interpolate")
+    table = read_table(path, DataOptions(target=("y", "z"), time="t", missing="interpolate"))
     windows = split_by_time(table, WindowPlan(2, 3, 1)).training
     y = windows.batch(torch.arange(len(windows)))[1]
     times = torch.from_numpy(table.times)[windows.starts[:, None] + torch.arange(2, 5)]
@@ -152,7 +154,7 @@ def test_a_gap_of_one_column_keeps_its_row_from_training(tmp_path):
     path.write_text(
         "t,y,x\n" + "".join(f"{t},{t},{'' if t in (68, 69) else t}\n" for t in range(100))
     )
-    table = read_table(path, Columns(targets=("y",), time="t"), missing="interpolate")
+    table = read_table(path, DataOptions(target=("y",), time="t", missing="interpolate"))
     parts = split_by_time(table, WindowPlan(5, 2, 1))
     assert parts.training_rows[:, 0].tolist() == list(range(68))
     # the filled rows are in no context, but their target was observed
@@ -181,7 +183,7 @@ def test_series_too_short_for_a_window_are_told(tmp_path):
         f"{g},{t},{t}\n" for g, n in (("a", 60), ("b", 60), ("c", 3), ("d", 1)) for t in range(n)
     ]
     path.write_text("g,t,y\n" + "".join(rows))
-    table = read_table(path, Columns(targets=("y",), time="t", group="g"))
+    table = read_table(path, DataOptions(target=("y",), time="t", group="g"))
     _, told = plan_windows(table, 2, 4, 1)
     assert [(c.name, c.value) for c in told] == [("series left out", "c: 3 rows, d: 1 rows")]
     assert told[0].reason == "too short for context 4 plus horizon 2"
@@ -191,7 +193,7 @@ def test_what_is_not_asked_is_planned_and_told(tmp_path):
     path = tmp_path / "data.csv"
     months = np.datetime64("1950-01") + np.arange(240)
     path.write_text("date,y\n" + "".join(f"{m},{i % 12}\n" for i, m in enumerate(months)))
-    table = read_table(path, Columns())
+    table = read_table(path, DataOptions())
     plan, choices = plan_windows(table, None, None, None)
     assert plan == WindowPlan(context=16, horizon=1, season=12)
     assert {c.name for c in choices} == {"horizon", "season", "context"}

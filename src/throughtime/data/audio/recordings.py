@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from throughtime.data.folders import SOUNDS, files_in
 from throughtime.data.sequences.collection import Read
 from throughtime.data.tables.numbers import numbers_of, words_of
 from throughtime.data.tables.reading import Source, read_frame
+from throughtime.data_options import RECORDINGS, DataOptions
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable
 from throughtime.files import cache_home, write_whole
 from throughtime.runs import Choice
+from throughtime.specs import SequenceSpec
 
 FEATURES = ("logmel", "mfcc")
 FRAME = 0.01  # seconds between the starts of two frames
@@ -34,46 +36,29 @@ _LOUDEST = 1e6  # largest floating-point sample; full scale is 1
 _FLOOR = 1e-6  # power that counts as silence, for a signal within -1 to 1
 
 
-@dataclass(frozen=True)
-class AudioSettings:
-    """Settings for computing audio features.
+def check_features(options: DataOptions) -> None:
+    """Raise InputError for invalid options of features.
 
-    Frames of 25 ms every 10 ms, as usual for speech (MFCC: Davis and Mermelstein 1980).
+    Frames are of 25 ms every 10 ms, as usual for speech (MFCC: Davis and Mermelstein 1980).
     """
-
-    features: str = "logmel"
-    rate: int = 8000  # Hz; all recordings are resampled to it
-    bands: int = 40  # number of mel bands or MFCC coefficients
-    channels: str = "mean"  # "mean", or "all": the features of all channels, concatenated
-
-    def __post_init__(self) -> None:
-        if self.features not in FEATURES:
-            raise ValueError(f"features must be {' or '.join(FEATURES)}; got {self.features!r}")
-        if self.channels not in ("mean", "all"):
-            raise ValueError(f"channels must be mean or all; got {self.channels!r}")
-        if not 1000 <= self.rate <= 192_000:
-            raise ValueError(f"rate must be from 1,000 to 192,000 Hz; got {self.rate}")
-        if not 1 <= self.bands <= 128:
-            raise ValueError(f"bands must be from 1 to 128; got {self.bands}")
-        mel = max(40, self.bands) if self.features == "mfcc" else self.bands
-        if mel > self.rate // 40:
-            raise ValueError(
-                f"a rate of {self.rate} Hz allows at most {self.rate // 40} mel bands; got {mel}"
-            )
-
-    @property
-    def hop(self) -> int:
-        """The distance between two frames in samples (10 ms)."""
-        return self.rate // 100
-
-    @property
-    def window(self) -> int:
-        """The length of a frame in samples (25 ms)."""
-        return self.rate // 40
+    features, rate, bands = options.features, options.rate, options.bands
+    mel, found = max(40, bands) if features == "mfcc" else bands, ""
+    if features not in FEATURES:
+        found = f"features must be {' or '.join(FEATURES)}; got {features!r}"
+    elif options.channels not in ("mean", "all"):
+        found = f"channels must be mean or all; got {options.channels!r}"
+    elif not 1000 <= rate <= 192_000:
+        found = f"rate must be from 1,000 to 192,000 Hz; got {rate}"
+    elif not 1 <= bands <= 128:
+        found = f"bands must be from 1 to 128; got {bands}"
+    elif mel > rate // 40:
+        found = f"a rate of {rate} Hz allows at most {rate // 40} mel bands; got {mel}"
+    if found:
+        raise InputError("--features, --rate, --bands or --channels", found, "see --help")
 
 
-def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarray:
-    """Return the samples [channels,N] of a WAV, FLAC, OGG or MP3 file at the rate of the settings.
+def read_recording(path: Path, raw: bytes, options: DataOptions) -> np.ndarray:
+    """Return the samples [channels,N] of a WAV, FLAC, OGG or MP3 file at the rate of the options.
 
     Raises InputError for a file that is truncated, damaged, empty or too long.
     """
@@ -95,7 +80,7 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
                     "give a recording of 1,000 Hz or more",
                 )
             seconds = file.frames / file.samplerate
-            size = seconds * max(file.samplerate, settings.rate) * file.channels
+            size = seconds * max(file.samplerate, options.rate) * file.channels
             if seconds > _LONGEST or size > _MOST_SAMPLES:
                 raise InputError(
                     where,
@@ -133,10 +118,10 @@ def read_recording(path: Path, raw: bytes, settings: AudioSettings) -> np.ndarra
             "scale the samples to the range -1 to 1",
         )
     signal = samples.T
-    if settings.channels == "mean":
+    if options.channels == "mean":
         signal = signal.mean(axis=0, keepdims=True)
-    if rate != settings.rate:
-        signal = np.stack([soxr.resample(channel, rate, settings.rate) for channel in signal])
+    if rate != options.rate:
+        signal = np.stack([soxr.resample(channel, rate, options.rate) for channel in signal])
     return signal
 
 
@@ -153,34 +138,35 @@ def _cut_wav(raw: bytes) -> bool:
     return True
 
 
-def features_of(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
+def features_of(signal: np.ndarray, options: DataOptions) -> np.ndarray:
     """Compute features [T, channels * bands] of samples [channels,N], float32."""
     librosa = load_librosa()
     found: list[np.ndarray] = []
-    size = 1 << (settings.window - 1).bit_length()
+    window = options.rate // 40  # samples in 25 ms
+    size = 1 << (window - 1).bit_length()
     for channel in signal:
         padded = np.pad(channel, (0, max(0, size - len(channel))))
         spectrum = librosa.feature.melspectrogram(
             y=padded,
-            sr=settings.rate,
+            sr=options.rate,
             n_fft=size,
-            win_length=settings.window,
-            hop_length=settings.hop,
-            n_mels=max(40, settings.bands) if settings.features == "mfcc" else settings.bands,
+            win_length=window,
+            hop_length=options.rate // 100,
+            n_mels=max(40, options.bands) if options.features == "mfcc" else options.bands,
         )
         logarithm = np.log(np.maximum(spectrum, _FLOOR))
-        if settings.features == "mfcc":
-            logarithm = librosa.feature.mfcc(S=logarithm, n_mfcc=settings.bands)
+        if options.features == "mfcc":
+            logarithm = librosa.feature.mfcc(S=logarithm, n_mfcc=options.bands)
         found.append(logarithm.T)
     return np.concatenate(found, axis=1).astype(np.float32)
 
 
 def kept_features(
-    path: Path, settings: AudioSettings, store: Path | None, *, inside: bool = True
+    path: Path, options: DataOptions, store: Path | None, *, inside: bool = True
 ) -> tuple[np.ndarray, str]:
     """Return the features of a file, from the cache in `store` if possible, and its SHA-256.
 
-    The key of a cache entry is a hash of the file's content and the settings. Changed files and
+    The key of a cache entry is a hash of the file's content and the options. Changed files and
     damaged entries are computed again. A store that cannot be written to is not used.
     ``inside``: the file was found in a folder or in a table and must be a regular file.
     """
@@ -188,12 +174,17 @@ def kept_features(
     content = hashlib.sha256(raw).hexdigest()
     entry = None
     if store is not None:
-        mark = hashlib.sha256(f"{_FORMAT} {settings} {content}".encode()).hexdigest()
+        own = [
+            getattr(options, f.name)
+            for f in fields(options)
+            if f.metadata["kinds"] == (RECORDINGS,) and f.name != "file"
+        ]
+        mark = hashlib.sha256(f"{_FORMAT} {own} {content}".encode()).hexdigest()
         entry = store / f"{mark[:40]}.npy"
-        kept = _kept(entry, settings.bands)
+        kept = _kept(entry, options.bands)
         if kept is not None:
             return kept, content
-    found = features_of(read_recording(path, raw, settings), settings)
+    found = features_of(read_recording(path, raw, options), options)
     if entry is not None:
         buffer = io.BytesIO()
         np.save(buffer, found)
@@ -225,39 +216,36 @@ def feature_store() -> Path | None:
 
 def read_audio(
     path: Path,
-    settings: AudioSettings,
+    options: DataOptions,
     *,
-    label: str,
-    file: str | None = None,
-    part: str | None = None,
-    delimiter: str | None = None,
     store: Path | None = None,
     watch: Callable[[int, int], None] | None = None,
-    labelled: bool = True,
+    learned: SequenceSpec | None = None,
 ) -> Read:
     """Read labelled recordings from a folder with one subfolder per class, or from a table.
 
-    >>> read = read_audio(Path("recordings"), AudioSettings(), label="folder")
-    >>> read = read_audio(Path("digits.csv"), AudioSettings(), label="digit", file="file")
+    >>> read = read_audio(Path("recordings"), DataOptions())
+    >>> read = read_audio(Path("digits.csv"), DataOptions(label="digit", file="file"))
 
-    The column ``file`` of the table has the paths of the recordings, relative to the table. With
+    The column `file` of the table has the paths of the recordings, relative to the table. With
     the columns `start` and `end` (in seconds) a file may have several rows, each with the label of
     that period, and every frame has a label. ``watch`` is called with the number of files done and
-    the total. ``store`` is the cache folder for features. ``labelled``: whether labels are
-    required.
+    the total. ``store`` is the cache folder for features. ``learned``: what a trained model knows;
+    labels may then be absent.
 
     Raises InputError that names the file, and the row of the table.
     """
+    check_features(options)
+    options = replace(options, label=options.label or "folder")
+    labelled = learned is None
     names, rows, words, parts, stretches, mark = (
-        _table(path, label, file, part, delimiter, labelled)
-        if file is not None
-        else _folder(path, labelled)
+        _table(path, options, labelled) if options.file is not None else _folder(path, labelled)
     )
     done = 0
 
     def one(name: Path) -> tuple[np.ndarray, str]:
         nonlocal done
-        found = kept_features(name, settings, store, inside=name != path)
+        found = kept_features(name, options, store, inside=name != path)
         done += 1
         if watch is not None:
             watch(done, len(names))
@@ -271,20 +259,20 @@ def read_audio(
         odd = next(k for k, b in enumerate(blocks) if b.shape[1] != blocks[0].shape[1])
         raise InputError(
             str(names[odd]),
-            f"{blocks[odd].shape[1] // settings.bands} channels, but {names[0].name} has "
-            f"{blocks[0].shape[1] // settings.bands}",
+            f"{blocks[odd].shape[1] // options.bands} channels, but {names[0].name} has "
+            f"{blocks[0].shape[1] // options.bands}",
             "set --channels mean",
         )
     lengths = np.array([len(block) for block in blocks])
     if stretches is not None:
         words = _frames(stretches, lengths)
     digest = hashlib.sha256("".join([mark, *(content for _, content in both)]).encode())
-    bands = settings.bands
+    bands = options.bands
     return Read(
         values=np.concatenate(blocks),
         lengths=lengths,
         columns=tuple(
-            f"{settings.features} {k % bands + 1}"
+            f"{options.features} {k % bands + 1}"
             + (f" of channel {k // bands + 1}" if blocks[0].shape[1] > bands else "")
             for k in range(blocks[0].shape[1])
         ),
@@ -296,20 +284,13 @@ def read_audio(
         fingerprint=digest.hexdigest(),
         rows=rows,
         names=[printable(name) for name in names],
-        label=label,
+        options=options,
         source="audio",
-        how={
-            "features": settings.features,
-            "rate": str(settings.rate),
-            "bands": str(settings.bands),
-            "channels": settings.channels,
-            "file": file or "",
-        },
         choices=(
             Choice(
                 "features",
-                f"{settings.features}, {settings.bands} a frame",
-                f"frames of 25 ms every 10 ms at {settings.rate} Hz",
+                f"{options.features}, {options.bands} a frame",
+                f"frames of 25 ms every 10 ms at {options.rate} Hz",
                 "--features, --bands, --rate",
             ),
         ),
@@ -349,10 +330,9 @@ def _folder(path: Path, labelled: bool) -> _Found:
     )
 
 
-def _table(
-    path: Path, label: str, file: str, part: str | None, delimiter: str | None, labelled: bool
-) -> _Found:
-    frame, source = read_frame(path, delimiter, labels=(label, file, part))
+def _table(path: Path, options: DataOptions, labelled: bool) -> _Found:
+    label, file, part = options.label or "", options.file or "", options.part
+    frame, source = read_frame(path, options.delimiter, labels=(label, file, part))
     for name in (file, *([label] if labelled else []), *([part] if part else [])):
         if name not in frame.columns:
             raise InputError(source.path, f"no column {name!r}", nearest(name, frame.columns))

@@ -12,21 +12,25 @@ from throughtime.bounded_reads import read_given, read_regular
 from throughtime.data.sequences.collection import Read
 from throughtime.data.sources import DataSource, MemorySequences
 from throughtime.data.tables.reading import most_unpacked
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.escapes import printable
 from throughtime.files import fingerprint
+from throughtime.specs import SequenceSpec
 
 _PARTNERS = {"_TRAIN": "_TEST", "_train": "_test"}
 _MARK = b"@data"
 
 
-def read_archive(path: DataSource, *, alone: bool = False) -> Read:
+def read_archive(
+    path: DataSource, options: DataOptions = DataOptions(), *, learned: SequenceSpec | None = None
+) -> Read:
     """Read the sequences of a `.ts` or `.npz` file.
 
     `NAME_TRAIN.ts` is read together with `NAME_TEST.ts` in the same folder, which becomes the test
-    part; ``alone`` turns this off. A `.npz` file has `x` [N,T,C], or [R,C] with `lengths` [N]; and
-    `y` [N], or [N,T] or [R] for labels at every step. Whole numbers and text are classes, other
-    numbers are regression targets. `part` [N] may give the parts.
+    part, unless they are read for a trained model (``learned``). A `.npz` file has `x` [N,T,C], or
+    [R,C] with `lengths` [N]; and `y` [N], or [N,T] or [R] for labels at every step. Whole numbers
+    and text are classes, other numbers are regression targets. `part` [N] may give the parts.
 
     Raises InputError that names file, line or array.
     """
@@ -34,13 +38,13 @@ def read_archive(path: DataSource, *, alone: bool = False) -> Read:
         parts = [f"{name} {a.shape} {a.dtype}" for name, a in sorted(path.arrays.items())]
         raw = [np.ascontiguousarray(a).tobytes() for _, a in sorted(path.arrays.items())]
         mark = fingerprint(b"".join([*(part.encode() for part in parts), *raw]))
-        return _of_arrays(path.arrays, str(path), mark)
+        return _of_arrays(path.arrays, str(path), mark)._replace(options=options)
     if not isinstance(path, Path):
         raise InputError(str(path), "not a file of sequences", "give arrays, or a .ts or .npz file")
     if path.suffix.lower() == ".npz":
-        return _read_npz(path)
-    read = _read_ts(path)
-    for other in [] if alone else partners(path):
+        return _read_npz(path)._replace(options=options)
+    read = _read_ts(path)._replace(options=options)
+    for other in [] if learned else partners(path):
         return _joined(read, _read_ts(other, read_regular))
     return read
 

@@ -18,7 +18,8 @@ from throughtime.data.sequences.sequences import (
 )
 from throughtime.data.tables.categories import OTHER, UNKNOWN, trained_codes
 from throughtime.data.tables.reading import listed
-from throughtime.data.tables.windows import USUAL_SPLIT, Split
+from throughtime.data.tables.windows import Split
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
@@ -44,19 +45,24 @@ class Read(NamedTuple):
     codes: np.ndarray | None = None  # [R,M]
     code_columns: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
-    label: str = "label"
+    options: DataOptions = DataOptions()  # where None, the reader has chosen
     source: str = "archive"
-    time: str | None = None
-    group: str | None = None
-    how: dict[str, str] = {}  # noqa: RUF012 - never modified
+    gap_unit: float | None = None  # tables with times: unit of the time between rows
+    tokenizer: str = ""  # the JSON of a Hugging Face tokenizer, or empty
     choices: tuple[Choice, ...] = ()
     step_rows: np.ndarray | None = None  # [R] row number of each step, for tables
 
+    @property
+    def label(self) -> str:
+        """The name of the labels."""
+        return self.options.label or "label"
+
 
 def complete(
-    read: Read, missing: str, learned: SequenceSpec | None = None
+    read: Read, missing: str | None = None, learned: SequenceSpec | None = None
 ) -> tuple[Read, tuple[Choice, ...]]:
-    """Fill or drop missing values; return the result and the choices made."""
+    """Fill or drop missing values, by default as requested; return the choices made, too."""
+    missing = missing or read.options.missing
     begins = np.concatenate([[0], np.cumsum(read.lengths)])
 
     def place(row: int, column: int) -> str:
@@ -69,7 +75,7 @@ def complete(
 
     masked = None
     if learned is not None:
-        masked = [n for n in read.columns if f"{n} (observed)" in learned.numbers]
+        masked = [n for n in read.columns if f"{n} (observed)" in learned.columns]
     filled = missing_values.fill(read.values, read.lengths, read.columns, missing, place, masked)
     kept, of = filled.kept, np.repeat(filled.kept, read.lengths)
     words, numbers = read.words, read.numbers
@@ -106,30 +112,23 @@ def sequences_of(read: Read) -> Sequences:
     return Sequences(values, torch.from_numpy(read.lengths), read.names)
 
 
-def sequence_problem(
-    read: Read,
-    *,
-    missing: str = "error",
-    answer: str = "auto",
-    split: Split = USUAL_SPLIT,
-    seed: int = 0,
-    context: int | None = None,
-) -> SequenceProblem:
+def sequence_problem(read: Read) -> SequenceProblem:
     """Convert sequences to a problem: fill missing values, interpret the labels, and split.
 
-    ``answer``: "classes", "numbers", or "auto" (numbers if some are not whole or there are many
-    values). Raises InputError that names the place.
+    The option `answer`: "classes", "numbers", or "auto" (numbers if some are not whole or there are
+    many values). Raises InputError that names the place.
     """
-    rows = len(read.values)
+    rows, options = len(read.values), read.options
+    split, context = Split.read(options.split), options.context
     # cut before filling, so that no value is interpolated across parts
     cut: tuple[Choice, ...] = ()
     if read.every_step and len(read.lengths) == 1:
         read, cut = _cut(read, split, context)
-    read, filled = complete(read, missing)
-    answers, understood = _answers(read, answer)
+    read, filled = complete(read)
+    answers, understood = _answers(read, options.answer)
     sequences = sequences_of(read)
     training, validation, test, parted = split_sequences(
-        answers, len(sequences), split, seed, read.part, read.where
+        answers, len(sequences), split, options.seed, read.part, read.where
     )
     sequences, known_codes = _recoded(sequences, training, read)
     if not len(_known(answers.values[_rows_of(sequences, answers, training)])):
@@ -158,8 +157,8 @@ def sequence_problem(
         rows=rows,
         targets=(answers.name,),
         inputs=(*read.columns, *read.code_columns),
-        time=read.time,
-        group=read.group,
+        time=options.time_column,
+        group=options.group,
         series=len(sequences),
         step="step",
         context=longest,
@@ -182,16 +181,13 @@ def sequence_problem(
         record=record,
         spec=SequenceSpec(
             source=read.source,
-            label=answers.name,
+            options=options.saved(),
             classes=answers.classes,
             every_step=answers.every_step,
-            numbers=read.columns,
-            codes=read.code_columns,
+            columns=read.columns,
             categories=known_codes,
-            missing=missing,
-            time=read.time,
-            group=read.group,
-            how=read.how,
+            gap_unit=read.gap_unit,
+            tokenizer=read.tokenizer,
         ),
     )
 
@@ -300,9 +296,9 @@ def _recoded(
     return Sequences(values, sequences.lengths, sequences.names), tuple(found)
 
 
-def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Read:
+def as_learned(read: Read, spec: SequenceSpec) -> Read:
     """Arrange sequences in the columns of a trained model. Raises InputError if one is missing."""
-    plain = [n for n in spec.numbers if not n.endswith(("(observed)", "(steps since)"))]
+    plain = [n for n in spec.columns if not n.endswith(("(observed)", "(steps since)"))]
     lacking = [name for name in plain if name not in read.columns]
     if lacking or len(plain) != len(read.columns):
         raise InputError(
@@ -314,9 +310,9 @@ def as_learned(read: Read, spec: SequenceSpec, missing: str | None = None) -> Re
     place = {name: number for number, name in enumerate(read.columns)}
     order = [place[name] for name in plain]
     ordered = read._replace(values=read.values[:, order], columns=tuple(plain))
-    marked = len(plain) < len(spec.numbers)
-    read, filled = complete(ordered, "mask" if marked else missing or spec.missing, spec)
+    marked = len(plain) < len(spec.columns)
+    read, filled = complete(ordered, "mask" if marked else None, spec)
     read = read._replace(choices=(*read.choices, *filled))
     place = {name: number for number, name in enumerate(read.columns)}
-    order = [place[name] for name in spec.numbers]
-    return read._replace(values=read.values[:, order], columns=spec.numbers)
+    order = [place[name] for name in spec.columns]
+    return read._replace(values=read.values[:, order], columns=spec.columns)

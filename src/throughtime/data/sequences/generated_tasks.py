@@ -10,12 +10,14 @@ input. A network that is not better has learned nothing.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from throughtime.data.sequences.sequences import Answers, SequenceProblem, Sequences
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.files import fingerprint
 from throughtime.runs import Choice, DataRecord
@@ -270,16 +272,15 @@ def task_by_name(name: str, length: int) -> GeneratedTask:
     return _TASKS[name](length)
 
 
-def task_problem(
-    name: str, length: int, *, seed: int = 0, context: int | None = None
-) -> SequenceProblem:
+def task_problem(name: str, options: DataOptions) -> SequenceProblem:
     """Generate training, validation and test sequences of a task.
 
-    >>> task_problem("adding", 200).chance
+    >>> task_problem("adding", DataOptions(length=200)).chance
     0.1658...
 
     The sequences depend on the seed. Raises InputError for an unknown name or an invalid length.
     """
+    length, seed = options.length or 100, options.seed
     try:
         task = task_by_name(name, length)
     except ValueError as error:
@@ -297,7 +298,7 @@ def task_problem(
         answers = answers.double()
     parts = torch.arange(sum(counts)).split(counts)
     columns = tuple(f"input {k + 1}" for k in range(task.inputs))
-    window = min(context or _WINDOW, len(x))
+    window = min(options.context or _WINDOW, len(x))
     mark = fingerprint(f"{name} {length} {seed} {counts}".encode())
     choices = (
         Choice("task", name, f"{len(x)} steps; drawn with seed {seed}", "--length, --seed"),
@@ -336,16 +337,11 @@ def task_problem(
         record=record,
         spec=SequenceSpec(
             source="task",
-            label="answer",
+            options=replace(options, length=length).saved(),
             classes=classes,
             every_step=task.every_step,
-            numbers=columns,
-            codes=(),
-            categories=(),
-            missing="error",
-            time=None,
-            group=None,
-            how={"task": name, "length": str(length)},
+            columns=columns,
+            task=name,
         ),
         chance=task.chance,
     )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,15 @@ from torch import Tensor
 
 from throughtime.data.sources import DataSource
 from throughtime.data.tables.categories import trained_codes
-from throughtime.data.tables.tables import Columns, Table, read_table
+from throughtime.data.tables.tables import Table, read_table
 from throughtime.data.tables.windows import (
-    USUAL_SPLIT,
     Parts,
     Split,
     WindowPlan,
     folds_by_time,
     plan_windows,
 )
+from throughtime.data_options import DataOptions
 from throughtime.runs import Choice, DataRecord
 
 # series whose mean changes differ by less than this factor share one unit of errors
@@ -105,27 +104,16 @@ class Problem:
         return "training standard deviations, mean over targets"
 
 
-def read_problem(
-    path: DataSource,
-    columns: Columns,
-    *,
-    missing: str = "error",
-    delimiter: str | None = None,
-    static: Path | None = None,
-    horizon: int | None = None,
-    context: int | None = None,
-    season: int | None = None,
-    split: Split = USUAL_SPLIT,
-    folds: int = 1,
-) -> Problem:
+def read_problem(path: DataSource, options: DataOptions) -> Problem:
     """Read a table and split it; see `read_table`, `plan_windows` and `folds_by_time`.
 
-    >>> problem = read_problem(Path("co2.csv"), Columns(targets=("co2",)), horizon=4)
+    >>> problem = read_problem(Path("co2.csv"), DataOptions(target=("co2",), horizon=4))
 
     Raises InputError that names the place in data that cannot be used.
     """
-    table = read_table(path, columns, missing=missing, delimiter=delimiter, static=static)
-    plan, planned = plan_windows(table, horizon, context, season, split)
+    split, folds = Split.read(options.split), options.folds
+    table = read_table(path, options)
+    plan, planned = plan_windows(table, options.horizon, options.context, options.season, split)
     each = folds_by_time(table, plan, split, folds)
     if table.categories:
         table = _trained_words(table, each[0].training_rows)

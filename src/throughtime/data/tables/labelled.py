@@ -1,8 +1,7 @@
 """Tables of labelled sequences, with one label per sequence or one per step."""
 
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -15,102 +14,81 @@ from throughtime.data.tables.numbers import numbers_of, refuse_extreme, words_of
 from throughtime.data.tables.reading import Source, listed, read_frame
 from throughtime.data.tables.tables import (
     GAP,
-    Columns,
     find_time,
     numeric_share,
     rows_by_group,
 )
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, nearest
 from throughtime.runs import Choice
 from throughtime.specs import SequenceSpec
 
 
-@dataclass(frozen=True)
-class LabelledColumns:
-    """The roles of columns; None lets the reader choose and report its choice."""
-
-    label: str
-    group: str | None = None  # identifies sequences; None: a single sequence
-    time: str | None = None  # "none": rows are in time order
-    inputs: tuple[str, ...] | None = None
-    categorical: tuple[str, ...] = ()  # columns of text, or of numbers used as names
-    part: str | None = None  # contains train, validation or test
-
-
 def read_labelled(
-    path: DataSource,
-    columns: LabelledColumns,
-    *,
-    delimiter: str | None = None,
-    static: Path | None = None,
-    learned: SequenceSpec | None = None,
+    path: DataSource, options: DataOptions, *, learned: SequenceSpec | None = None
 ) -> Read:
     """Read labelled sequences from CSV, Parquet or Arrow.
 
-    >>> read = read_labelled(Path("steps.csv"), LabelledColumns("activity", group="person"))
+    >>> read = read_labelled(Path("steps.csv"), DataOptions(label="activity", group="person"))
 
-    Rows with the same ``group`` form a sequence and must be in time order. If the label is constant
+    Rows of the same `group` form a sequence and must be in time order. If the label is constant
     in every group, each sequence has one label; otherwise each step has its own. An empty label is
     unknown. If the time steps differ, a column is added: the time since the row before, in median
-    steps. ``static``: a table with one row per group, whose columns are added to every step.
-    ``learned``: the columns of a trained model; the label may then be absent.
+    steps. ``learned``: what a trained model knows; the label may then be absent.
 
     Raises InputError that names file, row and column.
     """
-    names = (columns.label, columns.group, *columns.categorical, columns.part)
-    frame, source = read_frame(path, delimiter, labels=names)
+    names = (options.label, options.group, *options.categorical, options.part)
+    frame, source = read_frame(path, options.delimiter, labels=names)
     choices = list(source.choices)
-    if static is not None:
-        frame = with_static(frame, static, columns.group, source)
-        choices.append(Choice("static", static.name, "one row per group", "--static"))
-    label = columns.label if columns.label in frame.columns or learned is None else None
-    asked = (label, columns.group, columns.part, *columns.categorical, *(columns.inputs or ()))
-    for name in (*asked, columns.time):
-        if name in (None, "none" if name == columns.time else None) or name in frame.columns:
+    if options.static is not None:
+        frame = with_static(frame, options.static, options.group, source)
+        choices.append(Choice("static", options.static.name, "one row per group", "--static"))
+    label = options.label if options.label in frame.columns or learned is None else None
+    asked = (label, options.group, options.part, *options.categorical, *(options.inputs or ()))
+    for name in (*asked, options.time):
+        if name in (None, "none" if name == options.time else None) or name in frame.columns:
             continue
         raise InputError(source.path, f"no column {name!r}", nearest(str(name), frame.columns))
-    parts = [name for name in (*asked, columns.time) if name not in (None, "none")]
+    parts = [name for name in (*asked, options.time) if name not in (None, "none")]
     twice = [name for name, count in Counter(parts).items() if count > 1]
     if twice:
         raise InputError(
             source.path, f"column {twice[0]!r} is used for two roles", "use it for one of them"
         )
-    order, lengths, groups = rows_by_group(frame, columns.group, source)
+    order, lengths, groups = rows_by_group(frame, options.group, source)
     time, times, choice = find_time(
-        frame.select(n for n in frame.columns if n not in asked),
-        Columns(time=columns.time),
-        source,
+        frame.select(n for n in frame.columns if n not in asked), options, source
     )
     choices.append(choice)
-    taken = {label, columns.label, columns.group, columns.part, time, *columns.categorical}
+    taken = {label, options.label, options.group, options.part, time, *options.categorical}
     rest = [name for name in frame.columns if name not in taken]
-    numeric = columns.inputs
+    numeric = options.inputs
     if numeric is None:
         numeric = tuple(name for name in rest if numeric_share(frame[name]) == 1)
         left = sorted({*rest} - {*numeric}, key=rest.index)
         reason = "the numeric columns" + (f"; not {', '.join(left)}" if left else "")
         choices.append(Choice("inputs", listed(numeric) or "none", reason, "--inputs"))
-    numeric = tuple(name for name in numeric if name not in columns.categorical)
-    if not numeric and not columns.categorical:
+    numeric = tuple(name for name in numeric if name not in options.categorical)
+    if not numeric and not options.categorical:
         raise InputError(source.path, "no input columns", "choose some with --inputs")
     blocks = [numbers_of(frame[name], source) for name in numeric]
     values = np.column_stack(blocks) if blocks else np.empty((len(order), 0))
     refuse_extreme(values, numeric, source)
     values = values[order]
     codes, vocabularies = None, ()
-    if columns.categorical:
-        words = [words_of(frame[n], source).to_numpy()[order] for n in columns.categorical]
+    if options.categorical:
+        words = [words_of(frame[n], source).to_numpy()[order] for n in options.categorical]
         codes, vocabularies = codes_of(
             [w.tolist() for w in words], learned.categories if learned else None
         )
     rows = order + source.first_row
-    how = {"gap unit": ""}
+    options = replace(options, inputs=numeric, time=time or "none")
+    unit = learned.gap_unit if learned else None
     if time is not None:
-        unit = float(learned.how["gap unit"]) if learned and learned.how["gap unit"] else None
         gap, unit = _gaps(times.values[order], lengths, rows, source, time, unit)
-        how["gap unit"] = repr(unit)
         irregular = len(np.unique(gap)) > 2  # the first gap of a sequence is 0
-        if irregular if learned is None else GAP in learned.numbers:
+        if irregular if learned is None else GAP in learned.columns:
             values, numeric = np.column_stack([values, gap]), (*numeric, GAP)
             choices.append(Choice(GAP, "an input", "the time step is not regular", "--time none"))
     begins = np.cumsum(lengths) - lengths
@@ -122,19 +100,17 @@ def read_labelled(
         words=answers,
         numbers=None,
         every_step=every_step if learned is None else learned.every_step,
-        part=_parts(frame, columns.part, order, lengths, begins, source),
+        part=_parts(frame, options.part, order, lengths, begins, source),
         where=source.path,
         fingerprint=source.fingerprint,
         rows=[(source.path, int(row)) for row in rows[begins]],
         names=groups,
         codes=codes,
-        code_columns=columns.categorical,
+        code_columns=options.categorical,
         categories=vocabularies,
-        label=columns.label,
+        options=options,
         source="table",
-        time=time,
-        group=columns.group,
-        how=how,
+        gap_unit=unit,
         choices=tuple(choices),
         step_rows=rows,
     )
@@ -206,11 +182,3 @@ def _parts(
             "write train, validation or test, the same in all rows of a sequence",
         )
     return words[begins]
-
-
-def labelled_columns(spec: SequenceSpec) -> LabelledColumns:
-    """Return the columns of a trained model."""
-    given = [
-        n for n in spec.numbers if n != GAP and not n.endswith(("(observed)", "(steps since)"))
-    ]
-    return LabelledColumns(spec.label, spec.group, spec.time or "none", tuple(given), spec.codes)

@@ -7,7 +7,7 @@ an ordinary table, for evaluation and inspection; training data are read again i
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from throughtime.data.tables.forecast_problem import Problem
 from throughtime.data.tables.grid import Series
 from throughtime.data.tables.numbers import LARGEST
 from throughtime.data.tables.reading import Source, polars_name, survive
-from throughtime.data.tables.tables import Columns, Table
+from throughtime.data.tables.tables import Table
 from throughtime.data.tables.timeline import ROWS
 from throughtime.data.tables.windows import Parts, Split, WindowPlan, Windows, plan_windows
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable
 from throughtime.library_errors import library_errors
@@ -94,9 +95,9 @@ class Shards:
 
 
 def open_shards(
-    folder: Path, columns: Columns, *, tested: bool = True
-) -> tuple[Shards, int, tuple[Choice, ...]]:
-    """Open the files of a folder; return them, the number of targets, and the choices made.
+    folder: Path, options: DataOptions, *, tested: bool = True
+) -> tuple[Shards, DataOptions, tuple[Choice, ...]]:
+    """Open the files of a folder; return them, the options with all columns, and the choices made.
 
     ``tested``: first read all files in a child process, because a damaged file may crash it.
 
@@ -129,11 +130,11 @@ def open_shards(
             )
         ends.append(count + (ends[-1] if ends else 0))
     numeric = [name for name, kind in schema.items() if kind.is_numeric()]
-    targets = columns.targets or (tuple(numeric) if len(numeric) == 1 else None)
+    targets = options.target or (tuple(numeric) if len(numeric) == 1 else None)
     if targets is None:
         found = f"{len(numeric)} numeric columns ({', '.join(numeric[:8])})"
         raise InputError(str(folder), found, "choose what to forecast with --target")
-    inputs = columns.inputs
+    inputs = options.inputs
     if inputs is None:
         inputs = tuple(name for name in numeric if name not in targets)
     known = set(numeric)
@@ -147,7 +148,10 @@ def open_shards(
         Choice("target", ", ".join(targets), "as asked, or the one numeric column", "--target"),
         Choice("inputs", ", ".join(used[len(targets) :]) or "none", "further columns", "--inputs"),
     )
-    return shards, len(targets), choices
+    count = len(targets)
+    # a folder is one series without times
+    options = replace(options, target=used[:count], inputs=used[count:], time="none", group=None)
+    return shards, options, choices
 
 
 @dataclass(frozen=True)
@@ -175,26 +179,21 @@ def _moments(shards: Shards, end: int, watch: Callable[[int, int], None] | None)
 
 
 def shard_problem(
-    folder: Path,
-    columns: Columns,
-    *,
-    horizon: int | None = None,
-    context: int | None = None,
-    split: Split,
-    watch: Callable[[int, int], None] | None = None,
+    folder: Path, options: DataOptions, *, watch: Callable[[int, int], None] | None = None
 ) -> Problem:
     """Open a folder of Parquet files of any size as a forecasting problem.
 
-    >>> problem = shard_problem(Path("sensors"), Columns(targets=("load",)), split=USUAL_SPLIT)
+    >>> problem = shard_problem(Path("sensors"), DataOptions(target=("load",)))
 
     Raises InputError for too few rows, and for invalid values, see `Shards.read`.
     """
-    shards, targets, choices = open_shards(folder, columns)
+    shards, options, choices = open_shards(folder, options)
+    targets, split = len(options.target or ()), Split.read(options.split)
     source = Source(printable(folder), shards.fingerprint, 1, choices)
     edges = [0, round(shards.rows * split.training), round(shards.rows * (1 - split.test))]
     edges.append(shards.rows)
-    whole = _table(source, shards, targets, [(0, shards.rows)], columns, lazy=True)
-    plan, planned = plan_windows(whole, horizon, context, 1, split)
+    whole = _table(source, shards, options, [(0, shards.rows)], lazy=True)
+    plan, planned = plan_windows(whole, options.horizon, options.context, 1, split)
     length = plan.context + plan.horizon
     if min(np.diff(edges)) < length:
         raise InputError(
@@ -217,7 +216,7 @@ def shard_problem(
             (edges[2] - plan.context, edges[3], plan.context),
         )
     ]
-    table = _table(source, shards, targets, [s for part in spans for s in part], columns)
+    table = _table(source, shards, options, [s for part in spans for s in part])
     values = torch.from_numpy(table.values)
     parts: list[Windows] = []
     series = iter(table.series)
@@ -276,9 +275,8 @@ def _stretches(low: int, high: int, length: int) -> list[tuple[int, int]]:
 def _table(
     source: Source,
     shards: Shards,
-    targets: int,
+    options: DataOptions,
     spans: list[tuple[int, int]],
-    columns: Columns,
     *,
     lazy: bool = False,
 ) -> Table:
@@ -297,29 +295,26 @@ def _table(
         source=source,
         rows=shards.rows,
         columns=shards.columns,
-        targets=shards.columns[:targets],
+        options=options,
         time=None,
-        group=None,
         clock=ROWS,
         series=tuple(series),
         values=np.concatenate(blocks),
         times=times,
         observed=whole,
-        scored=np.ones((len(times), targets), dtype=bool),
+        scored=np.ones((len(times), len(options.target or ())), dtype=bool),
         known=times,
         usable=whole,
-        missing="error",
         choices=source.choices,
-        asked=Columns(shards.columns[:targets], "none", None, shards.columns[targets:]),
     )
 
 
-def tail_table(folder: Path, columns: Columns, steps: int) -> Table:
+def tail_table(folder: Path, options: DataOptions, steps: int) -> Table:
     """Read the last rows of a folder as a table."""
-    shards, targets, choices = open_shards(folder, columns)
+    shards, options, choices = open_shards(folder, options)
     source = Source(printable(folder), shards.fingerprint, 1, choices)
     begin = max(0, shards.rows - steps)
-    return _table(source, shards, targets, [(begin, shards.rows)], columns)
+    return _table(source, shards, options, [(begin, shards.rows)])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Every automatic decision is recorded as a `Choice`, with its reason and the opti
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -27,8 +26,10 @@ from throughtime.data.tables.numbers import (
 from throughtime.data.tables.reading import Source, read_frame
 from throughtime.data.tables.timeline import Clock
 from throughtime.data.tables.timestamps import Times
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, nearest
 from throughtime.runs import Choice
+from throughtime.specs import DataSpec
 
 GAP = "time gap"  # time since the row before, in median steps
 
@@ -40,9 +41,8 @@ class Table:
     source: Source
     rows: int  # in the file
     columns: tuple[str, ...]
-    targets: tuple[str, ...]
-    time: str | None
-    group: str | None
+    options: DataOptions  # with which it was read; the reader has chosen where they were None
+    time: str | None  # None also if each row is a step
     clock: Clock
     series: tuple[Series, ...]
     values: np.ndarray  # [R, C] float64; filled where missing
@@ -51,16 +51,33 @@ class Table:
     scored: np.ndarray  # [R, K] bool: the target was not filled in
     known: np.ndarray  # [R] int64: time from which all values, also filled ones, are known
     usable: np.ndarray  # [R] bool: may be part of a window
-    missing: str  # the option --missing
     choices: tuple[Choice, ...]
-    asked: "Columns"  # the chosen columns, for reading a table of the same form
     fixed: int = 0  # number of last numeric columns that are indicators or known ahead
     known_ahead: int = 0  # how many of these are known ahead
     categories: tuple[tuple[str, ...], ...] = ()  # vocabularies of the last columns
+    masked: tuple[str, ...] = ()  # columns with indicators
+    gap_unit: float | None = None  # with `gaps`: unit of the time between rows
     # by series, the known-ahead values after its last row: times [n], values [n, F]
     plans: dict[str, tuple[np.ndarray, np.ndarray]] = field(
         default_factory=dict[str, tuple[np.ndarray, np.ndarray]]
     )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to forecast."""
+        return self.options.target or ()
+
+    @property
+    def group(self) -> str | None:
+        """The column that identifies the series."""
+        return self.options.group
+
+    @property
+    def spec(self) -> DataSpec:
+        """The description that is saved with a model, to read a table of the same form."""
+        clock = (self.clock.kind, self.clock.count, self.clock.unit)
+        options = self.options.saved()
+        return DataSpec(options, clock, self.categories, self.masked, self.gap_unit)
 
     @property
     def known_columns(self) -> slice | None:
@@ -74,74 +91,51 @@ class Table:
         return torch.from_numpy(np.repeat(of_series, lengths, axis=0))
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The roles of columns; None lets the reader choose and report its choice."""
-
-    targets: tuple[str, ...] | None = None
-    time: str | None = None  # "none": rows are in time order
-    group: str | None = None
-    inputs: tuple[str, ...] | None = None  # further inputs; () for none
-    known: tuple[str, ...] = ()  # numeric columns known ahead
-    calendar: tuple[str, ...] = ()  # features from CALENDAR, known ahead
-    categorical: tuple[str, ...] = ()
-    masked: tuple[str, ...] | None = None  # with indicators; None: those with missing values
-    categories: tuple[tuple[str, ...], ...] | None = None  # vocabularies of `categorical`
-    resample: str | None = None  # time step to resample to
-    gaps: bool = False  # each row is a step; the time between rows is an input
-    gap_unit: float | None = None  # its unit; None: the median step
-
-
-def read_table(
-    path: DataSource,
-    columns: Columns,
-    *,
-    missing: str = "error",
-    delimiter: str | None = None,
-    static: Path | None = None,
-    learned: Clock | None = None,
-) -> Table:
+def read_table(path: DataSource, options: DataOptions, *, learned: DataSpec | None = None) -> Table:
     """Read series from CSV, Parquet or Arrow.
 
-    >>> table = read_table(Path("co2.csv"), Columns(targets=("co2",)), missing="interpolate")
+    >>> options = DataOptions(target=("co2",), missing="interpolate")
+    >>> table = read_table(Path("co2.csv"), options)
     >>> table.clock.describe()
     '7 days'
 
-    ``missing``: "error"; "interpolate" (linear in time, ends cut off); "drop" (windows with a
-    missing value are left out); "mask" (forward fill, with indicators). Time steps without a row
-    count as missing. ``static``: a table with one row per group, whose columns are added to every
-    row. ``learned``: the clock of a trained model, for a table too short to find its step.
+    The option `missing`: "error"; "interpolate" (linear in time, ends cut off); "drop" (windows
+    with a missing value are left out); "mask" (forward fill, with indicators). Time steps without a
+    row count as missing. ``learned``: what a trained model knows, whose clock is used for a table
+    too short to find its step.
 
     Raises InputError that names file, row and column.
     """
-    if missing not in MISSING:
-        raise InputError("--missing", repr(missing), f"take one of {', '.join(MISSING)}")
-    frame, source = read_frame(path, delimiter, labels=(columns.group, *columns.categorical))
+    if options.missing not in MISSING:
+        raise InputError("--missing", repr(options.missing), f"take one of {', '.join(MISSING)}")
+    names = (options.group, *options.categorical)
+    frame, source = read_frame(path, options.delimiter, labels=names)
     choices = list(source.choices)
-    if static is not None:
-        frame = covariates.with_static(frame, static, columns.group, source)
-        choices.append(Choice("static", static.name, "one row per group", "--static"))
-    where = source.path
-    asked = (*(columns.targets or ()), *(columns.inputs or ()), *columns.known)
-    for name in (*asked, *columns.categorical, columns.group, columns.time):
-        if name in (None, "none" if name == columns.time else None) or name in frame.columns:
+    if options.static is not None:
+        frame = covariates.with_static(frame, options.static, options.group, source)
+        choices.append(Choice("static", options.static.name, "one row per group", "--static"))
+    where, group = source.path, options.group
+    asked = (*(options.target or ()), *(options.inputs or ()), *options.known)
+    for name in (*asked, *options.categorical, group, options.time):
+        if name in (None, "none" if name == options.time else None) or name in frame.columns:
             continue
         raise InputError(where, f"no column {name!r}", nearest(str(name), frame.columns))
 
-    time, times, choice = find_time(frame, columns, source)
+    time, times, choice = find_time(frame, options, source)
     choices.append(choice)
-    group = columns.group
-    others = (time, group, *columns.known, *columns.categorical)
+    others = (time, group, *options.known, *options.categorical)
     rest = [name for name in frame.columns if name not in others]
-    targets, inputs, found = _find_columns(frame, rest, columns, source)
+    targets, inputs, found = _find_columns(frame, rest, options, source)
     choices += found
+    options = replace(options, target=targets, inputs=inputs, time=time or "none")
 
-    _check_parts(columns, (*targets, *inputs), (time, group), where)
+    _check_parts(options, (time, group), where)
     values = np.column_stack([numbers_of(frame[name], source) for name in (*targets, *inputs)])
     refuse_extreme(values, (*targets, *inputs), source)
-    plans = covariates.plans(frame, columns.known, source)
-    words = [words_of(frame[name], source).to_list() for name in columns.categorical]
-    codes, categories = codes_of(words, columns.categories) if words else (None, ())
+    plans = covariates.plans(frame, options.known, source)
+    words = [words_of(frame[name], source).to_list() for name in options.categorical]
+    vocabularies = learned.categories if learned else None
+    codes, categories = codes_of(words, vocabularies) if words else (None, ())
     pieces = _pieces(frame, group, source)
     raw = Rows(
         source=source,
@@ -154,29 +148,41 @@ def read_table(
         held=plans if codes is None else np.column_stack([plans, codes]),
         targets=len(targets),
     )
-    rows, columns, found = _on_a_clock(raw, times, columns, learned)
-    choices += found
-    if group is not None:
-        choices.append(Choice("group", group, f"{len(pieces)} series", "--group"))
-    masked = covariates.masked(rows, columns.masked) if missing == "mask" else ()
+    table = _on_a_grid(raw, times, options, learned, categories)
+    return replace(table, choices=(*choices, *table.choices))
+
+
+def _on_a_grid(
+    raw: Rows,
+    times: Times,
+    options: DataOptions,
+    learned: DataSpec | None,
+    categories: tuple[tuple[str, ...], ...],
+) -> Table:
+    """Put rows on a regular grid, and add the columns that are derived from them."""
+    rows, gap_unit, choices = _on_a_clock(raw, times, options, learned)
+    if options.group is not None:
+        choices.append(Choice("group", options.group, f"{len(raw.pieces)} series", "--group"))
+    masked: tuple[str, ...] = ()
+    if options.missing == "mask":
+        masked = covariates.masked(rows, learned.masked if learned else None)
     rows = replace(rows, masked=[rows.columns.index(name) for name in masked])
-    grid = lay(rows, missing)
-    count, dates = len(columns.known), calendar_names(columns.calendar)
+    grid = lay(rows, options.missing)
+    count, dates = len(options.known), calendar_names(options.calendar)
     marks = [f"{name} ({mark})" for name in masked for mark in ("observed", "steps since")]
     both = [
         grid.values,
         grid.marks,
         grid.held[:, :count],
-        calendar_of(columns.calendar, grid.times),
+        calendar_of(options.calendar, grid.times),
         grid.held[:, count:],
     ]
     return Table(
         source=rows.source,
-        rows=len(frame),
-        columns=(*rows.columns, *marks, *columns.known, *dates, *columns.categorical),
-        targets=targets,
+        rows=len(raw.values),
+        columns=(*rows.columns, *marks, *options.known, *dates, *options.categorical),
+        options=options,
         time=rows.time,
-        group=group,
         clock=rows.clock,
         series=grid.series,
         values=np.concatenate(both, axis=1),
@@ -184,29 +190,21 @@ def read_table(
         observed=grid.observed,
         scored=grid.scored,
         known=grid.known,
-        usable=grid.observed if missing == "drop" else np.ones_like(grid.observed),
-        missing=missing,
+        usable=grid.observed if options.missing == "drop" else np.ones_like(grid.observed),
         choices=(*choices, *grid.choices),
-        asked=replace(
-            columns,
-            targets=targets,
-            time=time,
-            inputs=inputs,
-            masked=tuple(masked),
-            categories=categories,
-        ),
         fixed=len(marks) + count + len(dates),
         known_ahead=count + len(dates),
         categories=categories,
-        plans=_plans_ahead(raw, grid, columns) if columns.known else {},
+        masked=masked,
+        gap_unit=gap_unit,
+        plans=_plans_ahead(raw, grid, options) if options.known else {},
     )
 
 
-def _check_parts(
-    columns: Columns, used: Sequence[str], others: Sequence[str | None], where: str
-) -> None:
+def _check_parts(options: DataOptions, others: Sequence[str | None], where: str) -> None:
     """Raise InputError for a column with two roles."""
-    parts = (*used, *columns.known, *columns.categorical)
+    used = (*(options.target or ()), *(options.inputs or ()))
+    parts = (*used, *options.known, *options.categorical)
     counts = Counter(parts)
     for name in parts:
         if name in others:
@@ -222,51 +220,55 @@ def _check_parts(
 
 
 def _on_a_clock(
-    rows: Rows, times: Times, columns: Columns, learned: Clock | None
-) -> tuple[Rows, Columns, list[Choice]]:
-    """Find the time step of the rows; resample them, or use rows as steps, if requested."""
+    rows: Rows, times: Times, options: DataOptions, learned: DataSpec | None
+) -> tuple[Rows, float | None, list[Choice]]:
+    """Find the time step of the rows; resample them, or use rows as steps, if requested.
+
+    Also returns the unit of the time between rows, if they are steps.
+    """
     choices: list[Choice] = []
-    if columns.known:
+    if options.known:
         rows = covariates.without_plans(rows)
     if rows.time is None:
-        if columns.calendar or columns.resample or columns.gaps:
+        if options.calendar or options.resample or options.gaps:
             asked = "--calendar, --resample or --gaps"
             raise InputError(asked, "there is no time column", "give one with --time")
-        return rows, columns, choices
-    if (columns.calendar or columns.resample) and times.kind != "date":
-        asked = "--calendar" if columns.calendar else "--resample"
+        return rows, None, choices
+    if (options.calendar or options.resample) and times.kind != "date":
+        asked = "--calendar" if options.calendar else "--resample"
         raise InputError(asked, f"column {rows.time!r} does not contain dates", "remove the option")
-    if columns.gaps:
-        if columns.calendar or columns.resample:
+    if options.gaps:
+        if options.calendar or options.resample:
             raise InputError(
                 "--gaps", "it excludes --calendar and --resample", "use only one of these options"
             )
         choices.append(
             Choice(GAP, "an input", "each row is a step, whatever the time between rows", "--gaps")
         )
-        rows, unit = covariates.with_gaps(rows, GAP, columns.gap_unit)
+        rows, unit = covariates.with_gaps(rows, GAP, learned.gap_unit if learned else None)
         rows = replace(rows, time=None, times=_counted(rows.pieces, rows.source))
-        return rows, replace(columns, gap_unit=unit), choices
-    if columns.resample is not None:
-        rows = covariates.resampled_rows(rows, step_of(columns.resample))
-        choices.append(Choice("resample", columns.resample, "means of each step", "--resample"))
+        return rows, unit, choices
+    if options.resample is not None:
+        rows = covariates.resampled_rows(rows, step_of(options.resample))
+        choices.append(Choice("resample", options.resample, "means of each step", "--resample"))
         times = times._replace(values=rows.times, text=None)
     series = [at for _, at in rows.pieces]
-    clock = timeline.find_clock(times, series, rows.source, str(rows.time), learned)
+    known = Clock(*learned.clock) if learned else None
+    clock = timeline.find_clock(times, series, rows.source, str(rows.time), known)
     alone = learned is not None and all(len(at) == 1 for at in series)
     reason = "from the trained model" if alone else "from the differences of the times"
     choices.append(Choice("time step", clock.describe(), reason))
-    return replace(rows, clock=clock), columns, choices
+    return replace(rows, clock=clock), None, choices
 
 
 def _plans_ahead(
-    raw: Rows, grid: Grid, columns: Columns
+    raw: Rows, grid: Grid, options: DataOptions
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the known-ahead values after the last row of each series: times, values [n, F]."""
-    if columns.gaps:
+    if options.gaps:
         raw = replace(raw, times=_counted(raw.pieces, raw.source))
-    step = step_of(columns.resample) if columns.resample is not None else None
-    every = covariates.plans_by_series(raw, len(columns.known), step)
+    step = step_of(options.resample) if options.resample is not None else None
+    every = covariates.plans_by_series(raw, len(options.known), step)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for series in grid.series:
         times, plans = every[series.name]
@@ -279,16 +281,16 @@ def _plans_ahead(
 
 
 def find_time(
-    frame: pl.DataFrame, columns: Columns, source: Source
+    frame: pl.DataFrame, options: DataOptions, source: Source
 ) -> tuple[str | None, Times, Choice]:
     in_order = Times("row", np.arange(len(frame), dtype=np.int64), "rows in order")
-    if columns.time == "none":
+    if options.time == "none":
         return None, in_order, Choice("time", "none", "rows are in order", "--time")
-    if columns.time is not None:
-        times = timestamps.parse_times(frame[columns.time], source)
-        return columns.time, times, Choice("time", columns.time, times.reading, "--time")
-    chosen = (*(columns.targets or ()), *(columns.inputs or ()), columns.group)
-    chosen = (*chosen, *columns.known, *columns.categorical)
+    if options.time is not None:
+        times = timestamps.parse_times(frame[options.time], source)
+        return options.time, times, Choice("time", options.time, times.reading, "--time")
+    chosen = (*(options.target or ()), *(options.inputs or ()), options.group)
+    chosen = (*chosen, *options.known, *options.categorical)
     candidates: dict[str, Times] = {}
     for name in frame.columns:
         if name in chosen:
@@ -320,14 +322,14 @@ def find_time(
 
 
 def _find_columns(
-    frame: pl.DataFrame, rest: list[str], columns: Columns, source: Source
+    frame: pl.DataFrame, rest: list[str], options: DataOptions, source: Source
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[Choice]]:
     choices: list[Choice] = []
     share = {name: numeric_share(frame[name]) for name in rest}
     numeric = [name for name in rest if share[name] == 1]
-    targets = columns.targets
+    targets = options.target
     nearly = [name for name in rest if 0.5 < share[name] < 1 and name not in (targets or ())]
-    if nearly and columns.inputs is None:
+    if nearly and options.inputs is None:
         # mostly numeric: report the first invalid value instead of skipping the column
         numbers_of(frame[nearly[0]], source)
     if targets is None:
@@ -340,7 +342,7 @@ def _find_columns(
         choices.append(Choice("target", numeric[0], "the only numeric column", "--target"))
     else:
         choices.append(Choice("target", ", ".join(targets), "as requested", "--target"))
-    inputs = columns.inputs
+    inputs = options.inputs
     if inputs is None:
         inputs = tuple(name for name in numeric if name not in targets)
         left = sorted({*rest} - {*targets, *inputs}, key=rest.index)

@@ -298,7 +298,7 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
     last_target = table.times[start + length - 1]
     origin = start + plan.past - 1
     # interpolation in the row before the forecast uses a later value; forward fill does not
-    clear = table.observed[origin] | (table.missing == "mask")
+    clear = table.observed[origin] | (table.options.missing == "mask")
     values = torch.from_numpy(np.ascontiguousarray(table.values))
 
     def windows(which: np.ndarray) -> Windows:
@@ -315,7 +315,7 @@ def _parts(table: Table, plan: WindowPlan, split: Split, borders: tuple[int, int
         begins, ends = table.times[possible + plan.past], table.times[possible + length - 1]
         whole = (ends < first, (begins >= first) & (ends < second), (begins >= second))
         if all(part.any() for part in whole):
-            further = "" if table.missing == "mask" else ", or set --missing mask"
+            further = "" if table.options.missing == "mask" else ", or set --missing mask"
             raise _too_many_gaps(table, plan, f"lower --context{further}")
         raise _too_short(table, plan, split)
     seen = parts.training_rows

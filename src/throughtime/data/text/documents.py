@@ -1,7 +1,7 @@
 """Read text documents, for language modelling or for classification."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from throughtime.data.tables.numbers import words_of
 from throughtime.data.tables.reading import listed, read_frame
 from throughtime.data.tables.windows import Split
 from throughtime.data.text.vocabularies import Alphabet
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable
 from throughtime.runs import Choice, DataRecord
-from throughtime.specs import TokenSpec
+from throughtime.specs import SequenceSpec, TokenSpec
 
 _FEW = 10  # fewer documents are each split in three; otherwise whole documents are assigned
 _PIECE = 64  # default steps of truncated backpropagation
@@ -100,27 +101,19 @@ def _decoded(raw: bytes, file: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-def text_problem(
-    path: DataSource,
-    *,
-    tokens: str = "characters",
-    split: Split,
-    seed: int = 0,
-    context: int | None = None,
-) -> TextProblem:
+def text_problem(path: DataSource, options: DataOptions) -> TextProblem:
     """Read documents as a next-token prediction problem.
 
-    >>> problem = text_problem(Path("shakespeare.txt"), split=USUAL_SPLIT)
+    >>> problem = text_problem(Path("shakespeare.txt"), DataOptions())
 
-    ``tokens``: bytes, characters, words, or the path of a tokenizer.json. The vocabulary is that of
-    the training part. Fewer than ten documents are each split in three; otherwise whole documents
-    are assigned to the parts at random, using the seed. Raises InputError for text that is too
-    short or invalid, see `read_documents`.
+    The vocabulary is that of the training part. Fewer than ten documents are each split in three;
+    otherwise whole documents are assigned to the parts at random, using the seed. Raises InputError
+    for text that is too short or invalid, see `read_documents`.
     """
     documents, mark, choices = read_documents(path)
-    parts, reason = _split(documents, split, seed)
-    file = Path(tokens) if tokens.endswith(".json") else None
-    alphabet = Alphabet.learned(tokens, parts[0], file)
+    split = Split.read(options.split)
+    parts, reason = _split(documents, split, options.seed)
+    alphabet = Alphabet.learned(options, parts[0])
     codes = [alphabet.encode_all(part) for part in parts]
     codes = [[c for c in part if len(c) > 1] for part in codes]
     for part, name in zip(codes, ("training", "validation", "test"), strict=True):
@@ -135,7 +128,7 @@ def text_problem(
     unknown = 0
     if alphabet.unit in ("characters", "words"):
         unknown = sum(int((c == 0).sum()) for part in codes[1:] for c in part)
-    context = context or _PIECE
+    context = options.context or _PIECE
     found = [
         *choices,
         Choice("tokens", alphabet.unit, f"{alphabet.size} different ones", "--tokens"),
@@ -192,22 +185,16 @@ def _split(documents: Sequence[Document], split: Split, seed: int) -> tuple[list
 
 
 def read_labelled_texts(
-    path: DataSource,
-    *,
-    label: str,
-    text: str | None = None,
-    part: str | None = None,
-    tokens: str = "characters",
-    delimiter: str | None = None,
-    learned: TokenSpec | None = None,
+    path: DataSource, options: DataOptions, *, learned: SequenceSpec | None = None
 ) -> Read:
     """Read labelled texts from a folder with one subfolder per class, or from a table.
 
-    >>> read = read_labelled_texts(Path("mails"), label="folder")
-    >>> read = read_labelled_texts(Path("mails.csv"), label="class", text="body")
+    >>> read = read_labelled_texts(Path("mails"), DataOptions(label="folder"))
+    >>> read = read_labelled_texts(Path("mails.csv"), DataOptions(label="class", text="body"))
 
-    ``learned``: the tokens of a trained model; the label may then be absent.
+    ``learned``: what a trained model knows; the label may then be absent.
     """
+    label, text, part = options.label or "", options.text, options.part
     choices: tuple[Choice, ...] = ()
     parts: np.ndarray | None = None
     words: list[str | None] | None
@@ -223,7 +210,7 @@ def read_labelled_texts(
             )
         rows = [(f"{path}/{d.name}", 1) for d in documents]
     else:
-        frame, source = read_frame(path, delimiter, labels=(label, text, part))
+        frame, source = read_frame(path, options.delimiter, labels=(label, text, part))
         wanted = [text, *([label] if learned is None else []), *([part] if part else [])]
         for name in wanted:
             if name not in frame.columns:
@@ -256,10 +243,9 @@ def read_labelled_texts(
                 )
         rows = [(printable(path), row) for row in at]
     if learned is None:
-        file = Path(tokens) if tokens.endswith(".json") else None
-        alphabet = Alphabet.learned(tokens, (d.text for d in documents), file)
+        alphabet = Alphabet.learned(options, (d.text for d in documents))
     else:
-        alphabet = Alphabet(learned)
+        alphabet = Alphabet(learned.tokens)
     codes = alphabet.encode_all(d.text for d in documents)
     codes = [c if len(c) else np.zeros(1, dtype=np.int32) for c in codes]
     flat = np.concatenate(codes)
@@ -278,9 +264,9 @@ def read_labelled_texts(
         codes=flat[:, None],
         code_columns=(alphabet.unit,),
         categories=(vocabulary_of(alphabet),),
-        label=label,
+        options=replace(options, tokens=alphabet.unit),
         source="text",
-        how={"text": text or "", "unit": alphabet.unit, "tokenizer": alphabet.spec.tokenizer},
+        tokenizer=alphabet.spec.tokenizer,
         choices=(
             *choices,
             Choice("tokens", alphabet.unit, f"{alphabet.size} different ones", "--tokens"),

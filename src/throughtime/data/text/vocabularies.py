@@ -4,6 +4,7 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from throughtime.bounded_reads import read_given
 from throughtime.data.tables.categories import UNKNOWN
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.library_errors import library_errors
 from throughtime.specs import TOKEN_UNITS, TokenSpec
@@ -23,7 +25,7 @@ _MOST_CODES = 2_000_000  # limit for a tokenizer; the largest in use have about 
 class Alphabet:
     """Encodes text as integer codes and decodes it.
 
-    >>> alphabet = Alphabet.learned("characters", ["abba"])
+    >>> alphabet = Alphabet.learned(DataOptions(tokens="characters"), ["abba"])
     >>> alphabet.decode(alphabet.encode("abc"))
     'ab\\ufffd'
     """
@@ -45,15 +47,17 @@ class Alphabet:
                 self._known = known[self._order]
 
     @staticmethod
-    def learned(unit: str, texts: Iterable[str], tokenizer: Path | None = None) -> "Alphabet":
+    def learned(options: DataOptions, texts: Iterable[str]) -> "Alphabet":
         """Build the alphabet of texts: sorted characters, or the most frequent words.
 
-        Raises InputError for an unknown unit, or a tokenizer that cannot be read.
+        Raises InputError for unknown tokens, or a tokenizer that cannot be read.
         """
-        if tokenizer is not None:
-            content = read_given(tokenizer).decode("utf-8", "replace")
-            _codes_of(_tokenizer(content, str(tokenizer)))
-            return Alphabet(TokenSpec("tokenizer", (), content))
+        unit, saved = options.tokens, options.saved()
+        if unit.endswith(".json"):
+            content = read_given(Path(unit)).decode("utf-8", "replace")
+            _codes_of(_tokenizer(content, unit))
+            # a model contains the tokenizer, not its path
+            return Alphabet(TokenSpec(replace(saved, tokens="tokenizer"), (), content))
         if unit not in TOKEN_UNITS[:3]:
             raise InputError(
                 "--tokens",
@@ -69,7 +73,7 @@ class Alphabet:
             for text in texts:
                 counts.update(_WORD.findall(text))
             words = [UNKNOWN, *(word for word, _ in counts.most_common(_MOST_WORDS))]
-        return Alphabet(TokenSpec(unit, tuple(words), ""))
+        return Alphabet(TokenSpec(saved, tuple(words), ""))
 
     def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
         """Encode each text as codes [T]; code 0 for tokens not in the vocabulary."""

@@ -145,7 +145,7 @@ class ForecastingExperiment(Experiment):
         return lambda: model(window)
 
     def spec(self) -> DataSpec:
-        return data_spec(self.problem)
+        return self.problem.table.spec
 
     def card(self, model: Forecaster, headline: str) -> str:
         return model_card(self.problem, headline, model)
@@ -217,26 +217,6 @@ def config_for(
         plan_head=problem.table.known_ahead > 0,
     )
     return with_chosen(config, chosen, parameters, parameter_count)
-
-
-def data_spec(problem: Problem) -> DataSpec:
-    """The description of the table that is saved with a model."""
-    table, asked = problem.table, problem.table.asked
-    return DataSpec(
-        targets=table.targets,
-        inputs=asked.inputs or (),
-        time=asked.time,
-        group=table.group,
-        clock=(table.clock.kind, table.clock.count, table.clock.unit),
-        missing=table.missing,
-        known=asked.known,
-        calendar=asked.calendar,
-        categorical=asked.categorical,
-        categories=table.categories,
-        masked=asked.masked or (),
-        resample=asked.resample,
-        gap_unit=asked.gap_unit,
-    )
 
 
 def model_card(problem: Problem, headline: str, model: Forecaster) -> str:

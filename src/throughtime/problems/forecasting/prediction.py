@@ -1,5 +1,6 @@
 """Forecasts of a saved model for a new table, aligned with its rows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from throughtime.data.tables.calendar import calendar_of
 from throughtime.data.tables.grid import Series
 from throughtime.data.tables.parquet_folder import tail_table
 from throughtime.data.tables.reading import listed
-from throughtime.data.tables.tables import Columns, Table, read_table
+from throughtime.data.tables.tables import Table, read_table
 from throughtime.data.tables.timeline import Clock
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.networks import Forecaster, ModelConfig
@@ -63,7 +64,7 @@ def predict(
             found[table.series[0]],
             "set --missing interpolate"
             if "missing" in found[table.series[0]]
-            else "give more rows" + ("" if not table.asked.known else ", and known values ahead"),
+            else "give more rows" + ("" if not table.options.known else ", and known values ahead"),
         )
     windows = np.stack([_window(table, series, model.config) for series in ready])
     with torch.no_grad():
@@ -99,32 +100,24 @@ def read_as_learned(
     From a folder, only the last ``steps`` rows are read. Raises InputError if the table lacks a
     column or has another time step.
     """
-    columns = Columns(
-        spec.targets,
-        spec.time or "none",
-        spec.group,
-        spec.inputs,
-        known=spec.known,
-        calendar=spec.calendar,
-        categorical=spec.categorical,
-        masked=spec.masked,
-        categories=spec.categories,
-        resample=spec.resample,
-        gaps=spec.gap_unit is not None,
-        gap_unit=spec.gap_unit,
-    )
     if isinstance(path, Path) and path.is_dir():
-        return tail_table(path, columns, steps)
-    if spec.masked:
-        missing = "mask"
-    learned = Clock(*spec.clock)
-    table = read_table(
-        path, columns, missing=missing or spec.missing, delimiter=delimiter, learned=learned
-    )
-    if (table.clock.kind, table.clock.count, table.clock.unit) != spec.clock:
+        table = tail_table(path, spec.options, steps)
+        need = spec.numbers + len(spec.categories)
+        if len(table.columns) != need:
+            raise InputError(
+                table.source.path,
+                f"{len(table.columns)} numeric columns, but the model has {need} columns",
+                "give a table with all inputs of the training data",
+            )
+        return table
+    filling = "mask" if spec.masked else missing or spec.options.missing
+    options = replace(spec.options, missing=filling, delimiter=delimiter)
+    table = read_table(path, options, learned=spec)
+    if table.spec.clock != spec.clock:
+        learned = Clock(*spec.clock).describe()
         raise InputError(
             table.source.path,
-            f"one row every {table.clock.describe()}, but the model learned {learned.describe()}",
+            f"one row every {table.clock.describe()}, but the model learned {learned}",
             "resample the rows to that step, or fit a model on this table",
         )
     return table
@@ -136,12 +129,12 @@ def _window(table: Table, series: Series, config: ModelConfig) -> np.ndarray:
     which = table.known_columns
     if which is None:
         return past
-    count = len(table.asked.known)
+    count = len(table.options.known)
     ahead = np.zeros((config.horizon, past.shape[1]))
     if count:
         ahead[:, which.start : which.start + count] = table.plans[series.name][1][: config.horizon]
     times = _ahead(table, series, config.horizon)
-    ahead[:, which.start + count : which.stop] = calendar_of(table.asked.calendar, times)
+    ahead[:, which.start + count : which.stop] = calendar_of(table.options.calendar, times)
     return np.concatenate([past, ahead])
 
 
@@ -153,7 +146,7 @@ def _obstacle(table: Table, series: Series, config: ModelConfig) -> str:
         return f"{count} rows, but the model looks back {need}"
     if not table.usable[series.stop - need : series.stop].all():
         return f"missing values among the last {need} rows"
-    if table.asked.known:
+    if table.options.known:
         times = table.plans[series.name][0][: config.horizon]
         wanted = _ahead(table, series, config.horizon)[: len(times)]
         count_ahead = len(times)

@@ -1,5 +1,6 @@
 """Predictions of a saved sequence network for new sequences."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,19 @@ import polars as pl
 import torch
 
 from throughtime.data.audio.recordings import FRAME, feature_store, read_audio
-from throughtime.data.opening import audio_settings
 from throughtime.data.sequences.archive import read_archive
 from throughtime.data.sequences.collection import Read, as_learned, sequences_of
 from throughtime.data.sequences.length_batches import answered
 from throughtime.data.sequences.sequences import lengths_text
 from throughtime.data.sources import DataSource
-from throughtime.data.tables.labelled import labelled_columns, read_labelled
+from throughtime.data.tables.labelled import read_labelled
 from throughtime.data.text.documents import read_labelled_texts
 from throughtime.data.text.vocabularies import check_codes
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.prediction import Forecasts
 from throughtime.problems.labelling.networks import SequenceNetwork
 from throughtime.runs import Choice
-from throughtime.specs import SequenceSpec, TokenSpec
+from throughtime.specs import SequenceSpec
 
 
 def answer(
@@ -44,8 +44,7 @@ def answer(
     Raises InputError if the file lacks a column of the training data, or has missing values and the
     training data had none.
     """
-    read = _read(spec, path, delimiter)
-    read = as_learned(read, spec, missing)
+    read = as_learned(_read(spec, path, missing, delimiter), spec)
     sequences = sequences_of(read)
     with torch.no_grad():
         found = answered(
@@ -77,30 +76,15 @@ def answer(
     return Forecasts(pl.DataFrame(columns), count, choices)
 
 
-def _read(spec: SequenceSpec, path: DataSource, delimiter: str | None) -> Read:
-    if spec.source == "archive":
-        return read_archive(path, alone=True)
-    if spec.source == "text":
-        tokens = TokenSpec(
-            spec.how["unit"],
-            () if spec.how["unit"] in ("bytes", "tokenizer") else spec.categories[0],
-            spec.how["tokenizer"],
-        )
-        check_codes(tokens, len(spec.categories[0]))
-        return read_labelled_texts(
-            path,
-            label=spec.label,
-            text=spec.how["text"] or None,
-            delimiter=delimiter,
-            learned=tokens,
+def _read(spec: SequenceSpec, path: DataSource, missing: str | None, delimiter: str | None) -> Read:
+    options = replace(spec.options, missing=missing or spec.options.missing, delimiter=delimiter)
+    if spec.source == "task":
+        raise InputError(
+            str(path),
+            "the model was trained on a generated task",
+            "save sequences as .npz and fit a model on them",
         )
     if spec.source == "audio":
-        settings = audio_settings(
-            spec.how["features"],
-            int(spec.how["rate"]),
-            int(spec.how["bands"]),
-            spec.how["channels"],
-        )
         if not isinstance(path, Path):
             raise InputError(
                 str(path),
@@ -108,36 +92,26 @@ def _read(spec: SequenceSpec, path: DataSource, delimiter: str | None) -> Read:
                 "give a recording, or a folder or table of recordings",
             )
         table = path.suffix.lower() in (".csv", ".parquet", ".arrow", ".tsv")
-        return read_audio(
-            path,
-            settings,
-            label=spec.label,
-            file=spec.how["file"] or "file" if table else None,
-            delimiter=delimiter,
-            store=feature_store(),
-            labelled=False,
-        )
-    if spec.source == "task":
-        raise InputError(
-            str(path),
-            "the model was trained on a generated task",
-            "save sequences as .npz and fit a model on them",
-        )
-    return read_labelled(path, labelled_columns(spec), delimiter=delimiter, learned=spec)
+        options = replace(options, file=options.file or "file" if table else None)
+        return read_audio(path, options, store=feature_store(), learned=spec)
+    if spec.source == "text":
+        check_codes(spec.tokens, len(spec.categories[0]))
+    readers = {"table": read_labelled, "archive": read_archive, "text": read_labelled_texts}
+    return readers[spec.source](path, options, learned=spec)
 
 
 def _identifiers(read: Read, spec: SequenceSpec) -> dict[str, Any]:
     """Columns that identify the sequence of each answer, and its step, as in the file."""
     names = list(read.names) or [str(k + 1) for k in range(len(read.lengths))]
-    first = spec.group or {"audio": "file", "text": "file"}.get(spec.source, "sequence")
-    if spec.how.get("text"):
+    first = spec.options.group or {"audio": "file", "text": "file"}.get(spec.source, "sequence")
+    if spec.options.text:
         first = "row"  # row of the table with the texts
     if not spec.every_step:
         return {first: names}
     of = np.repeat(np.arange(len(names)), read.lengths)
     step = np.arange(len(of)) - np.repeat(np.cumsum(read.lengths) - read.lengths, read.lengths)
     columns: dict[str, Any] = {}
-    if len(names) > 1 or spec.group:
+    if len(names) > 1 or spec.options.group:
         columns[first] = [names[k] for k in of.tolist()]
     if spec.source == "audio":
         columns["second"] = (step * FRAME).round(3)
