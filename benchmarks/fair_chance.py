@@ -14,13 +14,16 @@ is JSON.
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 import throughtime as tt
+from throughtime.hyperparameters import Hyperparameters
 
 LONGER = 10  # times the steps and the patience of a usual training
+LISTED = [f.name for f in fields(Hyperparameters) if f.metadata["listed"]]
 NETWORKS = ("dense", "window-dense", "rnn", "lstm", "gru")
 
 
@@ -111,9 +114,9 @@ def run(name, draw):
         if candidate.trivial:
             continue
         trial = next(t for t in result.record.trials if t.kind == candidate.kind)
-        chosen = {k: v for k, v in vars(trial.chosen).items() if v is not None and k != "size"}
+        chosen = {k: v for k, v in vars(trial.chosen).items() if v is not None and k in LISTED}
         chosen.setdefault("hidden_size", trial.hidden_size)
-        wide = {"context": chosen.pop("context", options.get("context"))}
+        wide = {"context": trial.chosen.context or options.get("context")}
         longer = tt.fit(
             tt.read(source, answers, progress=False, **{**options, **wide}),
             network=candidate.kind,
