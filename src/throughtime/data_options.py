@@ -146,6 +146,14 @@ class DataOptions:
             (LABELLED_TABLE, ARCHIVE), "Type of the labels: classes, numbers or auto.", saved=False
         ),
     )
+    class_weight: str | None = field(
+        default=None,
+        metadata=_about(
+            (LABELLED_TABLE, ARCHIVE, LABELLED_TEXT, RECORDINGS),
+            "'balanced': rare classes count as much as frequent ones, in loss and error.",
+            saved=False,
+        ),
+    )
     tokens: str = field(
         default="characters",
         metadata=_about(

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+import throughtime as tt
 from throughtime.data.sequences.archive import read_archive
 from throughtime.data.sequences.collection import sequence_problem
+from throughtime.errors import InputError
 from throughtime.problems.labelling.networks import SequenceConfig, build_sequence_network
 from throughtime.problems.labelling.training import (
     Labelling,
@@ -179,3 +181,55 @@ def test_answers_that_are_not_finite_are_not_hidden(tmp_path):
     model = network(problem)
     torch.nn.init.constant_(model.head.weight, torch.nan)
     assert all(np.isnan(v) for v in task_of(problem, model).measure().values())
+
+
+def rare(count=300, seed=0):
+    """Sequences of which a twentieth has another label, said by their first step."""
+    rng = np.random.default_rng(seed)
+    y = (np.arange(count) % 20 == 0).astype(int)
+    x = rng.normal(size=(count, 6, 1)) * 0.5
+    x[:, 0, 0] += 3 * y
+    return x, y
+
+
+def test_balanced_classes_count_alike_in_loss_and_error():
+    x, y = rare()
+    data = tt.read(x, answers=y, class_weight="balanced")
+    weights = data.problem.class_weights
+    train = data.problem.training_answers()
+    counts = torch.bincount(train)
+    torch.testing.assert_close(weights, len(train) / (2 * counts.double()))
+    assert float(weights[train].mean()) == pytest.approx(1)
+    experiment = experiment_of(data.problem)
+    assert "each class with the same weight" in experiment.unit
+    ((_, model),) = experiment.simple_models().items()
+    error = experiment.measured(model).test_error  # the frequent class is right, the rare one wrong
+    rare_ones = float((data.problem.answers.values[data.problem.test] == 1).double().mean())
+    assert error == pytest.approx(float(weights[1]) * rare_ones)
+    assert 0.3 < error < 0.8 and rare_ones < 0.1
+    network = experiment.build(experiment.config("gru", experiment.usual("gru"), 300))
+    inputs, lengths, wanted = data.problem.batch(data.problem.training[:40])
+    scores = network.scaled_answer(inputs, lengths)
+    each = torch.nn.functional.cross_entropy(scores.float(), wanted, reduction="none")
+    expected = (each * weights[wanted]).sum() / weights[wanted].sum()
+    torch.testing.assert_close(network.loss(inputs, lengths, wanted), expected.float())
+
+
+def test_a_rare_class_is_found_with_balanced_weights():
+    x, y = rare()
+    model = tt.fit(tt.read(x, answers=y, class_weight="balanced"), network="gru", steps=400)
+    new_x, new_y = rare(seed=1)
+    found = model.predict(new_x)["label"].cast(int).to_numpy()
+    assert (found[new_y == 1] == 1).mean() > 0.8 and (found[new_y == 0] == 0).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    "answers, weight, text",
+    [
+        (np.arange(60) / 7, "balanced", "class_weight: the labels are numbers; remove it"),
+        (np.arange(60) % 2, "rare", "class_weight: 'rare'; "),
+    ],
+)
+def test_wrong_class_weights_are_refused(answers, weight, text):
+    with pytest.raises(InputError, match=text):
+        tt.read(np.zeros((60, 4, 1)) + np.arange(4)[:, None], answers=answers, class_weight=weight)

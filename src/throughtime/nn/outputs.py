@@ -163,7 +163,13 @@ class _ErrorRate(AnswerOutput):
 
 
 class Classes(_ErrorRate):
-    """Class scores, for answers with exactly one correct class."""
+    """Class scores, for answers with exactly one correct class.
+
+    ``weight`` [O]: weight of each class in loss and errors; None: all count alike.
+    """
+
+    def __init__(self) -> None:
+        self.weight: Tensor | None = None
 
     def known(self, wanted: Tensor) -> Tensor:
         """Return which answers are known; an unknown class is negative."""
@@ -172,7 +178,8 @@ class Classes(_ErrorRate):
     def loss(self, output: Tensor, wanted: Tensor, center: Tensor, spread: Tensor) -> Tensor:
         """Mean cross-entropy, in nats."""
         scores = output.flatten(0, -2).float()
-        return functional.cross_entropy(scores, wanted.flatten(), ignore_index=-1)
+        weight = None if self.weight is None else self.weight.to(scores)
+        return functional.cross_entropy(scores, wanted.flatten(), weight=weight, ignore_index=-1)
 
     def averaged(self, outputs: Tensor) -> Tensor:
         """Return the logarithm of the mean probabilities."""
@@ -188,7 +195,10 @@ class Classes(_ErrorRate):
         """Return whether each prediction is wrong, and its cross-entropy."""
         wrong = (output.argmax(dim=-1) != wanted).double()
         target = wanted.clamp(min=0)
-        return wrong, functional.cross_entropy(output.double(), target, reduction="none")
+        nats = functional.cross_entropy(output.double(), target, reduction="none")
+        if self.weight is None:
+            return wrong, nats
+        return wrong * self.weight[target], nats * self.weight[target]
 
     def error_of_prediction(self, found: Tensor, wanted: Tensor, *, by_loss: bool) -> Tensor:
         """Return the cross-entropy, or whether each prediction is wrong."""

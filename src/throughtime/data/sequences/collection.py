@@ -1,6 +1,7 @@
 """Sequences from any reader, and their conversion to a training problem."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from throughtime.data.tables.categories import OTHER, UNKNOWN, trained_codes
 from throughtime.data.tables.reading import listed
 from throughtime.data.tables.windows import Split
 from throughtime.data_options import DataOptions
-from throughtime.errors import InputError
+from throughtime.errors import InputError, one_of
 from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
@@ -169,7 +170,7 @@ def sequence_problem(read: Read) -> SequenceProblem:
         choices=choices,
         kind="steps" if answers.every_step else "sequences",
     )
-    return SequenceProblem(
+    problem = SequenceProblem(
         sequences=sequences,
         answers=answers,
         columns=(*read.columns, *read.code_columns),
@@ -190,6 +191,23 @@ def sequence_problem(read: Read) -> SequenceProblem:
             tokenizer=read.tokenizer,
         ),
     )
+    if options.class_weight is None:
+        return problem
+    return replace(problem, class_weights=_balanced(problem, options.class_weight))
+
+
+def _balanced(problem: SequenceProblem, weighted: str) -> Tensor:
+    """Weights of classes, so that each has the same share of the training part: mean 1, [classes].
+
+    Raises InputError unless the answers are classes.
+    """
+    one_of("--class-weight", weighted, ("balanced",))
+    if not problem.answers.classes:
+        raise InputError("--class-weight", "the labels are numbers", "remove it")
+    counts = torch.bincount(problem.training_answers(), minlength=len(problem.answers.classes))
+    present = counts > 0
+    weights = counts.sum() / (present.sum() * counts.clamp(min=1).double())
+    return torch.where(present, weights, 0.0)
 
 
 def _rows_of(sequences: Sequences, answers: Answers, index: Tensor) -> Tensor:

@@ -114,6 +114,7 @@ class SequenceProblem:
     record: DataRecord
     spec: SequenceSpec
     chance: float | None = None  # the exact loss without memory, if known
+    class_weights: Tensor | None = None  # [classes]: of answers in loss and errors; None: all 1
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x [T,B,C], lengths [B], and targets [B,...] or [T,B,...]."""

@@ -19,6 +19,7 @@ from throughtime.comparison.experiment import (
 from throughtime.comparison.sizes import with_chosen
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.hyperparameters import Hyperparameters
+from throughtime.nn.outputs import Classes
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
 from throughtime.problems.labelling.networks import (
     Constant,
@@ -53,6 +54,7 @@ class LabellingExperiment(Experiment):
         self.measures = output_of_answers(answers).measures
         self.reference = reference_of(self.trivial_kinds())
         # a known chance level is a loss, so errors are measured by the loss too
+        self._weighted = problem.class_weights is not None
         self._by_loss = problem.chance is not None or answers.binary
         if answers.binary:
             self.unit = f"nats of all {answers.outputs} numbers of a step"
@@ -60,7 +62,8 @@ class LabellingExperiment(Experiment):
             name = "cross-entropy in nats" if answers.classes else "mean squared error"
             self.unit = f"{name}; {problem.chance:.4g} without memory"
         elif answers.classes:
-            self.unit = f"share of wrong answers, {answers.name}"
+            weighted = ", each class with the same weight" if self._weighted else ""
+            self.unit = f"share of wrong answers{weighted}, {answers.name}"
         elif answers.outputs > 1:
             self.unit = "mean absolute error, training standard deviations, mean over targets"
         else:
@@ -110,6 +113,8 @@ class LabellingExperiment(Experiment):
         known = problem.training_answers()
         rows = problem.sequences.values[problem.sequences.steps_of(problem.training)]
         model.fit_scale(rows, None if config.classes else known)
+        if isinstance(model.output, Classes):
+            model.output.weight = problem.class_weights
         if isinstance(model, Constant):
             model.learn(known)
         return model
@@ -134,7 +139,9 @@ class LabellingExperiment(Experiment):
 
     def resolution(self, measure: str) -> float:
         # one sequence more or less is no improvement
-        return 1.5 / len(self.problem.validation) if measure == "error" else 0.0
+        weights = self.problem.class_weights
+        most = 1.0 if weights is None else float(weights.max())
+        return 1.5 * most / len(self.problem.validation) if measure == "error" else 0.0
 
     def multiply_adds(self, model: SequenceNetwork) -> int:
         whole = not self.problem.answers.every_step
