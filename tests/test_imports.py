@@ -37,7 +37,7 @@ ALLOWED = {
     "hyperparameters": {"serialization"},
     "output_guard": {"errors"},
     "serialization": set(),
-    "specs": {"data_options"},
+    "specs": {"data_options", "serialization"},
     "problem_kinds": set(),
     "runs": BASE,
     "comparison_columns": {*BASE, "runs"},

@@ -100,7 +100,10 @@ class DataOptions:
     )
     known: tuple[str, ...] = field(
         default=(),
-        metadata=_about((FORECAST,), "Columns whose future values are known, separated by commas."),
+        metadata=_about(
+            (FORECAST,),
+            "Columns whose future values are known, numbers or words; separated by commas.",
+        ),
     )
     calendar: tuple[str, ...] = field(
         default=(),
@@ -218,6 +221,16 @@ class DataOptions:
     seed: int = field(
         default=0, metadata=_about(_EVERYTHING, "The (first) seed.", listed=False, saved=False)
     )
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """Categorical columns whose future values are not known."""
+        return tuple(name for name in self.categorical if name not in self.known)
+
+    @property
+    def planned_words(self) -> tuple[str, ...]:
+        """Categorical columns whose future values are known."""
+        return tuple(name for name in self.known if name in self.categorical)
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their defaults."""

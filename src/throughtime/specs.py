@@ -8,6 +8,7 @@ class raises ValueError for values that the reader of its kind of data cannot pr
 from dataclasses import dataclass
 
 from throughtime.data_options import DataOptions
+from throughtime.serialization import added_later
 
 MOST_STEPS = 1_000_000  # longest context or horizon of a model
 TOKEN_UNITS = ("bytes", "characters", "words", "tokenizer")
@@ -23,6 +24,8 @@ class DataSpec:
     categories: tuple[tuple[str, ...], ...] = ()  # the vocabulary of each categorical column
     masked: tuple[str, ...] = ()  # columns with missing-value indicators
     gap_unit: float | None = None  # with --gaps: unit of the time between rows
+    # the vocabulary of each categorical column known ahead
+    plans: tuple[tuple[str, ...], ...] = added_later(())
 
     def __post_init__(self) -> None:
         options = self.options
@@ -32,7 +35,9 @@ class DataSpec:
         strange = set(self.masked) - {*self.targets, *self.inputs}
         if strange:
             raise ValueError(f"masked column {min(strange)!r} is not a target or an input")
-        _check_categories(options.categorical, self.categories)
+        _check_categories(options.coded, self.categories)
+        if len(options.planned_words) != len(self.plans):
+            raise ValueError("every categorical column known ahead must have its categories")
         if options.gaps != (self.gap_unit is not None):
             raise ValueError("gap_unit must be set if and only if gaps is")
 
@@ -50,8 +55,14 @@ class DataSpec:
     def numbers(self) -> int:
         """The number of numeric values in a step."""
         own = len(self.targets) + len(self.inputs) + self.options.gaps
-        ahead = len(self.options.known) + 2 * len(self.options.calendar)
-        return own + 2 * len(self.masked) + ahead
+        return own + 2 * len(self.masked) + self.known_ahead
+
+    @property
+    def known_ahead(self) -> int:
+        """The number of numeric values in a step that are known ahead."""
+        words = sum(len(words) for words in self.plans)
+        numbers = len(self.options.known) - len(self.plans)
+        return words + numbers + 2 * len(self.options.calendar)
 
 
 @dataclass(frozen=True)

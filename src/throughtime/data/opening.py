@@ -11,12 +11,12 @@ from throughtime.data.sequences.collection import Read, sequence_problem
 from throughtime.data.sequences.generated_tasks import PREFIX, task_problem
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.data.sources import DataSource, InMemory, MemorySequences, MemoryTexts
+from throughtime.data.split import Split
 from throughtime.data.tables.forecast_problem import Problem, read_problem
 from throughtime.data.tables.labelled import read_labelled
 from throughtime.data.tables.numbers import words_of
 from throughtime.data.tables.parquet_folder import shard_problem
 from throughtime.data.tables.reading import read_frame
-from throughtime.data.tables.windows import Split
 from throughtime.data.text.documents import TextProblem, read_labelled_texts, text_problem
 from throughtime.data_options import (
     ARCHIVE,

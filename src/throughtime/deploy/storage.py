@@ -163,7 +163,7 @@ def _check_columns(config: Any, data: Any) -> None:
             raise ValueError(f"{words} words for {config.outputs} codes")
         return
     options = data.options
-    names = (*data.targets, *data.inputs, *options.known, *options.categorical)
+    names = (*data.targets, *data.inputs, *options.known, *options.coded)
     if len(set(names)) < len(names) or not all(names):
         raise ValueError(f"the data has duplicate or empty column names: {', '.join(names)}")
     if {options.time_column, options.group} & set(names):
@@ -174,8 +174,7 @@ def _check_columns(config: Any, data: Any) -> None:
             f"the model {config.targets} among {config.numbers}"
         )
     sizes = tuple(len(words) for words in data.categories)
-    known = len(options.known) + 2 * len(options.calendar)
-    if (sizes, known) != (config.categories, config.known):
+    if (sizes, data.known_ahead) != (config.categories, config.known):
         raise ValueError("categories or known columns of the data differ from those of the model")
 
 

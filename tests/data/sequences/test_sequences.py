@@ -13,7 +13,7 @@ from throughtime.data.sequences.sequences import (
     lengths_text,
     split_sequences,
 )
-from throughtime.data.tables.windows import USUAL_SPLIT, Split
+from throughtime.data.split import USUAL_SPLIT, Split
 from throughtime.errors import InputError
 
 

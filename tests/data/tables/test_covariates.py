@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+import throughtime as tt
 from throughtime.catalogue import FORECASTER, names
 from throughtime.data.tables.forecast_problem import read_problem
 from throughtime.data.tables.tables import read_table
@@ -289,3 +291,63 @@ def test_categories_are_coded_anew_in_a_table_of_their_own(tmp_path, monkeypatch
     assert problem.table.categories == (("(other)", "a", "b"),)
     assert problem.table.values[-1].tolist() == [149.0, 0.0]
     assert problem.parts.test.values[-1].tolist() == [149.0, 0.0]
+
+
+WEATHER = ["sun", "rain", "snow"]
+
+
+def planned(count=900, seed=0):
+    """Sales that the weather of the same day decides, and the weather of the days ahead."""
+    rng = np.random.default_rng(seed)
+    words = rng.choice(WEATHER, count + 7)
+    effect = {"sun": 10.0, "rain": -5.0, "snow": 0.0}
+    y = [effect[w] + rng.normal() for w in words[:count]] + [None] * 7
+    return pl.DataFrame({"t": np.arange(count + 7), "y": y, "weather": words})
+
+
+def test_a_plan_of_words_is_known_ahead(tmp_path):
+    frame = planned()
+    data = tt.read(frame, target="y", time="t", known=["weather"], horizon=7, context=7)
+    table = data.problem.table
+    assert table.columns == ("y", "weather rain", "weather snow", "weather sun")
+    assert table.known_ahead == 3 and table.spec.plans == (("rain", "snow", "sun"),)
+    assert "3 words, each an input known ahead" in {c.reason for c in data.choices}
+    inside = table.values[:, 1:]
+    np.testing.assert_array_equal(inside.sum(axis=1), 1)
+    model = tt.fit(data, network="dense", steps=1500)
+    assert model.test_error < 1.0  # the best possible is 0.8; without the plan 5.6
+    model.save(tmp_path / "m")
+    ahead = tt.load(tmp_path / "m").predict(frame)["y"].to_numpy()
+    effect = {"sun": 10.0, "rain": -5.0, "snow": 0.0}
+    expected = [effect[w] for w in frame["weather"][-7:]]
+    assert np.abs(ahead - expected).max() < 1.5
+    strange = frame.with_columns(pl.col("weather").str.replace("rain", "hail"))
+    tt.load(tmp_path / "m").predict(strange)  # a word that training did not have
+
+
+def test_numbers_are_words_if_they_are_called_categorical():
+    frame = planned().with_columns(
+        pl.col("weather").replace_strict({"sun": 1, "rain": 2, "snow": 3}).alias("code")
+    )
+    options = {"target": "y", "time": "t", "horizon": 7, "context": 7, "inputs": []}
+    coded = tt.read(frame, known=["code"], categorical=["code"], **options).problem.table
+    assert coded.columns == ("y", "code 1", "code 2", "code 3") and not coded.categories
+    plain = tt.read(frame, known=["code"], **options).problem.table
+    assert plain.columns == ("y", "code")
+
+
+def test_words_come_from_the_training_part_and_are_not_too_many():
+    frame = planned()
+    late = frame.with_columns(
+        pl.when(pl.col("t") > 800).then(pl.lit("hail")).otherwise("weather").alias("weather")
+    )
+    options = {"target": "y", "time": "t", "known": ["weather"], "horizon": 7, "context": 7}
+    assert tt.read(late, **options).problem.table.spec.plans == (("rain", "snow", "sun"),)
+    many = frame.with_columns(("w" + pl.col("t").cast(pl.String)).alias("weather"))
+    with pytest.raises(InputError, match="different words, more than 200"):
+        tt.read(many, **options)
+    holes = frame.with_columns(
+        pl.when(pl.col("t") == 5).then(None).otherwise("weather").alias("weather")
+    )
+    with pytest.raises(InputError, match=r"row 6, column 'weather': a missing value in a known"):
+        tt.read(holes, **options)

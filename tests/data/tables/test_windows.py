@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from throughtime.data.split import Split
 from throughtime.data.tables.tables import read_table
-from throughtime.data.tables.windows import (
-    Split,
-    WindowPlan,
-    every_window,
-    plan_windows,
-    split_by_time,
-)
+from throughtime.data.tables.windows import WindowPlan, every_window, plan_windows, split_by_time
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 

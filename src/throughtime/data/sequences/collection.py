@@ -17,9 +17,9 @@ from throughtime.data.sequences.sequences import (
     lengths_text,
     split_sequences,
 )
+from throughtime.data.split import Split
 from throughtime.data.tables.categories import OTHER, UNKNOWN, trained_codes
 from throughtime.data.tables.reading import listed
-from throughtime.data.tables.windows import Split
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, one_of
 from throughtime.runs import Choice, DataRecord

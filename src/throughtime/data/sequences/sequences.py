@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from throughtime.data.split import Split
 from throughtime.data.tables.reading import listed
-from throughtime.data.tables.windows import Split
 from throughtime.errors import InputError
 from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec

@@ -1,8 +1,8 @@
 """Covariates of a table: known-ahead columns, indicators, time gaps, static columns."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,25 +12,76 @@ from throughtime.data.tables.calendar import resampled
 from throughtime.data.tables.grid import Rows
 from throughtime.data.tables.numbers import numbers_of, refuse_extreme, words_of
 from throughtime.data.tables.reading import Source, read_frame
+from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, nearest
 
+_MOST_WORDS = 200  # of a categorical column known ahead
 
-def plans(frame: pl.DataFrame, names: Sequence[str], source: Source) -> np.ndarray:
-    """Return the known-ahead columns, [N, n]; every row must have a value."""
+
+class Plans(NamedTuple):
+    """The columns known ahead: numbers, and an indicator for each word of a categorical one."""
+
+    names: tuple[str, ...]
+    values: np.ndarray  # [N, n]
+    words: tuple[tuple[str, ...], ...]  # of each categorical column
+
+
+def is_worded(column: pl.Series) -> bool:
+    """Whether a column known ahead has words: some of its values are not numbers."""
+    if column.dtype != pl.String:
+        return not column.dtype.is_numeric() and column.dtype != pl.Boolean
+    present = column.drop_nulls()
+    return present.cast(pl.Float64, strict=False).null_count() > 0
+
+
+def plans(
+    frame: pl.DataFrame,
+    options: DataOptions,
+    source: Source,
+    trained: np.ndarray,
+    learned: tuple[tuple[str, ...], ...] | None,
+) -> Plans:
+    """Return the known-ahead columns; every row must have a value.
+
+    ``trained``: rows from which the words of categorical columns are taken, so that there is no
+    indicator that training never saw. ``learned``: the words of a trained model.
+    """
+    names: list[str] = []
     found: list[np.ndarray] = []
-    for name in names:
-        column = numbers_of(frame[name], source)
-        if np.isnan(column).any():
-            row = source.row(int(np.isnan(column).argmax()))
+    vocabularies: list[tuple[str, ...]] = []
+    for name in options.known:
+        if name in options.planned_words:
+            words = words_of(frame[name], source)
+            missing = words.is_null().to_numpy()
+            if learned is not None:
+                vocabulary = learned[len(vocabularies)]
+            else:
+                some = pl.Series(trained, dtype=pl.Int64)
+                vocabulary = tuple(words.gather(some).drop_nulls().unique().sort().to_list())
+            if len(vocabulary) > _MOST_WORDS:
+                raise InputError(
+                    f"{source.path}, column {name!r}",
+                    f"{len(vocabulary)} different words, more than {_MOST_WORDS}",
+                    "remove it from --known, or write numbers",
+                )
+            vocabularies.append(vocabulary)
+            names += [f"{name} {word}" for word in vocabulary]
+            found += [(words == word).fill_null(value=False).to_numpy() for word in vocabulary]
+        else:
+            column = numbers_of(frame[name], source)
+            missing = np.isnan(column)
+            names.append(name)
+            found.append(column)
+        if missing.any():
+            row = source.row(int(missing.argmax()))
             raise InputError(
                 f"{source.path}, row {row}, column {name!r}",
                 "a missing value in a known-ahead column",
                 "fill it in, or remove the column from --known",
             )
-        found.append(column)
-    values = np.column_stack(found) if found else np.empty((len(frame), 0))
+    values = np.column_stack(found).astype(np.float64) if found else np.empty((len(frame), 0))
     refuse_extreme(values, names, source)
-    return values
+    return Plans(tuple(names), values, tuple(vocabularies))
 
 
 def without_plans(rows: Rows) -> Rows:

@@ -9,15 +9,10 @@ import torch
 from torch import Tensor
 
 from throughtime.data.sources import DataSource
+from throughtime.data.split import Split
 from throughtime.data.tables.categories import trained_codes
 from throughtime.data.tables.tables import Table, read_table
-from throughtime.data.tables.windows import (
-    Parts,
-    Split,
-    WindowPlan,
-    folds_by_time,
-    plan_windows,
-)
+from throughtime.data.tables.windows import Parts, WindowPlan, folds_by_time, plan_windows
 from throughtime.data_options import DataOptions
 from throughtime.runs import Choice, DataRecord
 

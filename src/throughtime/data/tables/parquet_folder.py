@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from throughtime.data.folders import PARQUETS, files_in
+from throughtime.data.split import Split
 from throughtime.data.tables.forecast_problem import Problem
 from throughtime.data.tables.grid import Series
 from throughtime.data.tables.numbers import LARGEST
 from throughtime.data.tables.reading import Source, polars_name, survive
 from throughtime.data.tables.tables import Table
 from throughtime.data.tables.timeline import ROWS
-from throughtime.data.tables.windows import Parts, Split, WindowPlan, Windows, plan_windows
+from throughtime.data.tables.windows import Parts, WindowPlan, Windows, plan_windows
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, nearest
 from throughtime.escapes import printable

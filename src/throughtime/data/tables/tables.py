@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from throughtime.data.sources import DataSource
+from throughtime.data.split import Split
 from throughtime.data.tables import covariates, timeline, timestamps
 from throughtime.data.tables.calendar import calendar_names, calendar_of, step_of
 from throughtime.data.tables.categories import codes_of, in_sequences
@@ -57,6 +58,7 @@ class Table:
     categories: tuple[tuple[str, ...], ...] = ()  # vocabularies of the last columns
     masked: tuple[str, ...] = ()  # columns with indicators
     gap_unit: float | None = None  # with `gaps`: unit of the time between rows
+    plan_words: tuple[tuple[str, ...], ...] = ()  # of each categorical column known ahead
     # by series, the known-ahead values after its last row: times [n], values [n, F]
     plans: dict[str, tuple[np.ndarray, np.ndarray]] = field(
         default_factory=dict[str, tuple[np.ndarray, np.ndarray]]
@@ -77,7 +79,8 @@ class Table:
         """The description that is saved with a model, to read a table of the same form."""
         clock = (self.clock.kind, self.clock.count, self.clock.unit)
         options = self.options.saved()
-        return DataSpec(options, clock, self.categories, self.masked, self.gap_unit)
+        found = (self.categories, self.masked, self.gap_unit, self.plan_words)
+        return DataSpec(options, clock, *found)
 
     @property
     def known_columns(self) -> slice | None:
@@ -121,6 +124,9 @@ def read_table(path: DataSource, options: DataOptions, *, learned: DataSpec | No
             continue
         raise InputError(where, f"no column {name!r}", nearest(str(name), frame.columns))
 
+    words = [n for n in options.known if covariates.is_worded(frame[n])]
+    categorical = dict.fromkeys((*options.categorical, *words))
+    options = replace(options, categorical=tuple(categorical))
     time, times, choice = find_time(frame, options, source)
     choices.append(choice)
     others = (time, group, *options.known, *options.categorical)
@@ -132,11 +138,16 @@ def read_table(path: DataSource, options: DataOptions, *, learned: DataSpec | No
     _check_parts(options, (time, group), where)
     values = np.column_stack([numbers_of(frame[name], source) for name in (*targets, *inputs)])
     refuse_extreme(values, (*targets, *inputs), source)
-    plans = covariates.plans(frame, options.known, source)
-    words = [words_of(frame[name], source).to_list() for name in options.categorical]
+    pieces = _pieces(frame, group, source)
+    share = Split.read(options.split).training
+    trained = np.concatenate([rows[: max(1, int(share * len(rows)))] for _, rows in pieces])
+    plans = covariates.plans(frame, options, source, trained, learned.plans if learned else None)
+    for name, own in zip(options.planned_words, plans.words, strict=True):
+        reason = f"{len(own)} words, each an input known ahead"
+        choices.append(Choice("known", name, reason, "--known"))
+    words = [words_of(frame[name], source).to_list() for name in options.coded]
     vocabularies = learned.categories if learned else None
     codes, categories = codes_of(words, vocabularies) if words else (None, ())
-    pieces = _pieces(frame, group, source)
     raw = Rows(
         source=source,
         columns=(*targets, *inputs),
@@ -145,10 +156,10 @@ def read_table(path: DataSource, options: DataOptions, *, learned: DataSpec | No
         times=times.values if time is not None else _counted(pieces, source),
         clock=timeline.ROWS,
         pieces=pieces,
-        held=plans if codes is None else np.column_stack([plans, codes]),
+        held=plans.values if codes is None else np.column_stack([plans.values, codes]),
         targets=len(targets),
     )
-    table = _on_a_grid(raw, times, options, learned, categories)
+    table = _on_a_grid(raw, times, options, learned, categories, plans)
     return replace(table, choices=(*choices, *table.choices))
 
 
@@ -158,6 +169,7 @@ def _on_a_grid(
     options: DataOptions,
     learned: DataSpec | None,
     categories: tuple[tuple[str, ...], ...],
+    plans: covariates.Plans,
 ) -> Table:
     """Put rows on a regular grid, and add the columns that are derived from them."""
     rows, gap_unit, choices = _on_a_clock(raw, times, options, learned)
@@ -168,7 +180,7 @@ def _on_a_grid(
         masked = covariates.masked(rows, learned.masked if learned else None)
     rows = replace(rows, masked=[rows.columns.index(name) for name in masked])
     grid = lay(rows, options.missing)
-    count, dates = len(options.known), calendar_names(options.calendar)
+    count, dates = len(plans.names), calendar_names(options.calendar)
     marks = [f"{name} ({mark})" for name in masked for mark in ("observed", "steps since")]
     both = [
         grid.values,
@@ -180,7 +192,7 @@ def _on_a_grid(
     return Table(
         source=rows.source,
         rows=len(raw.values),
-        columns=(*rows.columns, *marks, *options.known, *dates, *options.categorical),
+        columns=(*rows.columns, *marks, *plans.names, *dates, *options.coded),
         options=options,
         time=rows.time,
         clock=rows.clock,
@@ -197,14 +209,15 @@ def _on_a_grid(
         categories=categories,
         masked=masked,
         gap_unit=gap_unit,
-        plans=_plans_ahead(raw, grid, options) if options.known else {},
+        plans=_plans_ahead(raw, grid, options, count) if count else {},
+        plan_words=plans.words,
     )
 
 
 def _check_parts(options: DataOptions, others: Sequence[str | None], where: str) -> None:
     """Raise InputError for a column with two roles."""
     used = (*(options.target or ()), *(options.inputs or ()))
-    parts = (*used, *options.known, *options.categorical)
+    parts = (*used, *options.known, *options.coded)
     counts = Counter(parts)
     for name in parts:
         if name in others:
@@ -262,13 +275,13 @@ def _on_a_clock(
 
 
 def _plans_ahead(
-    raw: Rows, grid: Grid, options: DataOptions
+    raw: Rows, grid: Grid, options: DataOptions, count: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the known-ahead values after the last row of each series: times, values [n, F]."""
     if options.gaps:
         raw = replace(raw, times=_counted(raw.pieces, raw.source))
     step = step_of(options.resample) if options.resample is not None else None
-    every = covariates.plans_by_series(raw, len(options.known), step)
+    every = covariates.plans_by_series(raw, count, step)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for series in grid.series:
         times, plans = every[series.name]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from throughtime.data.split import USUAL_SPLIT, Split
 from throughtime.data.tables.autocorrelation import longest_lag, seasons
 from throughtime.data.tables.reading import listed
 from throughtime.data.tables.tables import Table
@@ -38,36 +39,6 @@ class WindowPlan:
     def past(self) -> int:
         """Steps before the forecast in a window; models use the last ones of them."""
         return max(self.context, self.reach)
-
-
-@dataclass(frozen=True)
-class Split:
-    """The shares of the time for training, validation and test."""
-
-    training: float
-    validation: float
-    test: float
-
-    @staticmethod
-    def read(text: str) -> "Split":
-        """Parse percentages such as 70/15/15. Raises InputError unless they add up to 100."""
-        try:
-            parts = [float(part) for part in text.split("/")]
-        except ValueError:
-            parts = []
-        if len(parts) != 3 or not all(part > 0 for part in parts) or abs(sum(parts) - 100) > 1e-6:
-            raise InputError(
-                "--split",
-                f"{text!r} is not three percentages that add up to 100",
-                "give a split such as 70/15/15",
-            )
-        return Split(*(part / 100 for part in parts))
-
-    def __str__(self) -> str:
-        return "/".join(f"{100 * part:g}" for part in (self.training, self.validation, self.test))
-
-
-USUAL_SPLIT = Split(0.70, 0.15, 0.15)
 
 
 class Windows:

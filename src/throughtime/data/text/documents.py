@@ -11,9 +11,9 @@ from throughtime.bounded_reads import read_given
 from throughtime.data.folders import TEXTS, files_in, fingerprint_of, read_files
 from throughtime.data.sequences.collection import Read
 from throughtime.data.sources import DataSource, MemoryTexts
+from throughtime.data.split import Split
 from throughtime.data.tables.numbers import words_of
 from throughtime.data.tables.reading import listed, read_frame
-from throughtime.data.tables.windows import Split
 from throughtime.data.text.vocabularies import Alphabet
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError, nearest

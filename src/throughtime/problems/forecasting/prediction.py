@@ -129,7 +129,7 @@ def _window(table: Table, series: Series, config: ModelConfig) -> np.ndarray:
     which = table.known_columns
     if which is None:
         return past
-    count = len(table.options.known)
+    count = table.known_ahead - 2 * len(table.options.calendar)
     ahead = np.zeros((config.horizon, past.shape[1]))
     if count:
         ahead[:, which.start : which.start + count] = table.plans[series.name][1][: config.horizon]
