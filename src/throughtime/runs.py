@@ -363,6 +363,7 @@ class ComparisonRecord:
     verdict: Verdict
     format: int = added_later(RECORD_FORMAT)
     kinds: tuple[KindRecord, ...] = added_later(())  # the user's own kinds of networks
+    stages: tuple[tuple[str, float], ...] = added_later(())  # seconds of each, in their order
 
 
 @dataclass(frozen=True)

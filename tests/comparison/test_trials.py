@@ -66,6 +66,14 @@ def test_everyone_gets_the_same(comparison, problem, small_settings):
     assert {len(t.forecast) for t in record.trials} == {len(record.sample.truth)}
 
 
+def test_the_record_says_where_the_time_went(comparison):
+    record, _ = comparison
+    names = [name for name, _ in record.stages]
+    assert names[0] == "preparation" and names[-1] == "verdict and model" and "tuning" in names
+    assert all(seconds >= 0 for _, seconds in record.stages)
+    assert sum(seconds for _, seconds in record.stages) == pytest.approx(record.seconds, abs=0.1)
+
+
 def test_validation_selects_the_choices(comparison, small_settings):
     record, folder = comparison
     for kind in small_settings.networks:

@@ -122,17 +122,28 @@ def _run(
             known[trial] = record
             report(trial, None)
 
+    stages: list[tuple[str, float]] = []
+
+    def ended(stage: str) -> None:
+        stages.append((stage, time.perf_counter() - began - sum(s for _, s in stages)))
+
+    ended("preparation")
     tuned: dict[str, list[Trial]] = {kind: [] for kind in settings.networks}
     with side_by_side(run_trial, experiment, settings, folder, jobs, report) as run_all:
         run(trivial)
+        ended("simple predictions")
         while batch := next_round(experiment, settings, tuned, known):
             run(batch)
             for trial in batch:
                 tuned[trial.kind].append(trial)
+        ended("tuning")
         widen(experiment, settings, tuned, known, run)
+        ended("wider contexts")
         lengthen(settings, tuned, known, run)
+        ended("longer trainings")
         chosen = [best_trial(tuned[k], known) for k in settings.networks]
         run([replace(best, seed=seed, pace=()) for best in chosen for seed in settings.seeds[1:]])
+    ended("further seeds")
 
     looked = max((known[t].chosen.context or 0 for t in known), default=0)
     used = {(t.kind, t.number) for t in (*trivial, *chosen)}
@@ -148,6 +159,7 @@ def _run(
     )
     model, verdict = model_to_save(experiment, settings, folder, trials, verdict)
     experiment.save(model, folder / "model", verdict.headline)
+    ended("verdict and model")
     record = ComparisonRecord(
         version=__version__,
         versions=versions(),
@@ -162,6 +174,7 @@ def _run(
         trials=tuple(trials.values()),
         verdict=verdict,
         kinds=kinds_of(settings.networks),
+        stages=tuple(stages),
     )
     write_record(folder / "comparison.json", record)
     return record
