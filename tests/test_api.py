@@ -256,6 +256,13 @@ def test_a_comparison_is_the_command_lines(tmp_path):
             "^output: an output must be an",
         ),
         (lambda: tt.compare(tt.read(FRAME, **HOW), jobs=0), InputError, "^jobs: 0; give"),
+        (
+            lambda: tt.compare(tt.read(FRAME, **HOW), worth="much"),
+            InputError,
+            "^worth: 'much'; give",
+        ),
+        (lambda: tt.compare(tt.read(FRAME, **HOW), worth=1.5), InputError, "^worth: 1.5; give"),
+        (lambda: tt.compare(tt.read(FRAME, **HOW), save="all"), InputError, "^save: 'all'"),
     ],
 )
 def test_errors_speak_of_arguments(call, kind, text):

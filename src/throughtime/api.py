@@ -165,6 +165,7 @@ def compare(
     output: str | Output = "",
     save: Literal["single", "ensemble"] = "single",
     budget: float | str | None = None,
+    worth: float | str = 0.05,
     folder: str | Path | None = None,
     jobs: int | None = None,
     progress: "bool | Reporter | None" = None,
@@ -192,6 +193,7 @@ def compare(
             error, or an "ensemble" that averages the predictions of all its trainings.
         budget: Time for the comparison, seconds or text such as "5m", instead of ``trials`` and
             ``steps``: short probes of every network tell how many there is time for.
+        worth: Relative differences of errors below it do not matter to you.
         folder: Folder for records and models; the same call resumes there. Default: a temporary
             folder that exists as long as the result.
         jobs: Parallel processes; default: one per core. Also works in scripts without a main guard
@@ -218,6 +220,7 @@ def compare(
         output=output,
         save=save,
         budget=budget,
+        worth=worth,
         **options,
     )
     check_whole(jobs=1 if jobs is None else jobs)

@@ -276,6 +276,7 @@ class SettingsRecord:
     given: Hyperparameters = added_later(NOTHING_CHOSEN)  # choices that are not tuned
     extend: bool = added_later(False)  # whether trainings that still improve get more steps
     budget: float | None = added_later(None)  # seconds, which trials and steps were chosen for
+    worth: float = added_later(0.05)  # relative differences below it do not matter
     save: str = added_later("single")  # of the recommended network: "single" or "ensemble"
 
     def __post_init__(self) -> None:
@@ -306,16 +307,22 @@ class Candidate:
     prediction_us: float
     not_converged: str = added_later("")  # "2 of 5: still improving after 3000 steps", or ""
     members: int = added_later(1)  # trainings whose predictions are averaged
+    failed: int = added_later(0)  # trainings that stayed at chance while others learned
 
     def __post_init__(self) -> None:
         _check_kinds([self.kind])
+
+
+# a network is better than every simple prediction; several are; none is by as much as matters; the
+# evidence does not suffice; the networks were not trained long enough
+OUTCOMES = ("network", "tie", "trivial", "undecided", "untrained")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The conclusion from the trials, with its numbers."""
 
-    outcome: str  # "network", "tie" or "trivial"
+    outcome: str  # one of OUTCOMES
     recommended: str  # kind
     headline: str
     reasons: tuple[str, ...]
@@ -326,6 +333,8 @@ class Verdict:
     ensemble: Candidate | None = added_later(None)
 
     def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"outcome is {self.outcome!r}; expected one of {', '.join(OUTCOMES)}")
         _check_kinds([self.recommended, self.reference, *self.tied])
         for kind in (self.recommended, self.reference):
             if kind not in [candidate.kind for candidate in self.candidates]:

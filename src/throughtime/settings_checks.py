@@ -161,6 +161,18 @@ def _checked_budget(budget: float | str | None) -> float | None:
     return found  # pyright: ignore
 
 
+def _share(option: str, value: float | str) -> float:
+    """A share from 0 up to 1, from a number or text such as "5%"."""
+    text = str(value).strip()
+    try:
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1 or isinstance(value, bool):
+        raise InputError(option, repr(value), "give a share such as 5% or 0.05")
+    return found
+
+
 @dataclass(frozen=True)
 class FitPlan:
     """What one training does; everything in it is checked."""
@@ -226,6 +238,7 @@ def comparison_settings(
     output: str | Output = "",
     save: str = "single",
     budget: float | str | None = None,
+    worth: float | str = 0.05,
     **options: Any,
 ) -> SettingsRecord:
     """Check the settings of a comparison and record them; see `compare`."""
@@ -260,6 +273,7 @@ def comparison_settings(
         extend=budget is None and not lengths,
         save=one_of("--save", save, SAVED),
         budget=_checked_budget(budget),
+        worth=_share("--worth", worth),
     )
     for kind in settings.networks:  # what does not apply is refused before anything is trained
         model_config(experiment, kind, applicable(given, kind), parameters, settings.output)

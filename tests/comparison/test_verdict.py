@@ -1,20 +1,23 @@
 """Verdicts: each outcome, and each sentence, on made-up trials."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from throughtime.catalogue import is_trivial
+from throughtime.comparison.evidence import exact_interval
 from throughtime.comparison.verdict import judge as judge_sized
 from throughtime.runs import ContextRecord, Diagnosis, TrialRecord
+from throughtime.training.convergence import AT_CHANCE
 
 ORIGINS = 300
 PARAMETERS = 100
 
 
-def judge(trials, horizon=2):
-    return judge_sized(trials, horizon, PARAMETERS)
+def judge(trials, horizon=2, **options):
+    return judge_sized(trials, horizon, PARAMETERS, **options)
 
 
 def trial(kind, errors, seed=0, *, validation=None, cost=1000, us=100.0, units=8, size=PARAMETERS):
@@ -68,19 +71,29 @@ def test_a_network_that_is_best_is_recommended():
     assert "the past matters" in verdict.reasons[0]
 
 
-def test_validation_chooses_the_network_that_is_put_to_the_test():
-    """LSTM looks best on the test part; validation had not chosen it, so it is not looked at."""
+def test_every_network_is_put_to_the_test():
+    """Validation had chosen GRU, which is no better; that LSTM is, is not lost."""
     trials = [
         *group("persistence", 3, 1),
         *group("gru", 3.0, validation=1.0),
         *group("lstm", 1.0, validation=2.0),
     ]
     verdict = judge(trials)
-    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
+    assert (verdict.outcome, verdict.recommended, verdict.tied) == ("network", "lstm", ("lstm",))
     assert said(
         verdict, "Validation chose GRU (1 there; LSTM 2). On the test part LSTM has the lower error"
     )
     assert said(verdict, "more than chance: the two parts disagree.")
+
+
+def test_validation_chooses_among_those_that_are_better():
+    trials = [
+        *group("persistence", 3, 1),
+        *group("gru", 1.5, validation=1.0),
+        *group("lstm", 1.0, validation=2.0),
+    ]
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.recommended) == ("tie", "gru") or verdict.tied[0] == "gru"
 
 
 def test_validation_chooses_the_trivial_forecast_too():
@@ -122,9 +135,19 @@ def test_a_network_shown_to_be_worse_is_not_tied():
         *group("gru", 4.9, common=3.0),
         *group("dense", 5.0, common=3.0, cost=1),
     ]
-    verdict = judge(trials)
+    verdict = judge(trials, worth=0.01)
     assert verdict.candidates[0].high > verdict.candidates[1].error
     assert (verdict.outcome, verdict.tied) == ("network", ("gru",))
+    # a difference of 2 % is shown, but does not matter to whom 5 % do not
+    assert judge(trials, worth=0.05).recommended == "dense"
+
+
+def test_a_difference_that_matters_and_is_not_shown_is_no_tie():
+    """Two networks whose seeds scatter: 40 % more error is not called the same."""
+    trials = [*group("persistence", 9, 1), *group("gru", 1.0, noise=8.0)]
+    trials += group("dense", 1.6, noise=8.0, cost=1)
+    verdict = judge(trials)
+    assert (verdict.outcome, verdict.recommended) == ("network", "gru")
 
 
 def test_the_cheaper_of_two_that_tie_is_recommended():
@@ -144,7 +167,8 @@ def test_the_cheaper_of_two_that_tie_is_recommended():
 
 @pytest.mark.parametrize("simpler", ["dense", "window-dense", "rnn", "gru"])
 def test_at_equal_cost_the_simpler_is_recommended(simpler):
-    trials = [*group("persistence", 3, 1), *group("lstm", 0.999), *group(simpler, 1.0)]
+    trials = [*group("persistence", 3, 1), *group("lstm", 0.999, validation=1.0)]
+    trials += group(simpler, 1.0, validation=1.0, cost=1050)
     verdict = judge(trials)
     assert (verdict.outcome, verdict.recommended) == ("tie", simpler)
 
@@ -163,13 +187,17 @@ def test_none_beats_the_trivial_forecast(level):
     trials = [*group("seasonal", 3, 1), *group("persistence", 4, 1), *group("gru", level)]
     verdict = judge_sized(trials, 2, PARAMETERS, reference="seasonal")
     assert (verdict.outcome, verdict.recommended, verdict.tied) == ("trivial", "seasonal", ())
-    assert verdict.headline == "No network beats the trivial forecast: use seasonal naive."
+    assert verdict.headline.startswith("No network beats the trivial forecast: use seasonal naive.")
     assert verdict.reference == "seasonal"
 
 
 @pytest.mark.parametrize(
     ("window_level", "words"),
-    [(2, "recurrence helps."), (0.5, "adds nothing here"), (1.0, "no difference that can be")],
+    [
+        (2, "recurrence helps."),
+        (0.5, "recurrent networks do worse here"),
+        (1.0, "no difference that can be"),
+    ],
 )
 def test_what_recurrence_adds_is_said(window_level, words):
     trials = [*group("persistence", 4, 1), *group("window-dense", window_level), *group("rnn", 1)]
@@ -192,9 +220,83 @@ def test_nothing_is_concluded_from_a_network_beyond_the_bound(units=8, size=124)
 def test_a_handful_of_test_times_is_too_little():
     trials = [trial("persistence", [3.0] * 9), trial("gru", [1.0] * 9)]
     verdict = judge(trials, horizon=1)
-    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
-    assert verdict.headline == "Too few test times to judge (9): use persistence."
+    assert (verdict.outcome, verdict.recommended) == ("undecided", "gru")
+    words = "Too few test times to judge (9): GRU has the lowest validation error."
+    assert verdict.headline.startswith(words)
     assert verdict.reasons == ()
+
+
+def scattered(kind, levels, **options):
+    """Trainings of which each has another level."""
+    found = [group(kind, level, 1, **options)[0] for level in levels]
+    return [replace(t, seed=seed) for seed, t in enumerate(found)]
+
+
+def test_what_the_data_cannot_tell_is_undecided():
+    """A gain of a tenth, among errors that scatter more: validation decides, and it is said so."""
+    persistence = scattered("persistence", [2.0], common=0.0, noise=4.0, validation=2.0)
+    gru = group("gru", 1.8, common=0.0, noise=9.0, validation=1.8)
+    verdict = judge([*persistence, *gru])
+    assert (verdict.outcome, verdict.recommended) == ("undecided", "gru")
+    assert verdict.headline.startswith("Undecided: GRU may be better than the best trivial")
+    # where validation shows no gain that matters, the simple prediction is used
+    same = [replace(t, validation_error=1.95) for t in gru]
+    assert judge([*persistence, *same]).recommended == "persistence"
+
+
+def test_no_gain_that_matters_is_said_with_what_would_have_been_seen():
+    verdict = judge([*group("persistence", 3, 1), *group("gru", 2.999)])
+    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
+    assert re.search(r"A gain of [0-4] % or more would have been seen\.", verdict.headline)
+
+
+def test_a_training_that_did_not_learn_is_told_not_averaged():
+    chance = f"{AT_CHANCE} after 900 steps, and its gradient vanishes"
+    gru = scattered("gru", [1.0, 1.0, 3.0, 1.0, 3.0])
+    gru = [replace(t, not_converged=chance) if t.test_error > 2 else t for t in gru]
+    verdict = judge([*group("persistence", 3, 1), *gru])
+    (candidate,) = [c for c in verdict.candidates if c.kind == "gru"]
+    assert candidate.failed == 2 and candidate.error == pytest.approx(1.0, abs=0.1)
+    assert verdict.recommended == "gru"
+    assert said(verdict, "GRU: 2 of 5 trainings did not learn; its error is that of the others.")
+    lost = [replace(t, not_converged=chance) for t in scattered("gru", [3.0] * 5)]
+    assert judge([*group("persistence", 3, 1), *lost]).outcome == "untrained"
+
+
+def test_intervals_of_shares_are_exact_and_stay_in_their_range():
+    right, wrong = np.zeros(45), np.ones(45)
+    trials = [trial("majority", wrong), *[trial("gru", right, seed) for seed in range(3)]]
+    gru, majority = judge(trials, horizon=1, block=1, shares=True).candidates
+    assert (gru.low, majority.high) == (0.0, 1.0)
+    assert gru.high == pytest.approx(0.0787, abs=1e-4)  # 1 - 0.025^(1/45)
+    assert majority.low == pytest.approx(1 - 0.0787, abs=1e-4)
+    rare = np.arange(300) % 100 == 0
+    mae = judge([trial("persistence", 9.0 * rare), *group("gru", 1)], horizon=1).candidates
+    assert all(c.low >= 0 for c in mae)
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 10), (3, 45), (22, 45), (45, 45), (7, 1500)])
+def test_the_exact_interval_is_that_of_clopper_and_pearson(count, of):
+    beta = pytest.importorskip("scipy.stats").beta
+    low = beta.ppf(0.025, count, of - count + 1) if count else 0.0
+    high = beta.ppf(0.975, count + 1, of - count) if count < of else 1.0
+    assert exact_interval(count, of) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_the_more_networks_the_more_each_must_show():
+    """Holm: with five networks the best of them needs a fifth of the level."""
+    rng = np.random.default_rng(0)
+    base = 3 + rng.normal(0, 0.3, ORIGINS)
+    own = rng.normal(0, 1.0, ORIGINS)
+    own -= own.mean()
+    for gain in np.linspace(0.0, 0.5, 200):  # the gain at which GRU alone is just better
+        gru = trial("gru", base - gain + own, 0)
+        if judge([trial("persistence", base), gru], horizon=1).outcome == "network":
+            break
+    others = [trial(k, base + 0.001 + own, 0) for k in ("dense", "window-dense", "rnn", "lstm")]
+    assert judge([trial("persistence", base), gru, *others], horizon=1).outcome == "undecided"
+    much = trial("gru", base - 2 * gain + own, 0)
+    assert judge([trial("persistence", base), much, *others], horizon=1).tied == ("gru",)
 
 
 def test_no_need_of_the_past_is_said():
@@ -271,7 +373,7 @@ def test_trainings_that_had_not_converged_are_no_evidence_that_nothing_is_there(
     persistence, reason = group("persistence", 1, 1), "still improving after 300 steps"
     gru = [replace(t, not_converged=reason if t.seed in (1, 3) else "") for t in group("gru", 1.1)]
     verdict = judge([*persistence, *gru, *group("dense", 1.2)])
-    assert verdict.outcome == "trivial"
+    assert (verdict.outcome, verdict.recommended) == ("untrained", "persistence")
     assert verdict.headline.startswith(
         "Not trained enough to tell whether a network beats the trivial forecast (GRU): train "
         "longer (--steps and --patience, or --epochs). Until then use persistence."
@@ -282,6 +384,7 @@ def test_trainings_that_had_not_converged_are_no_evidence_that_nothing_is_there(
     )
     done = judge([*persistence, *group("gru", 1.1), *group("dense", 1.2)])
     assert done.headline == "No network beats the trivial forecast: use persistence."
+    assert done.outcome == "trivial"
     better = judge([*group("persistence", 3, 1), *gru, *group("dense", 2)])
     assert better.headline.startswith("Use GRU")  # what it reached is enough
     assert said(better, "GRU could be better")

@@ -61,6 +61,12 @@ def compare(
             help="Time for the comparison, instead of --steps and --trials: 90s, 5m, 1h30m."
         ),
     ] = None,
+    worth: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=OUTPUT, help="Relative differences of errors below it do not matter."
+        ),
+    ] = "5%",
     folds: Annotated[
         int,
         typer.Option(
@@ -109,7 +115,13 @@ def compare(
     kinds = _networks(networks)
     problem = opened(data, replace(data_options, folds=folds), reporter)
     options: dict[str, Any] = {"networks": kinds, "seeds": seeds, "seed": seed}
-    options |= {"trials": trials, "parameters": parameters, "save": save, "budget": budget}
+    options |= {
+        "trials": trials,
+        "parameters": parameters,
+        "save": save,
+        "budget": budget,
+        "worth": worth,
+    }
     options |= all_options(chosen, training)
     settings = comparison_settings(experiment_of(problem.problem), **options)
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from throughtime.catalogue import is_trivial
+from throughtime.comparison.evidence import learned
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.verdict import with_ensemble
 from throughtime.deploy import storage
@@ -48,6 +49,8 @@ def model_to_save(
         return math.inf if error is None else error
 
     group = sorted((t for t in trials if t.kind == verdict.recommended), key=validation)
+    use = learned([trials[t] for t in group])
+    group = [t for t in group if trials[t] in use] or group
     models = [storage.load(folder / "trials" / t.name / "model")[0] for t in group]
     diverged = any(trials[t].validation_error is None for t in group)
     if len(models) == 1 or diverged or is_trivial(verdict.recommended):

@@ -50,6 +50,7 @@ class Experiment(ABC):
     unit: str  # of errors, as text
     measures: tuple[str, ...]  # of a training; the first selects the best weights by default
     reference: str  # trivial method that errors are relative to
+    shares = False  # whether errors are shares of wrong answers
     normalizations: tuple[str, ...]  # of network inputs; the first is the default
 
     @abstractmethod

@@ -99,9 +99,10 @@ def _run(
 ) -> ComparisonRecord:
     """Run a comparison in a folder that this process has locked."""
     finished = _read_if_whole(folder / "comparison.json", ComparisonRecord)
-    saved = finished.settings.save if finished is not None else ""
-    if finished is not None and saved == settings.save and (folder / "model").is_dir():
-        return finished
+    if finished is not None and (folder / "model").is_dir():
+        before = (finished.settings.save, finished.settings.worth)
+        if before == (settings.save, settings.worth):
+            return finished
     trivial = [Trial(kind) for kind in experiment.trivial_kinds()]
     each = settings.trials + len(settings.seeds) - 1
     total = len(trivial) + len(settings.networks) * each
@@ -155,6 +156,8 @@ def _run(
         reference=experiment.reference,
         block=experiment.block,
         answer=PROBLEMS[experiment.record.kind].answer,
+        worth=settings.worth,
+        shares=experiment.shares,
         looked=max(looked, experiment.record.context if experiment.wider else 0),
     )
     model, verdict = model_to_save(experiment, settings, folder, trials, verdict)
@@ -184,7 +187,8 @@ def comparison_identity(data: DataRecord, settings: SettingsRecord) -> str:
     """A fingerprint of everything that a comparison's numbers depend on."""
     # the path and the options as written do not change the data
     anywhere = to_json(replace(data, path="", options={}))
-    settings = replace(settings, save="single")  # what is saved does not change any trial
+    # what is saved, and what matters, does not change any trial
+    settings = replace(settings, save="single", worth=0.0)
     own = fingerprint_of_own((*settings.networks, settings.output))
     return hashlib.sha256((__version__ + anywhere + to_json(settings) + own).encode()).hexdigest()
 

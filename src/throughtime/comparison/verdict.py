@@ -8,44 +8,18 @@ origins, and their difference is judged.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean, median, median_low
 
 import numpy as np
 
 from throughtime.catalogue import MEMORIES, is_trivial, kind_of, label_of, reference_of
 from throughtime.comparison.bootstrap import Bootstrap, block_length, interval
+from throughtime.comparison.evidence import Evidence, evidence_of, learned
 from throughtime.comparison.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
 ENOUGH = 10  # minimum number of origins in the test part for a verdict
-
-
-@dataclass(frozen=True)
-class _Errors:
-    """Errors by network kind, without kinds whose every training diverged."""
-
-    validation: Mapping[str, float]
-    test: Mapping[str, float]
-    samples: Mapping[str, np.ndarray]  # [SAMPLES] bootstrap samples of the test error
-    # the same for networks that never diverged, corrected for the choice among them
-    corrected: Mapping[str, np.ndarray]
-    origins: int
-
-    @property
-    def trivial(self) -> list[str]:
-        return [k for k in self.test if is_trivial(k)]
-
-    def chosen(self, kinds: Sequence[str]) -> str:
-        """The kind with the lowest validation error."""
-        return min(kinds, key=lambda k: (self.validation[k], kind_of(k).cost))
-
-    def difference(self, one: str, other: str) -> tuple[float, float]:
-        """95 % interval of the paired difference of two test errors."""
-        return interval(self.samples[one] - self.samples[other])
-
-    def beats_the_trivial(self, kind: str) -> bool:
-        return all(interval(self.corrected[kind] - self.samples[t])[1] < 0 for t in self.trivial)
 
 
 def judge(
@@ -57,19 +31,23 @@ def judge(
     block: int | None = None,
     answer: str = "forecast",
     looked: int = 0,
+    worth: float = 0.05,
+    shares: bool = False,
 ) -> Verdict:
-    """Select on the validation part, judge on the test part, and recommend with reasons.
+    """Judge on the test part, and recommend with reasons.
 
     >>> judge(record.trials, record.data.horizon, record.settings.parameters).headline
     'Use GRU: ...'
 
-    The network with the lowest validation error must beat every trivial method significantly: the
-    95 % interval of the paired difference lies below 0. Since all of them must be beaten, no
-    correction for their number is needed (Berger 1982). Otherwise the trivial method with the
-    lowest validation error is recommended. Networks that are not significantly worse than the best
-    one, and also beat every trivial method, are tied with it; the one with the fewest multiply-adds
-    is recommended. A network with any diverged training is excluded, because only its lucky seeds
-    are left.
+    A network is better if it beats every simple prediction significantly, by paired differences,
+    corrected for the number of networks. Of the better ones, the lowest validation error is the
+    best; those whose difference does not matter are tied with it, and the one with the fewest
+    multiply-adds is recommended. If none is better, it is said why: none gains as much as matters;
+    the evidence does not suffice; or the networks had not converged. Only in the first case a
+    simple prediction is recommended for that reason; otherwise the lowest validation error is,
+    the simpler one if the difference does not matter. A network with a diverged training is
+    excluded, because only its lucky seeds are left. Trainings that stayed at chance while others
+    of the network learned are reported, not averaged.
 
     Args:
         trials: Records of all trials.
@@ -79,30 +57,28 @@ def judge(
         block: Bootstrap block length, in items; default: from the horizon.
         answer: Noun for one prediction, used in the text.
         looked: Steps of the widest context that was tried; 0: not said.
+        worth: Relative differences below it do not matter.
+        shares: Whether errors are shares of items.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
     # sorted, so that the same trials always give the same samples
     for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
     reference = reference or reference_of(kind for kind in by_kind if is_trivial(kind))
-    measured = _measure(by_kind, horizon, block)
+    measured = evidence_of(by_kind, horizon, block=block, shares=shares)
     candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
-    networks = list(measured.corrected)
-    tied: tuple[str, ...] = ()
-    if measured.origins >= ENOUGH and networks:
-        best = measured.chosen(networks)
-        if measured.beats_the_trivial(best):
-            tied = tuple(
-                k
-                for k in networks
-                if k == best
-                or (measured.difference(best, k)[1] >= 0 and measured.beats_the_trivial(k))
-            )
-    recommended = min(
-        tied or [measured.chosen(measured.trivial)],
-        key=lambda k: (candidates[k].multiply_adds, kind_of(k).cost),
+    outcome, tied = _outcome(measured, candidates, worth)
+    pool = tied or measured.trivial
+    if outcome in ("undecided", "untrained"):
+        everyone = [*measured.trivial, *measured.networks]
+        least = measured.validation[measured.chosen(everyone)]
+        pool = [k for k in everyone if measured.validation[k] <= (1 + worth) * least]
+    recommended = (
+        _cheapest(measured, candidates, pool)
+        if tied or outcome != "trivial"
+        else (measured.chosen(pool))
     )
-    headline = _headline(measured, candidates, tied, recommended, answer)
+    headline = _headline(measured, candidates, outcome, tied, recommended, answer)
     reasons = _reasons(measured, candidates, tied, recommended, parameters, answer)
     if looked and measured.origins >= ENOUGH:
         reasons = (
@@ -111,7 +87,7 @@ def judge(
             "back nothing is said.",
         )
     return Verdict(
-        outcome=("trivial", "network", "tie")[min(len(tied), 2)],
+        outcome=outcome,
         recommended=recommended,
         headline=headline,
         reasons=reasons,
@@ -124,6 +100,30 @@ def judge(
             )
         ),
     )
+
+
+def _outcome(
+    measured: Evidence, candidates: Mapping[str, Candidate], worth: float
+) -> tuple[str, tuple[str, ...]]:
+    """One of OUTCOMES, and the networks that are tied for the first place."""
+    if not measured.networks:
+        return "trivial", ()
+    if measured.origins < ENOUGH:
+        return "undecided", ()
+    if better := measured.better():
+        best = measured.chosen(better)
+        tied = tuple(k for k in better if k == best or measured.alike(best, k, worth))
+        return ("network" if len(tied) == 1 else "tie"), tied
+    if any(candidates[k].not_converged for k in measured.networks):
+        return "untrained", ()
+    most = max(measured.gain(k)[1] for k in measured.networks)
+    return ("trivial" if most < worth else "undecided"), ()
+
+
+def _cheapest(measured: Evidence, candidates: Mapping[str, Candidate], kinds: Sequence[str]) -> str:
+    """The fewest multiply-adds; within 10 % of them the lowest validation error."""
+    least = min(candidates[k].multiply_adds for k in kinds)
+    return measured.chosen([k for k in kinds if candidates[k].multiply_adds <= 1.1 * least])
 
 
 def with_ensemble(
@@ -179,25 +179,13 @@ def with_ensemble(
     return replace(verdict, ensemble=candidate, reasons=(*verdict.reasons, reason))
 
 
-def _measure(by_kind: Mapping[str, list[TrialRecord]], horizon: int, block: int | None) -> _Errors:
-    finished = {k: [t for t in group if t.test_error is not None] for k, group in by_kind.items()}
-    errors = {k: np.array([t.error_by_origin for t in g]) for k, g in finished.items() if g}
-    networks = [k for k in errors if not is_trivial(k) and len(finished[k]) == len(by_kind[k])]
-    origins = next(iter(errors.values())).shape[1]
-    draw = Bootstrap(origins, block or block_length(origins, horizon), seed=0)
-    return _Errors(
-        validation={k: mean(t.validation_error or 0.0 for t in finished[k]) for k in errors},
-        test={k: float(values.mean()) for k, values in errors.items()},
-        samples={k: draw(values) for k, values in errors.items()},
-        corrected={k: draw(errors[k], chosen_of=len(networks)) for k in networks},
-        origins=origins,
-    )
-
-
-def _candidate(kind: str, group: list[TrialRecord], measured: _Errors, reference: str) -> Candidate:
-    done = [t for t in group if t.test_error is not None]
+def _candidate(
+    kind: str, group: list[TrialRecord], measured: Evidence, reference: str
+) -> Candidate:
+    finished = [t for t in group if t.test_error is not None]
+    done = learned(group)
     error = measured.test.get(kind)
-    low, high = interval(measured.samples[kind]) if done else (None, None)
+    low, high = measured.interval(kind) if done else (None, None)
     needed = [t.context.horizon for t in group if t.context is not None]
     trainings = [t.training.seconds for t in group if t.training is not None]
     reference_error = measured.test[reference]
@@ -215,12 +203,13 @@ def _candidate(kind: str, group: list[TrialRecord], measured: _Errors, reference
         multiply_adds=group[0].multiply_adds,
         learning_rate=group[0].learning_rate,
         seeds=len(group),
-        diverged=len(group) - len(done),
+        diverged=len(group) - len(finished),
+        failed=len(finished) - len(done),
         steps_needed=int(median_low(needed)) if needed else None,
         health=_health(group),
         training_seconds=median(trainings) if trainings else 0.0,
         prediction_us=median(t.prediction_us for t in group),
-        not_converged=_not_converged(group),
+        not_converged=_not_converged(done),
     )
 
 
@@ -242,18 +231,20 @@ def _health(group: Sequence[TrialRecord]) -> str:
 
 
 def _headline(
-    measured: _Errors,
+    measured: Evidence,
     candidates: Mapping[str, Candidate],
+    outcome: str,
     tied: Sequence[str],
     recommended: str,
     answer: str,
 ) -> str:
     name = label_of(recommended)
+    if not measured.networks:
+        return f"No network trains reliably here: use {name}."
+    until = f"{name} has the lowest validation error"
     if measured.origins < ENOUGH:
         items = "times" if answer == "forecast" else "items"
-        return f"Too few test {items} to judge ({measured.origins}): use {name}."
-    if not measured.corrected:
-        return f"No network trains reliably here: use {name}."
+        return f"Too few test {items} to judge ({measured.origins}): {until}."
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
         less = 100 * (1 - measured.test[recommended] / measured.test[rival])
@@ -261,15 +252,26 @@ def _headline(
         headline = f"Use {name}: {gain}."
         if len(tied) > 1:
             headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
-    elif too_short := [k for k in measured.corrected if candidates[k].not_converged]:
+    elif outcome == "untrained":
+        too_short = [k for k in measured.networks if candidates[k].not_converged]
         headline = (
             f"Not trained enough to tell whether a network beats the trivial {answer} "
             f"({_list(too_short)}): train longer (--steps and --patience, or "
             f"--epochs). Until then use {name}."
         )
     else:
+        best = max(measured.networks, key=lambda k: measured.gain(k)[1])
+        low, high = (100 * value for value in measured.gain(best))
         headline = f"No network beats the trivial {answer}: use {name}."
-    seeds = min(candidates[k].seeds for k in measured.corrected)
+        if outcome == "undecided":
+            headline = (
+                f"Undecided: {label_of(best)} may be better than the best trivial {answer} by up "
+                f"to {high:.0f} %, or worse by {max(0.0, -low):.0f} %. Until there are more data, "
+                f"use {name}, by its validation error."
+            )
+        elif high > 0:
+            headline += f" A gain of {high:.0f} % or more would have been seen."
+    seeds = min(candidates[k].seeds for k in measured.networks)
     if seeds < ENOUGH_SEEDS:
         headline += (
             f" With {seeds} seed{'s' if seeds > 1 else ''} this holds for the networks as trained "
@@ -279,7 +281,7 @@ def _headline(
 
 
 def _reasons(
-    measured: _Errors,
+    measured: Evidence,
     candidates: Mapping[str, Candidate],
     tied: Sequence[str],
     recommended: str,
@@ -289,7 +291,7 @@ def _reasons(
     """One sentence each about selection, cost, context, recurrence and health."""
     if measured.origins < ENOUGH:
         return ()
-    networks = list(measured.corrected)
+    networks = list(measured.networks)
     reasons = _choice(measured, networks) + ([] if tied else _choice(measured, measured.trivial))
     if len(tied) > 1:
         others = ", ".join(
@@ -305,26 +307,7 @@ def _reasons(
         if not c.trivial
     }
     fair = [k for k in networks if notes[k] is None]
-    by_memory = {m: [k for k in fair if kind_of(k).memory == m] for m in MEMORIES}
-    memoryless, windowed, recurrent = by_memory.values()
-    if memoryless and windowed + recurrent:
-        one, best = measured.chosen(memoryless), measured.chosen(windowed + recurrent)
-        low, _ = measured.difference(one, best)
-        conclusion = "the past adds nothing that can be measured here."
-        if low > 0:
-            conclusion = "the past matters: a network that sees the current step alone falls short."
-        reasons.append(_compare(measured, one, best) + conclusion)
-    if windowed and recurrent:
-        one, best = measured.chosen(windowed), measured.chosen(recurrent)
-        low, high = measured.difference(one, best)
-        conclusion = "recurrence adds nothing here."
-        if low > 0:
-            conclusion = "recurrence helps."
-            if not tied:
-                conclusion = f"recurrence helps, but not enough to beat the trivial {answer}."
-        if low <= 0 <= high:
-            conclusion = "recurrence makes no difference that can be measured here."
-        reasons.append(_compare(measured, one, best) + conclusion)
+    reasons += _on_memory(measured, candidates, fair, tied, answer)
     own = candidates[recommended]
     if own.steps_needed is not None:
         health = "" if own.health in ("", "healthy") else f"; its recurrent layers: {own.health}"
@@ -338,6 +321,11 @@ def _reasons(
                 f"{label_of(c.kind)} could be better than it is here: trainings that had not "
                 f"converged: {c.not_converged}."
             )
+        if c.failed:
+            reasons.append(
+                f"{label_of(c.kind)}: {c.failed} of {c.seeds} trainings did not learn; its error "
+                "is that of the others."
+            )
         if c.diverged:
             reasons.append(
                 f"{label_of(c.kind)}: {c.diverged} of {c.seeds} trainings diverged; not "
@@ -346,7 +334,43 @@ def _reasons(
     return (*reasons, *(note for note in notes.values() if note is not None))
 
 
-def _choice(measured: _Errors, kinds: Sequence[str]) -> list[str]:
+def _on_memory(
+    measured: Evidence,
+    candidates: Mapping[str, Candidate],
+    fair: Sequence[str],
+    tied: Sequence[str],
+    answer: str,
+) -> list[str]:
+    """Whether the past matters, and recurrence, by the best networks of each kind of memory."""
+    reasons: list[str] = []
+    by_memory = {m: [k for k in fair if kind_of(k).memory == m] for m in MEMORIES}
+    memoryless, windowed, recurrent = by_memory.values()
+    if memoryless and windowed + recurrent:
+        one, best = measured.chosen(memoryless), measured.chosen(windowed + recurrent)
+        low, _ = measured.difference(one, best)
+        conclusion = "the past adds nothing that can be measured here."
+        if candidates[best].not_converged:
+            conclusion = "not trained enough to tell whether the past matters."
+        if low > 0:
+            conclusion = "the past matters: a network that sees the current step alone falls short."
+        reasons.append(_compare(measured, one, best) + conclusion)
+    if windowed and recurrent:
+        one, best = measured.chosen(windowed), measured.chosen(recurrent)
+        low, high = measured.difference(one, best)
+        conclusion = "recurrent networks do worse here."
+        if low > 0:
+            conclusion = "recurrence helps."
+            if not tied:
+                conclusion = f"recurrence helps, but not enough to beat the trivial {answer}."
+        if low <= 0 <= high:
+            conclusion = "recurrence makes no difference that can be measured here."
+        if high < 0 and candidates[best].not_converged:
+            conclusion = "recurrent networks were not trained enough to tell."
+        reasons.append(_compare(measured, one, best) + conclusion)
+    return reasons
+
+
+def _choice(measured: Evidence, kinds: Sequence[str]) -> list[str]:
     """A note if another candidate than the selected one has the lowest test error."""
     if not kinds:
         return []
@@ -363,7 +387,7 @@ def _choice(measured: _Errors, kinds: Sequence[str]) -> list[str]:
     ]
 
 
-def _compare(measured: _Errors, one: str, other: str) -> str:
+def _compare(measured: Evidence, one: str, other: str) -> str:
     low, high = measured.difference(one, other)
     return (
         f"{label_of(one)} {measured.test[one]:.3g} against "

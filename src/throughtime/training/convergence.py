@@ -4,6 +4,7 @@ from throughtime.runs import TrainingRecord
 
 SOLVED = "solved"  # how the reason of a training begins that had nothing left to learn
 BEHIND = "far behind other trainings"  # how the reason of a pruned training begins
+AT_CHANCE = "no better than a simple prediction"  # of one that has learned nothing
 _LAST = 0.25  # of the steps: what improves within them had not converged
 _IMPROVEMENT = 0.02  # relative improvement within them that counts
 _NEGLIGIBLE = 0.002  # of the first evaluation: improvements up to this do not count
@@ -45,7 +46,7 @@ def not_converged(
         return f"still improving after {steps}"
     if chance is not None and best > chance - max(_CHANCE * abs(chance), resolution):
         if vanishing:
-            return f"no better than a simple prediction after {steps}, and its gradient vanishes"
+            return f"{AT_CHANCE} after {steps}, and its gradient vanishes"
         if last - settled < _PLATEAU:
-            return f"no better than a simple prediction after only {steps}"
+            return f"{AT_CHANCE} after only {steps}"
     return f"ended after only {steps}" if last - settled < _SETTLED else ""

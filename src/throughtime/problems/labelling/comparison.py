@@ -56,6 +56,7 @@ class LabellingExperiment(Experiment):
         # a known chance level is a loss, so errors are measured by the loss too
         self._weighted = problem.class_weights is not None
         self._by_loss = problem.chance is not None or answers.binary
+        self.shares = bool(answers.classes) and not self._by_loss and not self._weighted
         if answers.binary:
             self.unit = f"nats of all {answers.outputs} numbers of a step"
         elif self._by_loss:

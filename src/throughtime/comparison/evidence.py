@@ -1,0 +1,155 @@
+"""What the test part shows: errors of every candidate, and which differences are more than chance.
+
+Errors are paired: two candidates are measured on the same origins, and their difference is judged.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+import numpy as np
+
+from throughtime.catalogue import is_trivial, kind_of
+from throughtime.comparison.bootstrap import Bootstrap, block_length, interval
+from throughtime.runs import TrialRecord
+from throughtime.training.convergence import AT_CHANCE
+
+_LEVEL = 0.025  # of a one-sided test
+
+
+def learned(group: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The finished trainings without those that stayed at chance while others of them did not."""
+    finished = [t for t in group if t.test_error is not None]
+    some = [t for t in finished if not t.not_converged.startswith(AT_CHANCE)]
+    return some or finished
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Errors by kind, without kinds whose every training diverged."""
+
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    samples: Mapping[str, np.ndarray]  # [SAMPLES] bootstrap samples of the test error
+    networks: tuple[str, ...]  # that never diverged
+    origins: int
+    shares: bool  # errors are shares of independent items
+
+    @property
+    def trivial(self) -> list[str]:
+        """The simple predictions."""
+        return [k for k in self.test if is_trivial(k)]
+
+    def chosen(self, kinds: Sequence[str]) -> str:
+        """The kind with the lowest validation error."""
+        return min(kinds, key=lambda k: (self.validation[k], kind_of(k).cost))
+
+    def interval(self, kind: str) -> tuple[float, float]:
+        """95 % interval of an error: never below 0, of shares at least as wide as the exact one."""
+        low, high = interval(self.samples[kind])
+        low = max(0.0, low)
+        if self.shares:
+            least, most = exact_interval(self.test[kind] * self.origins, self.origins)
+            low, high = min(low, least), min(1.0, max(high, most))
+        return low, high
+
+    def difference(self, one: str, other: str) -> tuple[float, float]:
+        """95 % interval of the paired difference of two test errors."""
+        return interval(self.samples[one] - self.samples[other])
+
+    def better(self) -> list[str]:
+        """The networks that beat every simple prediction.
+
+        Each must beat all of them, so their number needs no correction (Berger 1982); the number of
+        networks does (Holm 1979).
+        """
+        chance = {k: max(self._chance(k, t) for t in self.trivial) for k in self.networks}
+        found: list[str] = []
+        for number, kind in enumerate(sorted(chance, key=lambda k: chance[k])):
+            if chance[kind] > _LEVEL / (len(chance) - number):
+                break
+            found.append(kind)
+        return found
+
+    def _chance(self, one: str, other: str) -> float:
+        """How often a difference in favour of `one` is none, in the bootstrap samples."""
+        worse = self.samples[one] >= self.samples[other]
+        return float((1 + worse.sum()) / (1 + len(worse)))
+
+    def gain(self, kind: str) -> tuple[float, float]:
+        """95 % interval of a network's gain over the best simple prediction, relative to it.
+
+        The best simple prediction is that of the lowest test error, so that a gain over it is one
+        over all.
+        """
+        rival = min(self.trivial, key=lambda k: self.test[k])
+        low, high = self.difference(rival, kind)
+        return (low / self.test[rival], high / self.test[rival]) if self.test[rival] else (0.0, 0.0)
+
+    def alike(self, best: str, other: str, worth: float) -> bool:
+        """Whether a difference does not matter: within `worth`, shown or not shown to be more."""
+        low, high = self.difference(other, best)
+        matters = worth * self.test[best]
+        if -matters <= low and high <= matters:
+            return True
+        return low <= 0 <= high and self.test[other] - self.test[best] <= max(
+            matters, 1.5 / self.origins if self.shares else 0.0
+        )
+
+
+def evidence_of(
+    by_kind: Mapping[str, list[TrialRecord]],
+    horizon: int,
+    *,
+    block: int | None = None,
+    shares: bool = False,
+) -> Evidence:
+    """The evidence of trials, by kind. See `judge` for the arguments."""
+    finished = {k: learned(group) for k, group in by_kind.items()}
+    errors = {k: np.array([t.error_by_origin for t in g]) for k, g in finished.items() if g}
+    diverged = {k for k, g in by_kind.items() if any(t.test_error is None for t in g)}
+    origins = next(iter(errors.values())).shape[1]
+    draw = Bootstrap(origins, block or block_length(origins, horizon), seed=0)
+    return Evidence(
+        validation={k: mean(t.validation_error or 0.0 for t in finished[k]) for k in errors},
+        test={k: float(values.mean()) for k, values in errors.items()},
+        samples={k: draw(values) for k, values in errors.items()},
+        networks=tuple(k for k in errors if not is_trivial(k) and k not in diverged),
+        origins=origins,
+        shares=shares and block == 1,
+    )
+
+
+def exact_interval(count: float, of: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share (Clopper and Pearson 1934); `count` may be a mean.
+
+    >>> exact_interval(0, 45)
+    (0.0, 0.0787...)
+    """
+
+    def at_most(k: int, share: float) -> float:
+        """The chance of k or fewer of the items."""
+        if share in (0.0, 1.0):
+            return 1.0 if share == 0.0 or k >= of else 0.0
+        logs = [
+            math.lgamma(of + 1)
+            - math.lgamma(i + 1)
+            - math.lgamma(of - i + 1)
+            + i * math.log(share)
+            + (of - i) * math.log1p(-share)
+            for i in range(k + 1)
+        ]
+        return min(1.0, sum(map(math.exp, logs)))
+
+    def solved(wanted: float, k: int) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if at_most(k, middle) > wanted else (low, middle)
+        return (low + high) / 2
+
+    below, above = math.floor(count), math.ceil(count)
+    low = solved(1 - _LEVEL, below - 1) if below > 0 else 0.0
+    high = solved(_LEVEL, above) if above < of else 1.0
+    return low, high
