@@ -377,7 +377,7 @@ def _finished(experiment: Experiment, model: Any, trained: Any, *, keep: str, wh
 
 def _best_simple(experiment: Experiment) -> tuple[str, float]:
     """The name of the simple prediction with the lowest validation error, and its test error."""
-    found = {kind: experiment.measured(m) for kind, m in experiment.simple_models().items()}
+    found = {kind: experiment.measured(m) for kind, m in experiment.simple_models.items()}
     best = min(found, key=lambda kind: found[kind].validation_error)
     return label_of(best), found[best].test_error
 

@@ -45,11 +45,12 @@ class NetworkKind:
         trivial: Whether it has no trained parameters.
         cost: Cost rank; among networks that are equally good, the lowest is recommended.
         color: Color in figures, "#rrggbb".
-        dash: Line style in figures.
+        dash: Line style in figures: a name of plotly's, or lengths: "9px,2px".
         symbol: Marker in figures.
         opponent_at: For a baseline: the problem it is used for, one of `OPPONENTS_AT`.
         reference: For a baseline: its priority as the reference of relative errors; the highest is
             used.
+        chance: For a baseline: whether a network that does no better has learned nothing.
 
     Raises:
         ValueError: If the fields are invalid or inconsistent.
@@ -68,6 +69,7 @@ class NetworkKind:
     symbol: str = "circle"
     opponent_at: str = ""
     reference: int = 0
+    chance: bool = True
 
     def __post_init__(self) -> None:
         if self.layer and not self.builders:
@@ -81,7 +83,7 @@ class NetworkKind:
             raise ValueError(f"name is {self.name!r}; expected lower case letters, digits, - and _")
         if not self.label or not self.builders:
             raise ValueError(f"a kind needs a name, a label, and a layer or builders; got {self}")
-        for field_name, pattern in (("color", r"#[0-9a-fA-F]{6}"), ("dash", r"[a-z]+")):
+        for field_name, pattern in (("color", r"#[0-9a-fA-F]{6}"), ("dash", r"[a-z]+|(\d+px,?)+")):
             if not re.fullmatch(pattern, getattr(self, field_name)):
                 raise ValueError(f"{field_name} of {self.name} is {getattr(self, field_name)!r}")
         if unknown := set(self.builders) - {FORECASTER, SEQUENCES}:
@@ -131,14 +133,16 @@ def _simple(
     cost: int,
     picture: tuple[str, str],
     reference: int = 0,
+    *,
+    chance: bool = True,
 ) -> NetworkKind:
     family = FORECASTER if opponent_at == "forecasts" else SEQUENCES
-    problem = "forecasting" if family == FORECASTER else "labelling"
+    module = "forecasting.simple" if family == FORECASTER else "labelling.networks"
     return NetworkKind(
         name,
         label,
         explanation,
-        builders={family: f"{_PROBLEMS}.{problem}.networks:{builder}"},
+        builders={family: f"{_PROBLEMS}.{module}:{builder}"},
         memory="window",
         trivial=True,
         cost=cost,
@@ -147,6 +151,7 @@ def _simple(
         symbol=picture[1],
         opponent_at=opponent_at,
         reference=reference,
+        chance=chance,
     )
 
 
@@ -156,11 +161,17 @@ _DOT, _DASH, _LONG, _MIXED = (
     ("longdash", "cross"),
     ("dashdot", "x"),
 )
+_THICK, _STAR = ("longdashdot", "triangle-up"), ("2px,6px", "star")
+_PLUS, _LINE = ("9px,2px", "triangle-down"), ("5px,3px,1px,3px", "hexagon")
 _WORDS = {
     "mean": "The mean of the steps seen.",
     "persistence": "The last value again.",
     "seasonal": "The value a season ago.",
     "drift": "The value a season ago, plus the change since.",
+    "median": "The median of the steps seen.",
+    "trend": "The last value, and the mean change of the steps seen for each step ahead.",
+    "zero": "Always zero, for counts that are mostly zero.",
+    "linear": "A linear function of all that is seen (ridge regression).",
     "majority": "The class that the training part has most often.",
     "average": "The mean of the training part.",
     "unigram": "Each token as often as in the training part.",
@@ -169,24 +180,28 @@ _WORDS = {
 _AT = "forecasts"
 # trained networks: Okabe and Ito's palette, distinguishable for colour-blind readers
 _OWN = (
-    _simple("mean", "mean of the window", _WORDS["mean"], "Mean", _AT, 0, _DOT),
-    _simple("persistence", "persistence", _WORDS["persistence"], "Persistence", _AT, 1, _DASH, 1),
-    _simple("seasonal", "seasonal naive", _WORDS["seasonal"], "Seasonal", _AT, 2, _LONG, 2),
+    _simple("mean", "mean of the window", _WORDS["mean"], "Mean", _AT, 1, _DOT),
+    _simple("persistence", "persistence", _WORDS["persistence"], "Persistence", _AT, 3, _DASH, 1),
+    _simple("seasonal", "seasonal naive", _WORDS["seasonal"], "Seasonal", _AT, 5, _LONG, 2),
     _simple(
         "seasonal-drift",
         "seasonal naive with drift",
         _WORDS["drift"],
         "SeasonalDrift",
         _AT,
-        3,
+        6,
         _MIXED,
     ),
+    _simple("median", "median of the window", _WORDS["median"], "Median", _AT, 2, _THICK),
+    _simple("drift", "drift", _WORDS["trend"], "Drift", _AT, 4, _STAR),
+    _simple("zero", "zero", _WORDS["zero"], "Zero", _AT, 0, _PLUS),
+    _simple("ridge", "linear regression", _WORDS["linear"], "Linear", _AT, 7, _LINE, chance=False),
     _simple(
-        "majority", "most frequent class", _WORDS["majority"], "Constant", "classes", 4, _DASH, 1
+        "majority", "most frequent class", _WORDS["majority"], "Constant", "classes", 8, _DASH, 1
     ),
-    _simple("average", "mean answer", _WORDS["average"], "Constant", "numbers", 5, _DASH, 1),
-    _simple("unigram", "unigram", _WORDS["unigram"], "Constant", "tokens", 6, _DASH, 1),
-    _simple("bigram", "bigram", _WORDS["bigram"], "Bigram", "tokens", 7, _DOT),
+    _simple("average", "mean answer", _WORDS["average"], "Constant", "numbers", 9, _DASH, 1),
+    _simple("unigram", "unigram", _WORDS["unigram"], "Constant", "tokens", 10, _DASH, 1),
+    _simple("bigram", "bigram", _WORDS["bigram"], "Bigram", "tokens", 11, _DOT),
     NetworkKind(
         "dense",
         "Dense",
@@ -196,7 +211,7 @@ _OWN = (
             SEQUENCES: f"{_PROBLEMS}.labelling.networks:StepDense",
         },
         memory="none",
-        cost=10,
+        cost=20,
         color="#E69F00",
     ),
     NetworkKind(
@@ -208,7 +223,7 @@ _OWN = (
             SEQUENCES: f"{_PROBLEMS}.labelling.networks:StepWindowDense",
         },
         memory="window",
-        cost=11,
+        cost=21,
         color="#009E73",
     ),
     NetworkKind(
@@ -216,7 +231,7 @@ _OWN = (
         "RNN",
         "Elman's recurrent network, without gates.",
         layer="throughtime.nn.layers:RNN",
-        cost=12,
+        cost=22,
         color="#56B4E9",
     ),
     NetworkKind(
@@ -224,7 +239,7 @@ _OWN = (
         "LSTM",
         "Long short-term memory: a cell state behind three gates.",
         layer="throughtime.nn.layers:LSTM",
-        cost=14,
+        cost=24,
         color="#CC79A7",
     ),
     NetworkKind(
@@ -232,7 +247,7 @@ _OWN = (
         "GRU",
         "Gated recurrent unit: two gates, fewer weights than an LSTM.",
         layer="throughtime.nn.layers:GRU",
-        cost=13,
+        cost=23,
         color="#D55E00",
     ),
 )

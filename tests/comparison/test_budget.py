@@ -92,7 +92,7 @@ def test_the_numbers_are_kept_and_used_again(tmp_path):
         ({"budget": "soon"}, "^budget: 'soon'; give a time"),
         ({"budget": True}, "^budget: True; give a time"),
         ({"budget": "5m", "steps": 10}, "^budget: '5m', and the length of a training is given"),
-        ({"budget": 1}, "^budget: 1 s are too few"),
+        ({"budget": 0.01}, r"^budget: 0\.01 s are too few"),
     ],
 )
 def test_wrong_budgets_are_refused(wrong, text, tmp_path):

@@ -14,8 +14,10 @@ from throughtime.problems.forecasting.networks import ModelConfig
 from throughtime.problems.labelling.networks import SequenceConfig, build_sequence_network
 from throughtime.problems.registry import experiment_of
 
-T = np.arange(400)
-WAVE = np.sin(T / 5) + 0.2 * np.random.default_rng(0).normal(size=400)
+WAVE = np.full(600, 0.3)  # no linear rule says the next value of this one
+for t in range(1, 600):
+    WAVE[t] = 3.9 * WAVE[t - 1] * (1 - WAVE[t - 1])
+WAVE += 0.01 * np.random.default_rng(0).normal(size=600)
 SMALL = {"networks": ["gru"], "seeds": 3, "trials": 1, "steps": 600, "parameters": 300}
 
 
@@ -89,7 +91,7 @@ def test_impossible_numbers_of_members_are_refused(members):
 
 
 def test_a_comparison_judges_the_mean_and_saves_it_on_request(tmp_path):
-    data = tt.read(WAVE, horizon=2, context=12)
+    data = tt.read(WAVE, horizon=1, context=4)
     single = tt.compare(data, **SMALL, folder=tmp_path / "run")
     mean = single.verdict.ensemble
     assert mean.members == 3 and mean.kind == "gru"

@@ -60,7 +60,7 @@ def test_a_network_that_is_best_is_recommended():
     verdict = judge(trials)
     assert (verdict.outcome, verdict.recommended, verdict.tied) == ("network", "gru", ("gru",))
     assert verdict.headline.startswith("Use GRU: its error is 6")
-    assert verdict.headline.endswith("below persistence, the best trivial forecast.")
+    assert verdict.headline.endswith("below persistence, the best simple forecast.")
     assert verdict.reference == "persistence"
     assert [c.kind for c in verdict.candidates] == ["gru", "dense", "persistence"]
     best = verdict.candidates[0]
@@ -108,7 +108,7 @@ def test_validation_chooses_the_trivial_forecast_too():
 
 
 def test_every_trivial_forecast_has_to_be_beaten():
-    """GRU beats what validation took for the best trivial forecast, but not the other."""
+    """GRU beats what validation took for the best simple forecast, but not the other."""
     seasonal = group("seasonal", 1.0, 1)[0].error_by_origin
     trials = [
         *group("persistence", 3, 1, validation=0.5),
@@ -187,7 +187,7 @@ def test_none_beats_the_trivial_forecast(level):
     trials = [*group("seasonal", 3, 1), *group("persistence", 4, 1), *group("gru", level)]
     verdict = judge_sized(trials, 2, PARAMETERS, reference="seasonal")
     assert (verdict.outcome, verdict.recommended, verdict.tied) == ("trivial", "seasonal", ())
-    assert verdict.headline.startswith("No network beats the trivial forecast: use seasonal naive.")
+    assert verdict.headline.startswith("No network beats the simple forecasts: use seasonal naive.")
     assert verdict.reference == "seasonal"
 
 
@@ -238,7 +238,7 @@ def test_what_the_data_cannot_tell_is_undecided():
     gru = group("gru", 1.8, common=0.0, noise=9.0, validation=1.8)
     verdict = judge([*persistence, *gru])
     assert (verdict.outcome, verdict.recommended) == ("undecided", "gru")
-    assert verdict.headline.startswith("Undecided: GRU may be better than the best trivial")
+    assert verdict.headline.startswith("Undecided: GRU may be better than the best simple")
     # where validation shows no gain that matters, the simple prediction is used
     same = [replace(t, validation_error=1.95) for t in gru]
     assert judge([*persistence, *same]).recommended == "persistence"
@@ -375,7 +375,7 @@ def test_trainings_that_had_not_converged_are_no_evidence_that_nothing_is_there(
     verdict = judge([*persistence, *gru, *group("dense", 1.2)])
     assert (verdict.outcome, verdict.recommended) == ("untrained", "persistence")
     assert verdict.headline.startswith(
-        "Not trained enough to tell whether a network beats the trivial forecast (GRU): train "
+        "Not trained enough to tell whether a network beats the simple forecasts (GRU): train "
         "longer (--steps and --patience, or --epochs). Until then use persistence."
     )
     assert said(
@@ -383,7 +383,7 @@ def test_trainings_that_had_not_converged_are_no_evidence_that_nothing_is_there(
         f"GRU could be better than it is here: trainings that had not converged: 2 of 5: {reason}.",
     )
     done = judge([*persistence, *group("gru", 1.1), *group("dense", 1.2)])
-    assert done.headline == "No network beats the trivial forecast: use persistence."
+    assert done.headline == "No network beats the simple forecasts: use persistence."
     assert done.outcome == "trivial"
     better = judge([*group("persistence", 3, 1), *gru, *group("dense", 2)])
     assert better.headline.startswith("Use GRU")  # what it reached is enough

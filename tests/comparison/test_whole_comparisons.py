@@ -50,15 +50,14 @@ def verdict_on(tmp_path):
 
 def test_nothing_beats_persistence_on_a_random_walk(verdict_on):
     verdict = verdict_on(random_walk(np.random.default_rng(0)))
-    assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")
-    assert verdict.headline == "No network beats the trivial forecast: use persistence."
+    assert verdict.outcome in ("trivial", "undecided") and verdict.recommended == "persistence"
+    assert "use persistence" in verdict.headline
 
 
-def test_a_network_that_sees_the_past_wins_on_an_oscillation(verdict_on):
+def test_what_sees_the_past_wins_on_an_oscillation(verdict_on):
+    """It is linear in the past: so a linear regression suffices."""
     verdict = verdict_on(oscillation(np.random.default_rng(0)))
-    assert verdict.outcome in ("network", "tie")
-    assert verdict.recommended in ("window-dense", "gru")
-    assert "dense" not in verdict.tied
+    assert verdict.recommended == "ridge" and "dense" not in verdict.tied
     assert any("the past matters" in reason for reason in verdict.reasons)
     by_kind = {c.kind: c for c in verdict.candidates}
     best = by_kind[verdict.recommended].error

@@ -243,4 +243,4 @@ def test_a_network_learns_what_a_plan_says():
     frame = pl.DataFrame({"y": y, "plan": plan})
     data = tt.read(frame, target="y", known=["plan"], horizon=24, context=24, season=1)
     model = tt.fit(data, network="gru", normalize="global", steps=1200)
-    assert model.test_error < 0.35 * model.simple[1]
+    assert model.test_error < 0.25 * 2.5  # what the plan decides: half of its step of 5

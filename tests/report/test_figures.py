@@ -39,7 +39,7 @@ def test_trivial_forecasts_are_told_apart_without_colour(comparison):
     trivial = {label_of(c.kind) for c in record.verdict.candidates if c.trivial}
     points = [t.marker.symbol for t in figures.error_against_cost(record).data if t.name in trivial]
     dashes = [t.line.dash for t in figures.error_by_step(record).data if t.name in trivial]
-    assert len(set(points)) == len(set(dashes)) == len(trivial) == 4
+    assert len(set(points)) == len(set(dashes)) == len(trivial) == 7
     assert "solid" not in dashes
     assert "circle" not in points
 

@@ -107,7 +107,7 @@ def _chosen(
         need = budget - left + expected(_TRIALS[-1], min(usual, _FEWEST_STEPS))
         raise InputError(
             "--budget",
-            f"{budget:.0f} s are too few: the least training takes about {need:.0f} s",
+            f"{budget:g} s are too few: the least training takes about {need:.0f} s",
             "raise it, or compare fewer --networks or with fewer --seeds",
         )
     while steps == usual and trials < _MOST_TRIALS and expected(trials + 1, steps) <= left:

@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -173,12 +174,27 @@ class Experiment(ABC):
             durations.append(time.perf_counter() - began)
         return median(durations[10:])
 
+    @cached_property
     def simple_models(self) -> dict[str, Any]:
-        """The trivial predictions that this problem supports, by their kind."""
+        """The simple predictions that this problem supports, by their kind."""
         return {
             kind: self.build(self.config(kind, self.usual(kind), 1))
             for kind in self.trivial_kinds()
         }
+
+    def chance(self, measure: str) -> float:
+        """The validation measure of a network that has learned nothing."""
+        if measure not in self._chance:
+            self._chance[measure] = min(
+                self.task(simple, 1, 0, measure).measure()[measure]
+                for kind, simple in self.simple_models.items()
+                if kind_of(kind).chance
+            )
+        return self._chance[measure]
+
+    @cached_property
+    def _chance(self) -> dict[str, float]:
+        return {}
 
     def not_converged(self, training: TrainingRecord, found: Diagnosis | None) -> str:
         """Why a training cannot be judged, in words; "" if it had converged.
@@ -190,10 +206,7 @@ class Experiment(ABC):
         if not training.best:
             return ""
         decided_by = next(iter(training.evaluations[0].measures))
-        chance = min(
-            self.task(simple, 1, 0, decided_by).measure()[decided_by]
-            for simple in self.simple_models().values()
-        )
+        chance = self.chance(decided_by)
         vanishing = found is not None and any(one.verdict == "vanishing" for one in found.layers)
         return not_converged(
             training, chance=chance, vanishing=vanishing, resolution=self.resolution(decided_by)

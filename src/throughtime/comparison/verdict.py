@@ -248,24 +248,24 @@ def _headline(
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
         less = 100 * (1 - measured.test[recommended] / measured.test[rival])
-        gain = f"its error is {less:.0f} % below {label_of(rival)}, the best trivial {answer}"
+        gain = f"its error is {less:.0f} % below {label_of(rival)}, the best simple {answer}"
         headline = f"Use {name}: {gain}."
         if len(tied) > 1:
             headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
     elif outcome == "untrained":
         too_short = [k for k in measured.networks if candidates[k].not_converged]
         headline = (
-            f"Not trained enough to tell whether a network beats the trivial {answer} "
+            f"Not trained enough to tell whether a network beats the simple {answer}s "
             f"({_list(too_short)}): train longer (--steps and --patience, or "
             f"--epochs). Until then use {name}."
         )
     else:
         best = max(measured.networks, key=lambda k: measured.gain(k)[1])
         low, high = (100 * value for value in measured.gain(best))
-        headline = f"No network beats the trivial {answer}: use {name}."
+        headline = f"No network beats the simple {answer}s: use {name}."
         if outcome == "undecided":
             headline = (
-                f"Undecided: {label_of(best)} may be better than the best trivial {answer} by up "
+                f"Undecided: {label_of(best)} may be better than the best simple {answer} by up "
                 f"to {high:.0f} %, or worse by {max(0.0, -low):.0f} %. Until there are more data, "
                 f"use {name}, by its validation error."
             )
@@ -361,7 +361,7 @@ def _on_memory(
         if low > 0:
             conclusion = "recurrence helps."
             if not tied:
-                conclusion = f"recurrence helps, but not enough to beat the trivial {answer}."
+                conclusion = f"recurrence helps, but not enough to beat the simple {answer}s."
         if low <= 0 <= high:
             conclusion = "recurrence makes no difference that can be measured here."
         if high < 0 and candidates[best].not_converged:

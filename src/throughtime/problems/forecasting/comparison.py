@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.catalogue import kind_of, opponents, reference_of
+from throughtime.catalogue import FORECASTER, kind_of, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file, shown_names
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.sizes import with_chosen
@@ -23,6 +23,7 @@ from throughtime.problems.forecasting.networks import (
     parameter_count,
 )
 from throughtime.problems.forecasting.normalizer import LEAST_SPREAD, NORMALIZATIONS, Normalizer
+from throughtime.problems.forecasting.simple import Linear, fitted_linear
 from throughtime.problems.forecasting.training import (
     MEASURES,
     Forecasting,
@@ -37,6 +38,8 @@ from throughtime.training.processes import Team
 _DRAWN = 300  # origins of the sample plotted in a report
 _CURVE = 512  # windows of the context curve
 _EXAMINED = 64  # windows of a diagnosis
+_ZEROS = 0.25  # share of zeros from which zero is a forecast worth comparing with
+_ZERO = "throughtime.problems.forecasting.simple:Zero"
 
 
 class ForecastingExperiment(Experiment):
@@ -59,12 +62,20 @@ class ForecastingExperiment(Experiment):
         return [kind for kind in opponents("forecasts") if self._admits(kind)]
 
     def _admits(self, kind: str) -> bool:
-        """Whether context and season suffice for this trivial forecast."""
+        """Whether context and season suffice, and for zero, whether the targets are counts."""
+        if kind_of(kind).builders[FORECASTER] == _ZERO and not self._counts:
+            return False
         try:
             build(self.config(kind, Hyperparameters(normalize="none"), 1))
         except ValueError:
             return False
         return True
+
+    @property
+    def _counts(self) -> bool:
+        """Whether no target is negative and many are zero."""
+        targets = self.problem.parts.training_rows[:, : len(self.problem.table.targets)]
+        return bool((targets >= 0).all()) and float((targets == 0).double().mean()) > _ZEROS
 
     @property
     def memory_span(self) -> int:
@@ -90,8 +101,13 @@ class ForecastingExperiment(Experiment):
 
     def build(self, config: ModelConfig) -> Forecaster:
         model = build(config)
+        parts = self.problem.parts
+        rows = parts.training_rows[:, : config.numbers]
         if isinstance(model, Network):
-            model.normalizer.fit(self.problem.parts.training_rows[:, : config.numbers])
+            model.normalizer.fit(rows)
+        if isinstance(model, Linear):
+            windows = (parts.training, parts.validation)
+            return fitted_linear(config, rows, *windows, self.problem.error_scale)
         return model
 
     def task(

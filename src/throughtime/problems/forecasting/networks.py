@@ -123,62 +123,6 @@ class Forecaster(nn.Module, ABC):
         return elements_of_matrices(self)
 
 
-class Mean(Forecaster):
-    """The mean of the window."""
-
-    def forward(self, window: Tensor) -> Tensor:
-        level = self.past(window)[..., : self.config.targets].mean(dim=1, keepdim=True)
-        return level.expand(-1, self.config.horizon, -1)
-
-
-class Persistence(Forecaster):
-    """The last value: y[t+h] = y[t]."""
-
-    def forward(self, window: Tensor) -> Tensor:
-        last = self.past(window)[:, -1:, : self.config.targets]
-        return last.expand(-1, self.config.horizon, -1)
-
-
-class Seasonal(Forecaster):
-    """The value one season earlier: y[t+h] = y[t+h-s]; the last season is repeated."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        _check_season(config, config.season)
-
-    def forward(self, window: Tensor) -> Tensor:
-        ahead = torch.arange(self.config.horizon) % self.config.season
-        window = self.past(window)
-        return window[:, window.shape[1] - self.config.season + ahead, : self.config.targets]
-
-
-class SeasonalDrift(Forecaster):
-    """The change one season earlier, repeated: y[t+h] = y[t] + y[t+h-s] - y[t-s]."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        _check_season(config, config.season + 1)
-
-    def forward(self, window: Tensor) -> Tensor:
-        window = self.past(window)
-        targets = window[..., : self.config.targets]
-        season = self.config.season
-        first = window.shape[1] - season
-        steps = torch.arange(self.config.horizon)
-        growth = targets[:, -1:] - targets[:, first - 1 : first]
-        return targets[:, first + steps % season] + (steps // season + 1).unsqueeze(1) * growth
-
-
-def _check_season(config: ModelConfig, need: int) -> None:
-    if config.season < 2:
-        raise ValueError(f"{config.kind} needs a season of 2 steps or more; got {config.season}")
-    if config.context < need:
-        raise ValueError(
-            f"{config.kind} needs context >= {need}; "
-            f"got season {config.season}, context {config.context}"
-        )
-
-
 class Network(Forecaster):
     """Base class of trained forecasters: normalize, compute, denormalize."""
 

@@ -1,0 +1,208 @@
+"""Simple forecasts: rules, and a linear regression in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from throughtime.data.tables.windows import Windows
+from throughtime.problems.forecasting.networks import Forecaster, ModelConfig
+from throughtime.problems.forecasting.normalizer import Normalizer
+from throughtime.problems.forecasting.training import errors
+
+_MOST_INPUTS = 768  # of a linear regression: it sees as many of the last steps as fit
+_MOST_WINDOWS = 20_000  # that it is fitted to, evenly spaced
+_PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # relative to the variance of an input
+_BATCH = 2_000
+
+
+class Mean(Forecaster):
+    """The mean of the window."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        level = self.past(window)[..., : self.config.targets].mean(dim=1, keepdim=True)
+        return level.expand(-1, self.config.horizon, -1)
+
+
+class Persistence(Forecaster):
+    """The last value: y[t+h] = y[t]."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        last = self.past(window)[:, -1:, : self.config.targets]
+        return last.expand(-1, self.config.horizon, -1)
+
+
+class Seasonal(Forecaster):
+    """The value one season earlier: y[t+h] = y[t+h-s]; the last season is repeated."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        _check_season(config, config.season)
+
+    def forward(self, window: Tensor) -> Tensor:
+        ahead = torch.arange(self.config.horizon) % self.config.season
+        window = self.past(window)
+        return window[:, window.shape[1] - self.config.season + ahead, : self.config.targets]
+
+
+class SeasonalDrift(Forecaster):
+    """The change one season earlier, repeated: y[t+h] = y[t] + y[t+h-s] - y[t-s]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        _check_season(config, config.season + 1)
+
+    def forward(self, window: Tensor) -> Tensor:
+        window = self.past(window)
+        targets = window[..., : self.config.targets]
+        season = self.config.season
+        first = window.shape[1] - season
+        steps = torch.arange(self.config.horizon)
+        growth = targets[:, -1:] - targets[:, first - 1 : first]
+        return targets[:, first + steps % season] + (steps // season + 1).unsqueeze(1) * growth
+
+
+def _check_season(config: ModelConfig, need: int) -> None:
+    if config.season < 2:
+        raise ValueError(f"{config.kind} needs a season of 2 steps or more; got {config.season}")
+    if config.context < need:
+        raise ValueError(
+            f"{config.kind} needs context >= {need}; "
+            f"got season {config.season}, context {config.context}"
+        )
+
+
+class Median(Forecaster):
+    """The median of the window."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        level = self.past(window)[..., : self.config.targets].median(dim=1, keepdim=True).values
+        return level.expand(-1, self.config.horizon, -1)
+
+
+class Drift(Forecaster):
+    """The last value, and the mean change from step to step of the window for each step ahead."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        targets = self.past(window)[..., : self.config.targets]
+        change = (targets[:, -1:] - targets[:, :1]) / max(1, targets.shape[1] - 1)
+        ahead = torch.arange(1, self.config.horizon + 1, dtype=window.dtype).reshape(1, -1, 1)
+        return targets[:, -1:] + ahead * change
+
+
+class Zero(Forecaster):
+    """Zero, for counts that are mostly zero."""
+
+    def forward(self, window: Tensor) -> Tensor:
+        return window.new_zeros(len(window), self.config.horizon, self.config.targets)
+
+
+class Linear(Forecaster):
+    """A linear function of the window, all inputs and all plans, for each step ahead.
+
+    It is a ridge regression of the change from the last value (Hoerl and Kennard 1970).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        numbers = config.numbers
+        self.steps = max(1, min(config.context, _MOST_INPUTS // numbers))
+        self.normalizer = Normalizer(
+            config.normalize, numbers, config.fixed, config.least_spread, config.floors
+        )
+        outputs = config.horizon * config.targets
+        inputs = self.steps * numbers + config.horizon * config.known
+        self.register_buffer("weight", torch.zeros(inputs, outputs, dtype=torch.float64))
+        self.register_buffer("bias", torch.zeros(outputs, dtype=torch.float64))
+
+    def seen(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs [B, F], and the last values and the spread of the targets, [B, 1, K]."""
+        config = self.config
+        past = self.past(window)[..., : config.numbers]
+        center, spread = self.normalizer.frame(past)
+        inputs = ((past - center) / spread)[:, -self.steps :].flatten(1)
+        if config.known:
+            which = slice(config.numbers - config.known, config.numbers)
+            plan = window[:, -config.horizon :, which] - self.normalizer.center[which]
+            inputs = torch.cat([inputs, (plan / self.normalizer.spread[which]).flatten(1)], dim=1)
+        spread = spread.expand(len(window), 1, -1)[..., : config.targets]
+        return inputs, past[:, -1:, : config.targets], spread
+
+    def forward(self, window: Tensor) -> Tensor:
+        inputs, last, spread = self.seen(window)
+        change = inputs @ self.weight + self.bias
+        shape = (-1, self.config.horizon, self.config.targets)
+        return last + spread * change.reshape(shape)
+
+    def parameter_count(self) -> int:
+        return self.weight.numel() + self.bias.numel()
+
+    def multiply_adds(self) -> int:
+        return self.weight.numel()
+
+    def fit(self, training: Windows, validation: Windows, scale: Tensor) -> float:
+        """Fit it to training windows; the penalty has the lowest validation error, returned."""
+        # targets that were filled in are used: all outputs share one matrix of inputs
+        whole = Windows(
+            training.values, training.starts, training.plan, training.targets, training.known
+        )
+        count, inputs, outputs = 0, self.weight.shape[0], self.weight.shape[1]
+        x_sum = torch.zeros(inputs, dtype=torch.float64)
+        y_sum = torch.zeros(outputs, dtype=torch.float64)
+        xx = torch.zeros(inputs, inputs, dtype=torch.float64)
+        xy = torch.zeros(inputs, outputs, dtype=torch.float64)
+        for index in whole.spaced(_MOST_WINDOWS).split(_BATCH):
+            window, target = whole.batch(index)
+            x, last, spread = self.seen(window)
+            y = ((target - last) / spread).flatten(1)
+            count += len(x)
+            x_sum += x.sum(dim=0)
+            y_sum += y.sum(dim=0)
+            xx.addmm_(x.T, x)
+            xy.addmm_(x.T, y)
+        x_mean, y_mean = x_sum / count, y_sum / count
+        variance = xx / count - torch.outer(x_mean, x_mean)
+        values, vectors = torch.linalg.eigh(variance)
+        moved = vectors.T @ (xy / count - torch.outer(x_mean, y_mean))
+        found: list[tuple[float, Tensor]] = []
+        for penalty in _PENALTIES:
+            usual = penalty * values.mean().clamp(min=1e-12)
+            weight = vectors @ (moved / (values.clamp(min=0.0) + usual).unsqueeze(1))
+            self.weight.copy_(weight)
+            self.bias.copy_(y_mean - x_mean @ weight)
+            error = float(errors(self, validation, scale).nanmean(dim=1).mean())
+            found.append((error, weight))
+        error, weight = min(found, key=lambda pair: pair[0])
+        self.weight.copy_(weight)
+        self.bias.copy_(y_mean - x_mean @ weight)
+        return error
+
+
+def fitted_linear(
+    config: ModelConfig,
+    rows: Tensor,
+    training: Windows,
+    validation: Windows,
+    scale: Tensor,
+    normalizations: Sequence[str] = ("global", "window"),
+) -> Linear:
+    """The linear regression, with the normalization of the lowest validation error.
+
+    Args:
+        config: Its configuration; ``normalize`` is chosen.
+        rows: Rows of the training part, to fit the scaling, [R, C].
+        training: Windows to fit it to.
+        validation: Windows to choose penalty and normalization by.
+        scale: Divisor of errors, see `errors`.
+        normalizations: To choose from.
+    """
+    found: list[tuple[float, Linear]] = []
+    for how in normalizations:
+        model = Linear(replace(config, normalize=how))
+        model.normalizer.fit(rows)
+        found.append((model.fit(training, validation, scale), model))
+    return min(found, key=lambda pair: pair[0])[1]

@@ -1,0 +1,111 @@
+"""Simple forecasts: by hand, and the linear regression against numpy and planted truth."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import throughtime as tt
+from throughtime.problems.forecasting.networks import ModelConfig, build
+from throughtime.problems.forecasting.simple import Linear, fitted_linear
+from throughtime.problems.registry import experiment_of
+
+
+def test_rules_by_hand():
+    window = torch.tensor([1.0, 2, 4, 8, 16, 33], dtype=torch.float64).reshape(1, 6, 1)
+    options = {"context": 6, "horizon": 2, "columns": 1}
+    expected = {"median": [4, 4], "drift": [33 + 6.4, 33 + 12.8], "zero": [0, 0]}
+    for kind, values in expected.items():
+        found = build(ModelConfig(kind, **options))(window).flatten()
+        torch.testing.assert_close(found, torch.tensor(values, dtype=torch.float64))
+
+
+def ar1(count=2000, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.zeros(count)
+    for t in range(1, count):
+        y[t] = 0.8 * y[t - 1] + rng.normal()
+    return y + 50
+
+
+def linear_of(data, **options):
+    experiment = experiment_of(data.problem)
+    config = experiment.config("ridge", experiment.usual("ridge"), 1)
+    parts = data.problem.parts
+    windows = (parts.training, parts.validation)
+    return fitted_linear(config, parts.training_rows, *windows, torch.ones(1), **options)
+
+
+def test_it_is_the_least_squares_fit_of_numpy():
+    """With a negligible penalty, on inputs without collinearity."""
+    data = tt.read(ar1(), horizon=2, context=3)
+    model = linear_of(data, normalizations=["global"])
+    x, y = data.problem.parts.training.batch(torch.arange(len(data.problem.parts.training)))
+    last = x[:, -1:]
+    design = np.column_stack([x[:, :, 0].numpy(), np.ones(len(x))])
+    best, *_ = np.linalg.lstsq(design, (y - last)[..., 0].numpy(), rcond=None)
+    expected = design @ best + last[:, 0].numpy()
+    np.testing.assert_allclose(model(x)[..., 0].numpy(), expected, atol=0.01)
+
+
+def test_it_finds_a_planted_rule():
+    model = linear_of(tt.read(ar1(), horizon=1, context=4), normalizations=["global"])
+    window = torch.tensor([50.0, 51.0, 48.0, 55.0], dtype=torch.float64).reshape(1, 4, 1)
+    assert model(window).item() == pytest.approx(50 + 0.8 * 5, abs=0.4)
+
+
+def test_it_uses_inputs_and_plans_and_is_saved(tmp_path):
+    rng = np.random.default_rng(0)
+    x, plan = rng.normal(size=(2, 1500))
+    y = np.roll(x, 3) + 2 * plan + 0.01 * rng.normal(size=1500)
+    frame = pl.DataFrame({"y": y, "x": x, "plan": plan})
+    data = tt.read(frame, target="y", known=["plan"], horizon=2, context=6)
+    experiment = experiment_of(data.problem)
+    model = experiment.simple_models["ridge"]
+    assert experiment.measured(model).test_error < 0.05
+    count = model.parameter_count()
+    assert count == (6 * 3 + 2 + 1) * 2 and model.multiply_adds() == count - 2
+    experiment.save(model, tmp_path / "m", "")
+    window, _ = data.problem.parts.test.batch(torch.arange(5))
+    torch.testing.assert_close(tt.load(tmp_path / "m").network(window), model(window))
+
+
+def test_series_of_any_size_are_scaled_by_their_window():
+    """One series a million times as large as the other: the same rule holds for both."""
+    rows = [
+        {"g": g, "y": size * (3 + np.sin(t / 3) + 0.01 * np.cos(7.0 * t))}
+        for g, size in (("small", 1.0), ("large", 1e6))
+        for t in range(300)
+    ]
+    data = tt.read(pl.DataFrame(rows), target="y", group="g", horizon=2, context=12)
+    experiment = experiment_of(data.problem)
+    model = experiment.simple_models["ridge"]
+    assert model.config.normalize == "window"
+    assert experiment.measured(model).test_error < 0.1  # in mean changes of each series
+
+
+def test_missing_targets_do_not_stop_it():
+    y = [None if t % 11 == 5 else float(v) for t, v in enumerate(ar1())]
+    data = tt.read(pl.DataFrame({"y": y}), horizon=6, context=4, missing="interpolate")
+    model = experiment_of(data.problem).simple_models["ridge"]
+    assert isinstance(model, Linear) and bool(model.weight.isfinite().all())
+
+
+@pytest.mark.parametrize(("share", "there"), [(0.6, True), (0.1, False)])
+def test_zero_is_for_counts(share, there):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(3, 600) * (rng.random(600) > share)
+    kinds = experiment_of(tt.read(counts.astype(float), horizon=2).problem).trivial_kinds()
+    assert ("zero" in kinds) is there
+
+
+def test_a_linear_rule_is_recommended_as_one():
+    data = tt.read(ar1(3000), horizon=6)
+    options = {"networks": ["dense", "window-dense"], "seeds": 3, "trials": 1}
+    found = tt.compare(data, **options, steps=600, jobs=1)
+    assert found.verdict.recommended == "ridge"
+    assert found.model.kind == "ridge"
+    assert "linear regression" in found.verdict.headline
+    ahead = found.model.predict(ar1(3000))["x1"].to_numpy()
+    last = ar1(3000)[-1] - 50
+    np.testing.assert_allclose(ahead - 50, last * 0.8 ** np.arange(1, 7), atol=0.7)
