@@ -47,7 +47,8 @@ class NetworkKind:
         color: Color in figures, "#rrggbb".
         dash: Line style in figures: a name of plotly's, or lengths: "9px,2px".
         symbol: Marker in figures.
-        opponent_at: For a baseline: the problem it is used for, one of `OPPONENTS_AT`.
+        opponent_at: For a baseline: the problems it is used for, some of `OPPONENTS_AT`,
+            separated by commas.
         reference: For a baseline: its priority as the reference of relative errors; the highest is
             used.
         chance: For a baseline: whether a network that does no better has learned nothing.
@@ -74,7 +75,7 @@ class NetworkKind:
     def __post_init__(self) -> None:
         if self.layer and not self.builders:
             object.__setattr__(self, "builders", _RECURRENT)
-        if self.opponent_at not in ("", *OPPONENTS_AT):
+        if not {*self.opponent_at.split(",")} <= {"", *OPPONENTS_AT}:
             known = ", ".join(OPPONENTS_AT)
             raise ValueError(f"opponent_at is one of {known}; got {self.opponent_at!r}")
         if self.memory not in MEMORIES:
@@ -135,9 +136,10 @@ def _simple(
     reference: int = 0,
     *,
     chance: bool = True,
+    module: str = "",
 ) -> NetworkKind:
     family = FORECASTER if opponent_at == "forecasts" else SEQUENCES
-    module = "forecasting.simple" if family == FORECASTER else "labelling.networks"
+    module = module or ("forecasting.simple" if family == FORECASTER else "labelling.networks")
     return NetworkKind(
         name,
         label,
@@ -173,6 +175,7 @@ _WORDS = {
     "zero": "Always zero, for counts that are mostly zero.",
     "linear": "A linear function of all that is seen (ridge regression).",
     "majority": "The class that the training part has most often.",
+    "bag": "A linear model of what a sequence contains, whatever its order.",
     "average": "The mean of the training part.",
     "unigram": "Each token as often as in the training part.",
     "bigram": "Each token as often as it followed the present one.",
@@ -198,6 +201,17 @@ _OWN = (
     _simple("ridge", "linear regression", _WORDS["linear"], "Linear", _AT, 7, _LINE, chance=False),
     _simple(
         "majority", "most frequent class", _WORDS["majority"], "Constant", "classes", 8, _DASH, 1
+    ),
+    _simple(
+        "bag",
+        "bag of values",
+        _WORDS["bag"],
+        "Bag",
+        "classes,numbers",
+        12,
+        _LINE,
+        chance=False,
+        module="labelling.bag",
     ),
     _simple("average", "mean answer", _WORDS["average"], "Constant", "numbers", 9, _DASH, 1),
     _simple("unigram", "unigram", _WORDS["unigram"], "Constant", "tokens", 10, _DASH, 1),
@@ -331,7 +345,7 @@ def names(family: str = "", *, trained: bool = False) -> tuple[str, ...]:
 
 def opponents(problem: str) -> tuple[str, ...]:
     """Names of the baselines of a problem, one of `OPPONENTS_AT`."""
-    return tuple(kind.name for kind in _kinds.values() if kind.opponent_at == problem)
+    return tuple(kind.name for kind in _kinds.values() if problem in kind.opponent_at.split(","))
 
 
 def reference_of(kinds: Iterable[str]) -> str:

@@ -202,7 +202,7 @@ def test_balanced_classes_count_alike_in_loss_and_error():
     assert float(weights[train].mean()) == pytest.approx(1)
     experiment = experiment_of(data.problem)
     assert "each class with the same weight" in experiment.unit
-    ((_, model),) = experiment.simple_models.items()
+    model = experiment.simple_models["majority"]
     error = experiment.measured(model).test_error  # the frequent class is right, the rare one wrong
     rare_ones = float((data.problem.answers.values[data.problem.test] == 1).double().mean())
     assert error == pytest.approx(float(weights[1]) * rare_ones)

@@ -19,6 +19,7 @@ from throughtime.comparison.evidence import Evidence, evidence_of, learned
 from throughtime.comparison.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
+_OPEN = ("undecided", "untrained")  # outcomes in which a network may be recommended nevertheless
 ENOUGH = 10  # minimum number of origins in the test part for a verdict
 
 
@@ -68,16 +69,10 @@ def judge(
     measured = evidence_of(by_kind, horizon, block=block, shares=shares)
     candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
     outcome, tied = _outcome(measured, candidates, worth)
-    pool = tied or measured.trivial
-    if outcome in ("undecided", "untrained"):
-        everyone = [*measured.trivial, *measured.networks]
-        least = measured.validation[measured.chosen(everyone)]
-        pool = [k for k in everyone if measured.validation[k] <= (1 + worth) * least]
-    recommended = (
-        _cheapest(measured, candidates, pool)
-        if tied or outcome != "trivial"
-        else (measured.chosen(pool))
-    )
+    everyone = [*measured.trivial, *(measured.networks if outcome in _OPEN else ())]
+    least = measured.validation[measured.chosen(everyone)]
+    near = [k for k in everyone if measured.validation[k] <= (1 + worth) * least]
+    recommended = _cheapest(measured, candidates, tied or near)
     headline = _headline(measured, candidates, outcome, tied, recommended, answer)
     reasons = _reasons(measured, candidates, tied, recommended, parameters, answer)
     if looked and measured.origins >= ENOUGH:

@@ -20,6 +20,7 @@ from throughtime.comparison.sizes import with_chosen
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.nn.outputs import Classes
+from throughtime.problems.labelling.bag import MOST_FEATURES, Bag
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
 from throughtime.problems.labelling.networks import (
     Constant,
@@ -71,7 +72,15 @@ class LabellingExperiment(Experiment):
             self.unit = f"mean absolute error, {answers.name}, in its own unit"
 
     def trivial_kinds(self) -> list[str]:
-        return list(opponents("classes" if self.problem.answers.classes else "numbers"))
+        kinds = opponents("classes" if self.problem.answers.classes else "numbers")
+        return [kind for kind in kinds if kind_of(kind).chance or self._has_bags]
+
+    @property
+    def _has_bags(self) -> bool:
+        """Whether an answer may follow from what a sequence contains."""
+        answers, problem = self.problem.answers, self.problem
+        count = 4 * len(problem.columns) + sum(len(words) for words in problem.categories)
+        return not answers.every_step and not answers.binary and count <= MOST_FEATURES
 
     @property
     def whole_sequences(self) -> bool:
@@ -118,6 +127,8 @@ class LabellingExperiment(Experiment):
             model.output.weight = problem.class_weights
         if isinstance(model, Constant):
             model.learn(known)
+        if isinstance(model, Bag):
+            model.learn(problem)
         return model
 
     def task(
@@ -173,7 +184,7 @@ class LabellingExperiment(Experiment):
         }
 
     def context(self, model: SequenceNetwork) -> ContextRecord | None:
-        if isinstance(model, Constant):
+        if isinstance(model, Constant | Bag):
             return None
         index = self.problem.validation[:_EXAMINED]
         return sequence_context(model, *self.problem.batch(index), by_loss=self._by_loss)
