@@ -259,10 +259,11 @@ def _headline(
         low, high = (100 * value for value in measured.gain(best))
         headline = f"No network beats the simple {answer}s: use {name}."
         if outcome == "undecided":
+            worse = f"worse by {-low:.0f} %" if low < -0.5 else "no better"
             headline = (
                 f"Undecided: {label_of(best)} may be better than the best simple {answer} by up "
-                f"to {high:.0f} %, or worse by {max(0.0, -low):.0f} %. Until there are more data, "
-                f"use {name}, by its validation error."
+                f"to {high:.0f} %, or {worse}. Until there are more data, use {name}, by its "
+                f"validation error."
             )
         elif high > 0:
             headline += f" A gain of {high:.0f} % or more would have been seen."
