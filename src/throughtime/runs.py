@@ -171,12 +171,12 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class ContextRecord:
-    """The error of a model that sees only the last k steps."""
+    """The error of a model when the steps older than the last k are those of another item."""
 
-    steps: tuple[int, ...]  # k, ascending; the last is the whole context
+    steps: tuple[int, ...]  # k, ascending, from 0; the last is the whole context
     error: tuple[float, ...]
     standard_error: tuple[float, ...]
-    horizon: int  # fewest steps within one standard error of the whole context
+    horizon: int  # see `memory_horizon`; 0: the context is not used
 
 
 @dataclass(frozen=True)
@@ -307,6 +307,7 @@ class Candidate:
     prediction_us: float
     not_converged: str = added_later("")  # "2 of 5: still improving after 3000 steps", or ""
     members: int = added_later(1)  # trainings whose predictions are averaged
+    steps_given: int | None = added_later(None)  # its context
     failed: int = added_later(0)  # trainings that stayed at chance while others learned
 
     def __post_init__(self) -> None:

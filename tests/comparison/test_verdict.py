@@ -356,7 +356,7 @@ def test_how_far_back_the_recommended_network_looks_and_how_it_fares_is_told():
     (candidate,) = [c for c in verdict.candidates if c.kind == "gru"]
     assert (candidate.steps_needed, candidate.health) == (16, "healthy")
     assert verdict.reasons[-1] == (
-        "GRU needs the last 16 steps to do as well as with all that it is given."
+        "GRU needs the last 16 steps to do as well as with all it is given."
     )
     ill = ["vanishing", "healthy", "saturated", "vanishing", "healthy"]
     verdict = judge([*group("persistence", 3, 1), *with_insight(gru, [8] * 5, ill)])

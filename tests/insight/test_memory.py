@@ -311,51 +311,81 @@ def test_the_curve_jumps_exactly_where_the_answer_comes_into_sight():
     torch.manual_seed(0)
     x = torch.randn(50, 30, 1)
     curve = context_curve(
-        Delay(11), x, lambda y: (y - x[:, 18]).square().mean(dim=-1), steps=range(1, 31)
+        Delay(11), x, lambda y: (y - x[:, 18]).square().mean(dim=-1), steps=range(31)
     )
-    assert curve.steps == tuple(range(1, 31))
-    expected = x[:, 18].double().square()
+    assert curve.steps == tuple(range(31))
+    expected = (x[:, 18] - x.roll(25, dims=0)[:, 18]).double().square()  # another item's value
     for k, loss, error in zip(curve.steps, curve.loss, curve.error, strict=True):
         assert loss.item() == pytest.approx(0.0 if k >= 12 else expected.mean().item())
         sigma = expected.std().item() / math.sqrt(50)
         assert error.item() == pytest.approx(0.0 if k >= 12 else sigma)
     assert memory_horizon(curve) == 12
-    assert curve.items.shape == (30, 50)
+    assert curve.items.shape == (31, 50)
 
 
-def test_powers_of_two_are_asked_by_default_and_a_fixed_context_is_held():
+@pytest.mark.parametrize("lag", [0, 1, 4, 5, 6, 15, 17, 63, 64, 99])
+@pytest.mark.parametrize("items", [40, 400])
+def test_every_planted_lag_is_found_exactly(lag, items):
+    torch.manual_seed(1)
+    x = torch.randn(items, 100, 1)
+    noise = 0.3 * torch.randn(items)
+    curve = context_curve(Delay(lag), x, lambda y: (y[:, 0] - x[:, 99 - lag, 0] - noise).abs())
+    assert memory_horizon(curve) == lag + 1
+    assert len(curve.steps) < 60  # not every k is tried
+
+
+def test_what_is_not_used_has_no_horizon():
+    torch.manual_seed(0)
+    x, target = torch.randn(200, 60, 1), torch.randn(200)
+    unused = context_curve(lambda w: torch.zeros(len(w)), x, lambda y: (y - target).abs())
+    assert memory_horizon(unused) == 0
+    recent = context_curve(lambda w: w[:, -7:].sum(dim=(1, 2)), x, lambda y: y.abs())
+    assert memory_horizon(recent) <= 7  # the sum of 7 of another item errs as much
+
+
+def test_items_of_very_different_size_hide_no_memory():
+    torch.manual_seed(0)
+    size = torch.randn(256).mul(1.5).exp()
+    x = torch.randn(256, 64, 1)
+    target = x[:, -12, 0] + 0.3 * torch.randn(256)
+    curve = context_curve(lambda w: w[:, -12, 0], x, lambda y: size * (y - target).abs())
+    assert memory_horizon(curve) == 12
+
+
+def test_older_steps_are_another_items_and_time_may_come_first():
     x = torch.arange(24.0).view(2, 12)
     seen = []
 
     def model(window):
-        seen.append(window)
+        seen.append(window.clone())
         return window
 
-    curve = context_curve(model, x, lambda y: y.sum(dim=1), earlier="hold")
-    assert curve.steps == (1, 2, 4, 8, 12)
-    assert seen[2].tolist()[0] == [8.0] * 8 + [8.0, 9.0, 10.0, 11.0]
+    curve = context_curve(model, x, lambda y: y.sum(dim=1), steps=[4])
+    assert curve.steps == (4, 12)
+    assert seen[0].tolist()[0] == [12.0 + t for t in range(8)] + [8.0, 9.0, 10.0, 11.0]
     time_first = context_curve(lambda w: w, x.T, lambda y: y[-1], time_dim=0)
-    assert time_first.loss.tolist() == [17.0] * 5
-    assert memory_horizon(time_first) == 1
+    assert time_first.loss.tolist() == [17.0] * len(time_first.steps)
+    assert memory_horizon(time_first) <= 1
 
 
-def test_the_horizon_is_one_standard_error_from_the_whole_context():
+def test_the_horizon_by_hand():
     from throughtime.insight.memory import ContextCurve
 
-    loss = torch.tensor([9.0, 3.2, 2.1, 2.0], dtype=DOUBLE)
-    error = torch.tensor([0.5, 0.5, 0.5, 0.15], dtype=DOUBLE)
-    curve = ContextCurve((1, 2, 4, 8), loss, error, loss.unsqueeze(1))
+    items = torch.tensor([[9.0, 9.0], [3.0, 2.8], [2.2, 2.0], [2.0, 2.0]], dtype=DOUBLE)
+    curve = ContextCurve((0, 1, 4, 8), items.mean(dim=1), items.std(dim=1), items)
+    # excess 7, 0.9, 0.1, 0; allowed: 5 % of 7, or the standard error of the differences
     assert memory_horizon(curve) == 4
-    assert memory_horizon(curve._replace(error=error * 0)) == 8
-    assert memory_horizon(curve._replace(error=error * 10)) == 2
+    rising = items[[0, 2, 1, 3]]  # not monotone: a larger k that is too bad counts
+    assert memory_horizon(curve._replace(items=rising, loss=rising.mean(dim=1))) == 8
+    loose = items + torch.tensor([[0.0, 0.0], [-9.0, 9.0], [0.0, 0.0], [0.0, 0.0]])
+    assert memory_horizon(curve._replace(items=loose, loss=loose.mean(dim=1))) == 1
 
 
 def test_a_curve_that_cannot_be_is_told():
     x = torch.randn(3, 8, 1)
     for options, message in (
-        ({"steps": [9]}, "steps must be between 1 and 8"),
-        ({"steps": [0]}, "steps must be between 1 and 8"),
-        ({"earlier": "zero"}, "earlier must be 'cut' or 'hold'; got 'zero'"),
+        ({"steps": [9]}, "steps must be between 0 and 8"),
+        ({"steps": [-1]}, "steps must be between 0 and 8"),
     ):
         with pytest.raises(ValueError, match=message):
             context_curve(Delay(1), x, lambda y: y.mean(dim=-1), **options)

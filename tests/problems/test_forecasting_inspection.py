@@ -60,12 +60,17 @@ def test_a_recurrent_model_is_seen_whole(tmp_path, kind):
 
 def test_the_context_curve_is_the_error_with_the_last_steps_alone(tmp_path):
     """Persistence needs one step, the seasonal forecast the three of a season."""
+    walk = "t,y\n" + weekly(np.cumsum(np.random.default_rng(0).normal(size=60)).tolist())
     season = "t,y\n" + weekly([1.0, 5.0, 9.0] * 20)
-    for kind, horizon in (("persistence", 1), ("dense", 1), ("seasonal", 4)):
+    for kind, text, horizons in (
+        ("persistence", walk, (1,)),
+        ("dense", walk, (0, 1)),
+        ("seasonal", season, (3,)),
+    ):
         model = model_of(kind) if kind != "dense" else build(ModelConfig("dense", 4, 2, 1))
-        record = run(tmp_path, model, season)
-        assert record.context.steps == (1, 2, 4)
-        assert record.context.horizon == horizon, kind
+        record = run(tmp_path, model, text)
+        assert record.context.steps[0] == 0 and record.context.steps[-1] == 4
+        assert record.context.horizon in horizons, kind
         assert record.diagnosis.layers == () and not record.seen
     values = np.array(wave())
     expected = np.mean([abs(values[4:] - values[3:-1])[:55], abs(values[5:] - values[3:-2])[:55]])
@@ -81,11 +86,14 @@ def test_a_recurrent_model_is_given_less_but_scaled_the_same(tmp_path):
     values = torch.tensor(wave(), dtype=torch.float64)
     windows = values.unfold(0, 10, 1)
     scaled, center, spread = model.frame(windows[:, :8].unsqueeze(-1))
+    other = scaled.roll(len(scaled) // 2, dims=0)  # another window's steps, in their own scale
+    mixed = torch.cat([other[:, :-2], scaled[:, -2:]], dim=1)
     with torch.no_grad():
-        forecast = model.compute(scaled[:, -2:].float()).unsqueeze(-1) * spread + center
+        forecast = model.compute(mixed.float()).unsqueeze(-1) * spread + center
     errors = (forecast - windows[:, 8:].unsqueeze(-1)).abs().mean(dim=(1, 2))
-    assert record.context.error[1] == pytest.approx(errors.mean().item())
-    assert record.context.standard_error[1] == pytest.approx(errors.std().item() / 51**0.5)
+    two = record.context.steps.index(2)
+    assert record.context.error[two] == pytest.approx(errors.mean().item())
+    assert record.context.standard_error[two] == pytest.approx(errors.std().item() / 51**0.5)
 
 
 def test_several_targets_are_measured_in_their_deviations(tmp_path):

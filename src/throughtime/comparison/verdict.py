@@ -201,6 +201,7 @@ def _candidate(
         diverged=len(group) - len(finished),
         failed=len(finished) - len(done),
         steps_needed=int(median_low(needed)) if needed else None,
+        steps_given=max((t.context.steps[-1] for t in group if t.context), default=None),
         health=_health(group),
         training_seconds=median(trainings) if trainings else 0.0,
         prediction_us=median(t.prediction_us for t in group),
@@ -307,10 +308,13 @@ def _reasons(
     own = candidates[recommended]
     if own.steps_needed is not None:
         health = "" if own.health in ("", "healthy") else f"; its recurrent layers: {own.health}"
-        reasons.append(
-            f"{label_of(recommended)} needs the last {own.steps_needed} steps to do as well as "
-            f"with all that it is given{health}."
-        )
+        given, name = own.steps_given, label_of(recommended)
+        needs = f"needs the last {own.steps_needed} steps to do as well as with all it is given"
+        if own.steps_needed == 0:
+            needs = "makes no use of its context"
+        elif own.steps_needed == given:
+            needs = f"needs all {given} steps that it is given: a longer context may help"
+        reasons.append(f"{name} {needs}{health}.")
     for c in candidates.values():
         if c.not_converged:
             reasons.append(

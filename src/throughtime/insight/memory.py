@@ -10,7 +10,7 @@ direction of that layer.
 """
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -266,10 +266,15 @@ def kept_share(view: View) -> Tensor:
     return values if view.cell_type.keeps_when_open else 1 - values
 
 
-class ContextCurve(NamedTuple):
-    """Loss of a model that sees only the last k steps."""
+_EXCESS = 0.05  # of the largest excess of a loss: less is no memory
+_LOSS = 0.01  # of the loss with the whole context: less is no memory
+_NEAR = 17  # contexts to try between two, near a memory horizon
 
-    steps: tuple[int, ...]  # k, ascending; the last is the whole context
+
+class ContextCurve(NamedTuple):
+    """Loss of a model when the steps older than the last k are those of another item."""
+
+    steps: tuple[int, ...]  # k, ascending, from 0; the last is the whole context
     loss: Tensor  # [N]: mean over items
     error: Tensor  # [N]: standard error of that mean
     items: Tensor  # [N,B]: the loss of each item
@@ -281,24 +286,23 @@ def context_curve(
     loss: Callable[[Any], Tensor],
     *,
     steps: Sequence[int] | None = None,
-    earlier: str = "cut",
     time_dim: int = 1,
 ) -> ContextCurve:
-    """Compute the loss when only the last k steps are given, k = 1, 2, 4, ... and all.
+    """Compute the loss when only the last k steps are an item's own.
 
     >>> curve = context_curve(model, x, lambda y: (y[:, -1] - target).square().mean(-1))
     >>> throughtime.memory_horizon(curve)
 
-    Works for every model, including dense ones. A module is called in ``eval()`` mode; its
-    previous mode is restored.
+    Older steps are replaced by those of another item, never removed: a network that was trained on
+    whole contexts would meet an input that it never saw. So it works for every model, including
+    dense ones. Without ``steps``, k = 0, 1, 2, 4, ... are tried, then every k near the memory
+    horizon. A module is called in ``eval()`` mode; its previous mode is restored.
 
     Args:
-        model: Called with the last k steps of x.
-        x: Input; the batch axis is 0, or 1 if ``time_dim`` is 0.
+        model: Called with inputs of the shape of x.
+        x: Input of at least 2 items; the batch axis is 0, or 1 if ``time_dim`` is 0.
         loss: Maps the output of the model to one number per item, [B].
-        steps: Values of k; by default powers of two and all steps.
-        earlier: How to handle earlier steps: "cut" removes them; "hold" replaces each with the
-            first of the last k steps, for models whose input has a fixed length.
+        steps: Values of k; the whole context is added.
         time_dim: The time axis.
 
     Returns:
@@ -308,30 +312,51 @@ def context_curve(
         ValueError: If steps exceed the context, or if the loss is not one number per item.
     """
     length, items = x.shape[time_dim], x.shape[1 if time_dim == 0 else 0]
-    if earlier not in ("cut", "hold"):
-        raise ValueError(f"earlier must be 'cut' or 'hold'; got {earlier!r}")
-    sizes = sorted({*(steps or [2**n for n in range(length.bit_length())]), length})
-    if not 1 <= sizes[0] <= sizes[-1] <= length:
-        raise ValueError(
-            f"steps must be between 1 and {length}, the length of the context; got {sizes}"
-        )
-    found: list[Tensor] = []
+    other = x.roll(max(1, items // 2), dims=1 if time_dim == 0 else 0)  # of another item
+
+    def replaced(k: int) -> Tensor:
+        older = other.narrow(time_dim, 0, length - k)
+        return torch.cat([older, x.narrow(time_dim, length - k, k)], dim=time_dim)
+
+    def losses(k: int) -> Tensor:
+        value = loss(model(replaced(k)))
+        if value.shape != (items,):
+            raise ValueError(
+                f"loss must return one number for each of {items} items; got {list(value.shape)}"
+            )
+        return value.double()
+
     with torch.no_grad(), _eval_mode(model):
-        for k in sizes:
-            last = x.narrow(time_dim, length - k, k)
-            if earlier == "hold" and k < length:
-                held = last.narrow(time_dim, 0, 1)
-                last = torch.cat([held] * (length - k) + [last], dim=time_dim)
-            value = loss(model(last))
-            if value.shape != (items,):
-                raise ValueError(
-                    f"loss must return one number for each of {items} items; "
-                    f"got {list(value.shape)}"
-                )
-            found.append(value.double())
-    each = torch.stack(found)
-    error = each.std(dim=1) / math.sqrt(items) if items > 1 else torch.zeros(len(sizes))
-    return ContextCurve(tuple(sizes), each.mean(dim=1), error.double(), each)
+        return curve_of(losses, length, steps)
+
+
+def curve_of(
+    losses: Callable[[int], Tensor], length: int, steps: Sequence[int] | None = None
+) -> ContextCurve:
+    """The curve of a function that gives the loss of each item [B] for the last k steps."""
+    powers = (2**n for n in range(length.bit_length()))
+    sizes = sorted({*(steps if steps is not None else (0, *powers)), length})
+    if not 0 <= sizes[0] <= sizes[-1] <= length:
+        raise ValueError(
+            f"steps must be between 0 and {length}, the length of the context; got {sizes}"
+        )
+    found = {k: losses(k) for k in sizes}
+    while steps is None and found[length].isfinite().all():
+        horizon = memory_horizon(_curve(found))
+        before = max((k for k in found if k < horizon), default=horizon)
+        near = {*torch.linspace(before, horizon, _NEAR).round().int().tolist()} - {*found}
+        if not near:
+            break
+        found |= {k: losses(k) for k in near}
+    return _curve(found)
+
+
+def _curve(found: Mapping[int, Tensor]) -> ContextCurve:
+    steps = sorted(found)
+    each = torch.stack([found[k] for k in steps])
+    items = each.shape[1]
+    error = each.std(dim=1) / math.sqrt(items) if items > 1 else torch.zeros(len(steps))
+    return ContextCurve(tuple(steps), each.mean(dim=1), error.double(), each)
 
 
 @contextmanager
@@ -349,10 +374,15 @@ def _eval_mode(model: object) -> Generator[None]:
 
 
 def memory_horizon(curve: ContextCurve) -> int:
-    """Return the fewest steps whose loss is within one standard error of the whole context's.
+    """Return how many steps back a model remembers: 0 if it does not use its context.
 
     >>> throughtime.memory_horizon(curve)
     24
+
+    It is the smallest k such that for it and every larger k the loss exceeds that of the whole
+    context by no more than one standard error of the paired differences, 5 % of the largest excess,
+    or 1 % of the loss itself, whichever is most. If it equals the context, the model may remember
+    more than it was given.
 
     Args:
         curve: What `context_curve` returned.
@@ -367,5 +397,11 @@ def memory_horizon(curve: ContextCurve) -> int:
         raise ValueError(
             "the loss with the whole context is not finite, so no shorter context can be compared"
         )
-    enough = curve.loss <= curve.loss[-1] + curve.error[-1]
-    return curve.steps[int(enough.nonzero()[0])]
+    items = curve.items.shape[1]
+    paired = curve.items - curve.items[-1]
+    excess = paired.mean(dim=1)
+    errors = paired.std(dim=1) / math.sqrt(items) if items > 1 else torch.zeros_like(excess)
+    least = max(_EXCESS * float(excess.max()), _LOSS * abs(float(curve.loss[-1])))
+    too_much = excess > torch.maximum(errors, torch.full_like(excess, least))
+    worst = too_much.nonzero()
+    return curve.steps[int(worst[-1]) + 1] if len(worst) else curve.steps[0]

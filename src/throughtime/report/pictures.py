@@ -179,14 +179,17 @@ def context_curve(
     """
     figure, shown = go.Figure(), [1.0]
     for number, (name, (steps, loss, error)) in enumerate(curves.items()):
-        counts = _plain(steps)
+        # k = 0 has no place on a logarithmic axis
+        rows = zip(_plain(steps), _plain(loss), _plain(error), strict=True)
+        drawn = [row for row in rows if row[0] > 0]
+        counts = [k for k, _, _ in drawn]
         shown += counts
         figure.add_scatter(
-            x=counts, y=_plain(loss), mode="lines+markers", name=name,
+            x=counts, y=[y for _, y, _ in drawn], mode="lines+markers", name=name,
             line=_line(number, name, colors),
-            error_y={"type": "data", "array": _plain(error)},
+            error_y={"type": "data", "array": [e for _, _, e in drawn]},
         )  # fmt: skip
-    axes(figure, f"input: the last {step}", unit)
+    axes(figure, f"own input: the last {step}", unit)
     figure.update_xaxes(logarithmic(shown))
     figure.update_layout(showlegend=len(curves) > 1)
     return figure

@@ -10,15 +10,15 @@ from throughtime.runs import ContextRecord, Diagnosis
 
 
 def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor) -> ContextRecord:
-    """The error given only the last k steps: mean over horizon and targets, each over `scale`.
+    """The error when only the last k steps are an item's own, see `context_curve`.
 
     >>> context_of(model, window, target, torch.ones(1)).horizon  # window [B,T,C], target [B,h,K]
     24
 
-    ``scale`` is [K], or [B, 1, K]. A network with window normalization is scaled by the whole
-    window and then sees only its last steps, so that the curve shows memory and not scaling.
+    It is the mean over horizon and targets, each over `scale`, [K] or [B, 1, K]. A network with
+    window normalization is scaled by its own window; another window's steps come in their own
+    scale. So the curve shows memory and not scaling.
     """
-
     ahead = model.config.horizon if model.config.known else 0
     window = window[:, -(model.config.context + ahead) :]
 
@@ -32,14 +32,13 @@ def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor)
         def forecast(part: Tensor) -> Tensor:
             return model.forecast(part, plan, center, spread)
 
-        earlier = "cut" if isinstance(model, Recurrent) else "hold"
-        curve = context_curve(forecast, seen, error, earlier=earlier)
+        curve = context_curve(forecast, seen, error)
     else:
 
         def whole(part: Tensor) -> Tensor:
             return model(torch.cat([part, window[:, part.shape[1] :]], dim=1))
 
-        curve = context_curve(whole, model.past(window), error, earlier="hold")
+        curve = context_curve(whole, model.past(window), error)
     return ContextRecord(
         curve.steps,
         tuple(curve.loss.tolist()),

@@ -1,12 +1,10 @@
 """Context curve and diagnosis of a sequence network."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from throughtime.insight.diagnosis import diagnose
-from throughtime.insight.memory import ContextCurve, memory_horizon
+from throughtime.insight.memory import curve_of, memory_horizon
 from throughtime.problems.labelling.networks import SequenceNetwork, StepRecurrent
 from throughtime.runs import ContextRecord, Diagnosis
 
@@ -15,12 +13,13 @@ from throughtime.runs import ContextRecord, Diagnosis
 def sequence_context(
     model: SequenceNetwork, x: Tensor, lengths: Tensor, targets: Tensor, *, by_loss: bool = False
 ) -> ContextRecord | None:
-    """The error at the last step of each sequence, given only the last k steps.
+    """The error at the last step of each sequence, when only its last k steps are its own.
 
     >>> sequence_context(model, x, lengths, targets).horizon  # x [T,B,C]
     16
 
-    The error is the share of wrong answers or the mean absolute error; with ``by_loss``
+    Older steps are those of another sequence, as far from its end, again and again if it is
+    shorter. The error is the share of wrong answers or the mean absolute error; with ``by_loss``
     cross-entropy or squared error. Returns None if no last step has a known answer.
     """
     model.eval()
@@ -31,21 +30,21 @@ def sequence_context(
     x, lengths, targets = x[:, known], lengths[known], targets[known]
     if not len(lengths):
         return None
-    longest = int(lengths.max())
-    contexts = sorted({*(2**n for n in range(longest.bit_length())), longest})
-    found: list[Tensor] = []
     items = torch.arange(len(lengths))
-    for k in contexts:
-        context_lengths = lengths.clamp(max=k)
-        rows = (lengths - context_lengths + torch.arange(k).unsqueeze(1)).clamp(max=longest - 1)
-        prediction = model.answer(x[rows, items], context_lengths)
+    other = items.roll(max(1, len(items) // 2))
+    # steps before the end, [T,B]; padding has none
+    back = (lengths - 1 - torch.arange(len(x)).unsqueeze(1)).clamp(min=0)
+    theirs = (lengths[other] - 1 - back % lengths[other]).clamp(min=0)
+    replaced = x[theirs, other]
+
+    def losses(k: int) -> Tensor:
+        mixed = torch.where((back < k).unsqueeze(-1), x, replaced)
+        prediction = model.answer(mixed, lengths)
         if model.config.every_step:
-            prediction = prediction[context_lengths - 1, items]
-        found.append(model.output.error_of_prediction(prediction, targets, by_loss=by_loss))
-    each = torch.stack(found)
-    count = each.shape[1]
-    error = each.std(dim=1) / math.sqrt(count) if count > 1 else torch.zeros(len(contexts))
-    curve = ContextCurve(tuple(contexts), each.mean(dim=1), error.double(), each)
+            prediction = prediction[lengths - 1, items]
+        return model.output.error_of_prediction(prediction, targets, by_loss=by_loss).double()
+
+    curve = curve_of(losses, int(lengths.max()))
     return ContextRecord(
         curve.steps, tuple(curve.loss.tolist()), tuple(curve.error.tolist()), memory_horizon(curve)
     )
