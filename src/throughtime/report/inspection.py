@@ -40,11 +40,13 @@ def headline(record: InspectionRecord) -> str:
         health = "No recurrent layer to examine."
     if record.windows < ENOUGH:
         return f"{health} {record.windows} windows are too few to find how many steps it needs."
+    if not context.horizon:
+        return f"{health} It makes no use of its context."
     return (
         f"{health} Its error with the last {context.horizon} of {context.steps[-1]} steps is as "
         "low as with all of them."
         if context.horizon < context.steps[-1]
-        else f"{health} It needs all of its {context.steps[-1]} steps."
+        else f"{health} It needs all of its {context.steps[-1]} steps: a longer context may help."
     )
 
 
@@ -92,9 +94,9 @@ def _memory(record: InspectionRecord) -> str:
         html.picture(
             "How many steps it needs",
             pictures.context_curve({label_of(record.kind): curve}, unit=record.unit, step=step),
-            "The error when only the last k steps are given; bars: one standard error. From "
-            f"k = {context.horizon} on, it is within one standard error of that with all "
-            f"{context.steps[-1]} steps.",
+            "The error when the steps older than the last k are those of another window; bars: "
+            f"one standard error. From k = {context.horizon} on, it does not differ from that with "
+            f"all {context.steps[-1]} steps.",
         )
     ]
     profiles = {

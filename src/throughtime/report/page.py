@@ -30,7 +30,7 @@ _PICTURES = (
     (
         "How many steps each needs",
         figures.context_curves,
-        "Error on the validation part when only the last k steps are given, for the seed with the "
+        "Error on the validation part when older steps are another item's, for the seed with the "
         "lowest validation error; bars: one standard error.",
     ),
     (
