@@ -39,6 +39,7 @@ class Cost:
     evaluation: float
     fixed: float  # building, measuring and saving
     epoch_steps: int
+    probed: float = 0.0  # that the probe took
 
     def training(self, steps: int) -> float:
         """Seconds of a training of so many steps, with its evaluations."""
@@ -77,7 +78,9 @@ def planned(
         kept = read_record(path, BudgetRecord)
     else:
         costs = _probed(experiment, settings, folder, jobs)
-        left = settings.budget - 2 * (time.perf_counter() - began)  # workers start once more
+        taken = time.perf_counter() - began
+        start = max(0.0, taken - _side_by_side([cost.probed for cost in costs], jobs))
+        left = settings.budget - taken - start  # the processes start once more
         kept = _chosen(settings, costs, jobs, left, settings.budget)
         write_whole(path, to_json(kept))
     return replace(settings, trials=kept.trials, steps=kept.steps, patience=kept.steps)
@@ -123,15 +126,15 @@ def expected_seconds(
     """Seconds of all rounds of tuning and of the further seeds, each round side by side."""
     each = sorted((cost.training(steps) for cost in costs), reverse=True)
     rounds = [ROUND] * (trials // ROUND) + [trials % ROUND, seeds - 1]
-    total = 0.0
-    for count in rounds:
-        busy = [0.0] * max(1, jobs)
-        for seconds in each:
-            for _ in range(count):  # the next process that is free takes the next trial
-                first = busy.index(min(busy))
-                busy[first] += seconds
-        total += max(busy)
-    return total
+    return sum(_side_by_side([s for s in each for _ in range(count)], jobs) for count in rounds)
+
+
+def _side_by_side(seconds: Sequence[float], jobs: int) -> float:
+    """Seconds of work in parallel, if the next process that is free takes the next of it."""
+    busy = [0.0] * max(1, jobs)
+    for one in seconds:
+        busy[busy.index(min(busy))] += one
+    return max(busy)
 
 
 def _probed(
@@ -153,6 +156,7 @@ def probe(
     """Time two short trainings of a network with its usual choices."""
     from throughtime.comparison.trials import run_trial
 
+    entered = time.perf_counter()
     fold = experiment.folds()[-1]
     chosen = settings.given.over(experiment.usual(trial.kind))
     trial = replace(trial, chosen=chosen)
@@ -176,7 +180,7 @@ def probe(
         _PROBES[0] / TrainingSettings(steps=_PROBES[0]).counts(task.steps).every
     )
     fixed = max(0.0, few - _PROBES[0] * step - evaluations * evaluation)
-    return Cost(step, evaluation, fixed, task.steps)
+    return Cost(step, evaluation, fixed, task.steps, time.perf_counter() - entered)
 
 
 def _ignore(*_: object) -> None:
