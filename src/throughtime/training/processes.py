@@ -100,6 +100,7 @@ def joined(
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Team(rank, size)
+        distributed.barrier()  # leave together: no process ends while another still talks to it
     except RuntimeError as error:
         # gloo and nccl raise RuntimeError, recognizable only by its message
         if any(word in str(error) for word in ("gloo", "NCCL", "Connection", "ProcessGroup")):
