@@ -36,11 +36,12 @@ def test_processes_meet_by_the_backend_of_their_device(monkeypatch, device, back
         processes.distributed, "init_process_group", lambda name, timeout: asked.append(name)
     )
     monkeypatch.setattr(processes.distributed, "destroy_process_group", lambda: asked.append("end"))
+    monkeypatch.setattr(processes.distributed, "barrier", lambda: asked.append("together"))
     monkeypatch.setattr(torch.cuda, "set_device", asked.append)
     told = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
     with joined(device, told.get) as team:
         assert team == Team(1, 2) and not team.leads
-    assert asked == [*([1] if device == "cuda" else []), backend, "end"]
+    assert asked == [*([1] if device == "cuda" else []), backend, "together", "end"]
     with (
         pytest.raises(
             LostWorkerError, match=r"process 1 of 2 lost contact with another .*reset by peer"
