@@ -89,7 +89,7 @@ def test_the_page_tells_all_that_was_seen():
                 "diagnosis": Diagnosis("healthy", (), (), ()),
                 "context": replace(RECORD.context, horizon=4),
             },
-            "No recurrent layer to examine. It needs all of its 4 steps: a longer context may help.",
+            "No recurrent layer to examine. It needs all of its 4 steps: a longer context",
         ),
         ({"windows": 9}, "Not healthy: body.l0 vanishing. 9 windows are too few to find"),
     ],
