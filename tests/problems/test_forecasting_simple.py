@@ -70,6 +70,14 @@ def test_it_uses_inputs_and_plans_and_is_saved(tmp_path):
     torch.testing.assert_close(tt.load(tmp_path / "m").network(window), model(window))
 
 
+def test_too_many_inputs_are_left_to_the_networks():
+    frame = pl.DataFrame({f"plan {k}": np.arange(400.0) % (k + 2) for k in range(40)})
+    frame = frame.with_columns(y=pl.Series(ar1(400)))
+    known = [name for name in frame.columns if name != "y"]
+    data = tt.read(frame, target="y", known=known, horizon=90, context=10, season=1)
+    assert "ridge" not in experiment_of(data.problem).trivial_kinds()
+
+
 def test_series_of_any_size_are_scaled_by_their_window():
     """One series a million times as large as the other: the same rule holds for both."""
     rows = [

@@ -12,6 +12,7 @@ from throughtime.problems.forecasting.normalizer import Normalizer
 from throughtime.problems.forecasting.training import errors
 
 _MOST_INPUTS = 768  # of a linear regression: it sees as many of the last steps as fit
+_TOO_MANY = 3_000  # inputs, for a closed form
 _MOST_WINDOWS = 20_000  # that it is fitted to, evenly spaced
 _PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # relative to the variance of an input
 _BATCH = 2_000
@@ -116,6 +117,8 @@ class Linear(Forecaster):
         )
         outputs = config.horizon * config.targets
         inputs = self.steps * numbers + config.horizon * config.known
+        if inputs > _TOO_MANY:
+            raise ValueError(f"{inputs} inputs are too many for {config.kind}")
         self.register_buffer("weight", torch.zeros(inputs, outputs, dtype=torch.float64))
         self.register_buffer("bias", torch.zeros(outputs, dtype=torch.float64))
 
