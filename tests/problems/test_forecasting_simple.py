@@ -71,8 +71,8 @@ def test_it_uses_inputs_and_plans_and_is_saved(tmp_path):
 
 
 def test_too_many_inputs_are_left_to_the_networks():
-    frame = pl.DataFrame({f"plan {k}": np.arange(400.0) % (k + 2) for k in range(40)})
-    frame = frame.with_columns(y=pl.Series(ar1(400)))
+    frame = pl.DataFrame({f"plan {k}": np.arange(700.0) % (k + 2) for k in range(40)})
+    frame = frame.with_columns(y=pl.Series(ar1(700)))
     known = [name for name in frame.columns if name != "y"]
     data = tt.read(frame, target="y", known=known, horizon=90, context=10, season=1)
     assert "ridge" not in experiment_of(data.problem).trivial_kinds()
