@@ -151,7 +151,7 @@ def with_ensemble(
         members=count,
         validation_error=found.validation_error,
         error=found.test_error,
-        low=low,
+        low=max(0.0, low),
         high=high,
         relative=None
         if not own.relative or not own.error or found.test_error is None
