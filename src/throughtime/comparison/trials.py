@@ -110,7 +110,8 @@ def _run(
 
     def report(trial: Trial, evaluation: EvaluationRecord | None) -> None:
         if watch is not None:
-            watch(Progress(trial.name, evaluation, len(known), total))
+            # wider contexts and longer trainings come on top, as results ask for them
+            watch(Progress(trial.name, evaluation, len(known), max(total, len(known))))
 
     def run(batch: list[Trial]) -> None:
         for trial in batch:
