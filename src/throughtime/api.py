@@ -160,7 +160,7 @@ def compare(
     networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
     seeds: int = 5,
     seed: int = 0,
-    trials: int = 10,
+    trials: int | None = None,
     parameters: int = 4000,
     output: str | Output = "",
     save: Literal["single", "ensemble"] = "single",
@@ -186,7 +186,7 @@ def compare(
             kinds.
         seeds: Trainings of each network; use at least 3 to estimate the variance between them.
         seed: The first seed.
-        trials: Choices to try for each network, with the first seed.
+        trials: Choices to try for each network, with the first seed; default: 10.
         parameters: Most parameters that a network may have.
         output: For forecasts: your own `Output`, or its name.
         save: The model to save: the training of the recommended network with the lowest validation
@@ -326,7 +326,7 @@ def fit(
         if place is not None and team.leads:
             files = place.checkpoints(fit_identity(*identity), every=every or 0.0, report=report)
             checkpoints = stack.enter_context(files)
-            FitFolder(Path(folder or ""), data.files, force=force)  # others may use it by now
+            place.check_free()  # another process may have used it by now
         stack.enter_context(seeded(seed))
         reporter = stack.enter_context(_bars(progress))
         watch = stack.enter_context(reporter.training(f"{plan.config.kind}, seed {seed}"))

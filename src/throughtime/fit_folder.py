@@ -28,13 +28,18 @@ class FitFolder:
         self, folder: Path, reads: Sequence[Path], *, log: Path | None = None, force: bool = False
     ) -> None:
         self.force = force
-        check_free(folder, replace=force)
+        self.path = folder
+        self.check_free()
         check_output_folder("--out", folder, reads)
         self.path = folder.resolve() if folder.is_symlink() else folder
         self.training = self.path.with_name(f"{self.path.name}.training")
         check_output_folder("--out", self.training, reads)
         if log is not None:
             self._check_log(log, reads)
+
+    def check_free(self) -> None:
+        """Raise InputError unless the model may be saved in the folder."""
+        check_free(self.path, replace=self.force)
 
     def _check_log(self, log: Path, reads: Sequence[Path]) -> None:
         check_output_folder("--log", log, reads, added_to=True)

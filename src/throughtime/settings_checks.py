@@ -22,6 +22,7 @@ from throughtime.training.optimizing import Rate, optimizer_by_name
 from throughtime.training.random_state import seeded
 from throughtime.training.settings import TrainingSettings, seconds
 
+_TRIALS = 10  # choices to try for each network, unless given
 SAVED = ("single", "ensemble")
 
 
@@ -233,7 +234,7 @@ def comparison_settings(
     networks: Sequence[str | NetworkKind | type[RecurrentLayer]] | None = None,
     seeds: int = 5,
     seed: int = 0,
-    trials: int = 10,
+    trials: int | None = None,
     parameters: int = 4000,
     output: str | Output = "",
     save: str = "single",
@@ -243,9 +244,10 @@ def comparison_settings(
 ) -> SettingsRecord:
     """Check the settings of a comparison and record them; see `compare`."""
     lengths = {name for name in ("epochs", "steps", "patience") if options.get(name) is not None}
-    if budget is not None and lengths:
-        found = f"{budget!r}, and the length of a training is given too"
+    if budget is not None and (lengths or trials is not None):
+        found = f"{budget!r}, and the length or the number of trainings is given too"
         raise InputError("--budget", found, "give one of them")
+    trials = _TRIALS if trials is None else trials
     check_whole(seeds=seeds, trials=trials, parameters=parameters)
     check_whole(0, seed=seed)
     given, training = split_options(options, "compare")

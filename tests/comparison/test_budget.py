@@ -85,13 +85,22 @@ def test_the_numbers_are_kept_and_used_again(tmp_path):
     assert more.record.settings.trials == kept["trials"] + 1
 
 
+def test_a_given_choice_is_left_out_where_it_does_not_apply(tmp_path):
+    """chrono needs a gate: Dense and RNN are probed without it, as they are trained."""
+    data = tt.read(WAVE, horizon=2, context=12)
+    options = {"networks": ["dense", "rnn", "gru"], "seeds": 1, "parameters": 200, "jobs": 1}
+    found = tt.compare(data, **options, init="chrono:12", budget="25s", folder=tmp_path / "run")
+    assert {t.kind for t in found.record.trials} > {"dense", "rnn", "gru"}
+
+
 @pytest.mark.parametrize(
     "wrong, text",
     [
         ({"budget": 0}, "^budget: 0; give a time"),
         ({"budget": "soon"}, "^budget: 'soon'; give a time"),
         ({"budget": True}, "^budget: True; give a time"),
-        ({"budget": "5m", "steps": 10}, "^budget: '5m', and the length of a training is given"),
+        ({"budget": "5m", "steps": 10}, "^budget: '5m', and the length or the number"),
+        ({"budget": "5m", "trials": 3}, "^budget: '5m', and the length or the number"),
         ({"budget": 0.01}, r"^budget: 0\.01 s are too few"),
     ],
 )

@@ -381,6 +381,24 @@ def test_the_horizon_by_hand():
     assert memory_horizon(curve._replace(items=loose, loss=loose.mean(dim=1))) == 1
 
 
+@pytest.mark.parametrize(
+    ("losses", "horizon"),
+    [
+        ([12.0, 2.4, 2.0, 2.0], 1),  # 0.4 is less than 5 % of the largest excess, 10
+        ([12.0, 2.6, 2.0, 2.0], 4),  # 0.6 is more
+        ([2.015, 2.01, 2.0, 2.0], 0),  # less than 1 % of the loss is no memory
+        ([2.5, 2.03, 2.0, 2.0], 4),  # more than both
+    ],
+)
+def test_small_excesses_are_no_memory(losses, horizon):
+    """Every item has the same loss, so that the standard error of a difference is 0."""
+    from throughtime.insight.memory import ContextCurve
+
+    items = torch.tensor(losses, dtype=DOUBLE).unsqueeze(1).expand(4, 6)
+    curve = ContextCurve((0, 1, 4, 8), items.mean(dim=1), items.std(dim=1), items)
+    assert memory_horizon(curve) == horizon
+
+
 def test_a_curve_that_cannot_be_is_told():
     x = torch.randn(3, 8, 1)
     for options, message in (

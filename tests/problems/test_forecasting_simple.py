@@ -7,7 +7,7 @@ import torch
 
 import throughtime as tt
 from throughtime.problems.forecasting.networks import ModelConfig, build
-from throughtime.problems.forecasting.simple import Linear, fitted_linear
+from throughtime.problems.forecasting.simple import fitted_linear
 from throughtime.problems.registry import experiment_of
 
 
@@ -92,11 +92,42 @@ def test_series_of_any_size_are_scaled_by_their_window():
     assert experiment.measured(model).test_error < 0.1  # in mean changes of each series
 
 
-def test_missing_targets_do_not_stop_it():
-    y = [None if t % 11 == 5 else float(v) for t, v in enumerate(ar1())]
-    data = tt.read(pl.DataFrame({"y": y}), horizon=6, context=4, missing="interpolate")
-    model = experiment_of(data.problem).simple_models["ridge"]
-    assert isinstance(model, Linear) and bool(model.weight.isfinite().all())
+def test_its_errors_are_centred_whatever_penalty_was_chosen():
+    """The mean error over the windows it was fitted to is 0: so the bias is that of its weights."""
+    data = tt.read(ar1() + np.arange(2000) / 20, horizon=3, context=5)
+    model = linear_of(data, normalizations=["global"])  # one spread for all windows
+    training = data.problem.parts.training
+    x, y = training.batch(torch.arange(len(training)))
+    assert (model(x) - y).mean(dim=0).abs().max() < 1e-6
+
+
+def with_gaps(y, every):
+    return [None if t % every == 5 else float(v) for t, v in enumerate(y)]
+
+
+def test_missing_targets_cost_it_little():
+    whole = linear_of(tt.read(ar1(), horizon=6, context=4))
+    data = tt.read(
+        pl.DataFrame({"y": with_gaps(ar1(), 11)}), horizon=6, context=4, missing="interpolate"
+    )
+    window, _ = tt.read(ar1(), horizon=6, context=4).problem.parts.test.batch(torch.arange(200))
+    torch.testing.assert_close(linear_of(data)(window), whole(window), atol=0.5, rtol=0.0)
+
+
+def test_no_value_of_a_later_part_reaches_it_through_a_gap():
+    """The same series but for the values after the border, which lies in a gap."""
+    y = ar1(300)
+    y[205:215] = np.nan  # training ends before row 210
+    models = []
+    for change in (0.0, 1000.0):
+        changed = np.where(np.arange(300) >= 210, y + change, y)
+        frame = pl.DataFrame({"y": [None if np.isnan(v) else v for v in changed]})
+        data = tt.read(frame, horizon=4, context=6, missing="interpolate")
+        model = linear_of(data, normalizations=["global"])
+        model.fit(data.problem.parts.training, data.problem.parts.training, torch.ones(1))
+        models.append(model)
+    for name, one in models[0].state_dict().items():
+        assert torch.equal(one, models[1].state_dict()[name]), name
 
 
 @pytest.mark.parametrize(("share", "there"), [(0.6, True), (0.1, False)])

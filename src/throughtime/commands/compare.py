@@ -50,11 +50,13 @@ def compare(
         ),
     ] = 5,
     trials: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, rich_help_panel=TRAINING, help="Choices to try for each network, with one seed."
+            min=1,
+            rich_help_panel=TRAINING,
+            help="Choices to try for each network, with one seed; default: 10.",
         ),
-    ] = 10,
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(

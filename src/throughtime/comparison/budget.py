@@ -14,6 +14,7 @@ from typing import Any
 
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.rounds import Trial
+from throughtime.comparison.sizes import applicable
 from throughtime.comparison.tuning import ROUND
 from throughtime.comparison.workers import side_by_side
 from throughtime.errors import InputError
@@ -158,7 +159,7 @@ def probe(
 
     entered = time.perf_counter()
     fold = experiment.folds()[-1]
-    chosen = settings.given.over(experiment.usual(trial.kind))
+    chosen = applicable(settings.given, trial.kind).over(experiment.usual(trial.kind))
     trial = replace(trial, chosen=chosen)
 
     def timed(steps: int) -> float:

@@ -267,7 +267,7 @@ def _headline(
                 f"validation error."
             )
         elif high > 0:
-            headline += f" A gain of {high:.0f} % or more would have been seen."
+            headline += f" A gain of more than {max(1, math.ceil(high))} % can be ruled out."
     seeds = min(candidates[k].seeds for k in measured.networks)
     if seeds < ENOUGH_SEEDS:
         headline += (

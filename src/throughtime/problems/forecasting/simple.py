@@ -102,7 +102,9 @@ class Zero(Forecaster):
 class Linear(Forecaster):
     """A linear function of the window, all inputs and all plans, for each step ahead.
 
-    It is a ridge regression of the change from the last value (Hoerl and Kennard 1970).
+    It is a ridge regression of the change from the last value (Hoerl and Kennard 1970). Where a
+    target is missing, its window counts for the inputs alone: their covariance is taken to be the
+    same with and without it.
     """
 
     weight: Tensor
@@ -149,39 +151,39 @@ class Linear(Forecaster):
 
     def fit(self, training: Windows, validation: Windows, scale: Tensor) -> float:
         """Fit it to training windows; the penalty has the lowest validation error, returned."""
-        # targets that were filled in are used: all outputs share one matrix of inputs
-        whole = Windows(
-            training.values, training.starts, training.plan, training.targets, training.known
-        )
-        count, inputs, outputs = 0, self.weight.shape[0], self.weight.shape[1]
-        x_sum = torch.zeros(inputs, dtype=torch.float64)
-        y_sum = torch.zeros(outputs, dtype=torch.float64)
-        xx = torch.zeros(inputs, inputs, dtype=torch.float64)
-        xy = torch.zeros(inputs, outputs, dtype=torch.float64)
-        for index in whole.spaced(_MOST_WINDOWS).split(_BATCH):
-            window, target = whole.batch(index)
+        # sums over windows; those with y over the windows in which each output was observed
+        inputs, outputs = self.weight.shape
+        x_sum, xx = self.weight.new_zeros(inputs), self.weight.new_zeros(inputs, inputs)
+        seen, y_sum = self.weight.new_zeros(outputs), self.weight.new_zeros(outputs)
+        xs, xy = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
+        index = training.spaced(_MOST_WINDOWS)
+        for part in index.split(_BATCH):
+            window, target = training.batch(part)
             x, last, spread = self.seen(window)
             y = ((target - last) / spread).flatten(1)
-            count += len(x)
+            there = (~y.isnan()).double()
             x_sum += x.sum(dim=0)
-            y_sum += y.sum(dim=0)
             xx.addmm_(x.T, x)
-            xy.addmm_(x.T, y)
-        x_mean, y_mean = x_sum / count, y_sum / count
-        variance = xx / count - torch.outer(x_mean, x_mean)
+            seen += there.sum(dim=0)
+            y_sum += y.nansum(dim=0)
+            xs.addmm_(x.T, there)
+            xy.addmm_(x.T, y.nan_to_num(0.0))
+        seen = seen.clamp(min=1.0)
+        x_mean, x_means, y_mean = x_sum / len(index), xs / seen, y_sum / seen
+        variance = xx / len(index) - torch.outer(x_mean, x_mean)
         values, vectors = torch.linalg.eigh(variance)
-        moved = vectors.T @ (xy / count - torch.outer(x_mean, y_mean))
+        moved = vectors.T @ (xy / seen - x_means * y_mean)
         found: list[tuple[float, Tensor]] = []
         for penalty in _PENALTIES:
             usual = penalty * values.mean().clamp(min=1e-12)
             weight = vectors @ (moved / (values.clamp(min=0.0) + usual).unsqueeze(1))
             self.weight.copy_(weight)
-            self.bias.copy_(y_mean - x_mean @ weight)
+            self.bias.copy_(y_mean - (x_means * weight).sum(dim=0))
             error = float(errors(self, validation, scale).nanmean(dim=1).mean())
             found.append((error, weight))
         error, weight = min(found, key=lambda pair: pair[0])
         self.weight.copy_(weight)
-        self.bias.copy_(y_mean - x_mean @ weight)
+        self.bias.copy_(y_mean - (x_means * weight).sum(dim=0))
         return error
 
 
