@@ -1,8 +1,13 @@
 """Which trials follow from those that are finished."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 import throughtime as tt
+from throughtime.comparison.rounds import Trial, best_trial
+from throughtime.hyperparameters import Hyperparameters
 
 
 def curve(seed):
@@ -33,3 +38,23 @@ def test_a_training_that_had_converged_is_not(monkeypatch):
     data = tt.read(noise, horizon=1, context=4)
     found = tt.compare(data, networks=["dense"], seeds=1, trials=1, parameters=300, jobs=1)
     assert {t.chosen.longer for t in found.record.trials} == {None}
+
+
+@pytest.mark.parametrize(
+    ("errors", "context"),
+    [
+        ({None: 1.0, 32: 0.995, 64: 0.994}, None),  # less than 1 % better
+        ({None: 1.0, 32: 0.95, 64: 0.945}, 32),  # the wider one hardly more
+        ({None: 1.0, 32: 0.95, 64: 0.90}, 64),
+        ({None: 1.0, 32: None}, None),  # it diverged
+        ({None: None, 32: None}, None),
+    ],
+)
+def test_a_wider_context_must_be_worth_it(errors, context):
+    trials = [
+        Trial("gru", 0, number, Hyperparameters(context=width))
+        for number, width in enumerate(errors)
+    ]
+    records = [SimpleNamespace(validation_error=e, training=None) for e in errors.values()]
+    known = dict(zip(trials, records, strict=True))
+    assert best_trial(trials, known).chosen.context == context

@@ -221,7 +221,7 @@ def test_a_handful_of_test_times_is_too_little():
     trials = [trial("persistence", [3.0] * 9), trial("gru", [1.0] * 9)]
     verdict = judge(trials, horizon=1)
     assert (verdict.outcome, verdict.recommended) == ("undecided", "gru")
-    words = "Too few test times to judge (9): GRU has the lowest validation error."
+    words = "Too few test times to judge (9): use GRU, by its validation error."
     assert verdict.headline.startswith(words)
     assert verdict.reasons == ()
 

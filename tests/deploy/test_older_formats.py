@@ -1,5 +1,7 @@
 """Configurations of format 2 in the present format; for predictions see test_older_files.py."""
 
+from dataclasses import replace
+
 import pytest
 
 from throughtime.data_options import DataOptions
@@ -55,21 +57,22 @@ TEXTS = {
 }
 SOUND = {"features": "mfcc", "rate": "16000", "bands": "13", "channels": "all", "file": ""}
 DAILY, RULED = ("date", 86400000000, "microsecond"), (("(other)", "a"),)
+OPTIONS = DataOptions(
+    target=("y",),
+    inputs=("x",),
+    time="t",
+    known=("p",),
+    calendar=("weekday",),
+    categorical=("c",),
+    resample="1d",
+    missing="mask",
+)
 CASES = {
     "a table": (
         "forecaster",
         TABLE,
         DataSpec(
-            DataOptions(
-                target=("y",),
-                inputs=("x",),
-                time="t",
-                known=("p",),
-                calendar=("weekday",),
-                categorical=("c",),
-                resample="1d",
-                missing="mask",
-            ),
+            OPTIONS,
             DAILY,
             RULED,
             ("y",),
@@ -79,16 +82,7 @@ CASES = {
         "forecaster",
         TABLE | {"resample": None, "gap_unit": 3.5},
         DataSpec(
-            DataOptions(
-                target=("y",),
-                inputs=("x",),
-                time="t",
-                known=("p",),
-                calendar=("weekday",),
-                categorical=("c",),
-                missing="mask",
-                gaps=True,
-            ),
+            replace(OPTIONS, resample=None, gaps=True),
             DAILY,
             RULED,
             ("y",),

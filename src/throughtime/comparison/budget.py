@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from throughtime.files import write_whole
 from throughtime.runs import SettingsRecord, read_record
 from throughtime.serialization import to_json
 from throughtime.training.settings import TrainingSettings
+
+RunTrial = Callable[..., Any]
 
 _FILE = "budget.json"
 _PROBES = (20, 120)  # steps of the two timed trainings; their difference is free of other costs
@@ -58,7 +61,12 @@ class BudgetRecord:
 
 
 def planned(
-    experiment: Experiment, settings: SettingsRecord, folder: Path, jobs: int, began: float
+    experiment: Experiment,
+    settings: SettingsRecord,
+    folder: Path,
+    jobs: int,
+    began: float,
+    run_trial: RunTrial,
 ) -> SettingsRecord:
     """The settings with the numbers of trials and steps that the budget allows.
 
@@ -68,6 +76,7 @@ def planned(
         folder: Folder of the run, where the numbers are kept.
         jobs: Parallel processes.
         began: When the comparison began, by `time.perf_counter`.
+        run_trial: Runs one trial.
 
     Raises:
         InputError: If the budget is too small for the least training of each network.
@@ -78,7 +87,7 @@ def planned(
     if path.is_file():
         kept = read_record(path, BudgetRecord)
     else:
-        costs = _probed(experiment, settings, folder, jobs)
+        costs = _probed(experiment, settings, folder, jobs, run_trial)
         taken = time.perf_counter() - began
         start = max(0.0, taken - _side_by_side([cost.probed for cost in costs], jobs))
         left = settings.budget - taken - start  # the processes start once more
@@ -139,15 +148,22 @@ def _side_by_side(seconds: Sequence[float], jobs: int) -> float:
 
 
 def _probed(
-    experiment: Experiment, settings: SettingsRecord, folder: Path, jobs: int
+    experiment: Experiment,
+    settings: SettingsRecord,
+    folder: Path,
+    jobs: int,
+    run_trial: RunTrial,
 ) -> list[Cost]:
     """The cost of every network, with as many processes at work as later."""
     probes = [Trial(kind, number=0) for kind in settings.networks]
-    with side_by_side(probe, experiment, settings, folder, jobs, _ignore) as run:
+    with side_by_side(
+        partial(probe, run_trial), experiment, settings, folder, jobs, _ignore
+    ) as run:
         return [cost for _, cost in run(probes)]
 
 
 def probe(
+    run_trial: RunTrial,
     experiment: Experiment,
     settings: SettingsRecord,
     folder: Path,
@@ -155,8 +171,6 @@ def probe(
     watch: Callable[[Any], None],
 ) -> Cost:
     """Time two short trainings of a network with its usual choices."""
-    from throughtime.comparison.trials import run_trial
-
     entered = time.perf_counter()
     fold = experiment.folds()[-1]
     chosen = applicable(settings.given, trial.kind).over(experiment.usual(trial.kind))

@@ -84,7 +84,7 @@ def compare(
     with alone_in(folder):
         check_claim(folder, identity)  # another process may have claimed it meanwhile
         write_whole(folder / _MARK, identity)
-        settings = planned(experiment, settings, folder, jobs, began)
+        settings = planned(experiment, settings, folder, jobs, began, run_trial)
         return _run(experiment, settings, folder, jobs, command, watch, began)
 
 

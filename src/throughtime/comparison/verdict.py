@@ -237,10 +237,10 @@ def _headline(
     name = label_of(recommended)
     if not measured.networks:
         return f"No network trains reliably here: use {name}."
-    until = f"{name} has the lowest validation error"
     if measured.origins < ENOUGH:
         items = "times" if answer == "forecast" else "items"
-        return f"Too few test {items} to judge ({measured.origins}): {until}."
+        few = f"Too few test {items} to judge ({measured.origins})"
+        return f"{few}: use {name}, by its validation error."
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
         less = 100 * (1 - measured.test[recommended] / measured.test[rival])

@@ -43,7 +43,7 @@ class Problem:
         """
         count = len(self.table.targets)
         if self.by_series:
-            return self.table.by_row(self._changes)
+            return torch.from_numpy(self.table.by_row(self._changes))
         if count == 1:
             return torch.ones(1, dtype=torch.float64)
         return self.parts.training_rows[:, :count].std(dim=0, correction=0)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
-import torch
 
 from throughtime.data.sources import DataSource
 from throughtime.data.split import Split
@@ -88,10 +87,10 @@ class Table:
         end = len(self.columns) - len(self.categories)
         return slice(end - self.known_ahead, end) if self.known_ahead else None
 
-    def by_row(self, of_series: np.ndarray) -> torch.Tensor:
+    def by_row(self, of_series: np.ndarray) -> np.ndarray:
         """Values of each series [S, K], repeated for each of its rows, [R, K]."""
         lengths = [series.stop - series.start for series in self.series]
-        return torch.from_numpy(np.repeat(of_series, lengths, axis=0))
+        return np.repeat(of_series, lengths, axis=0)
 
 
 def read_table(path: DataSource, options: DataOptions, *, learned: DataSpec | None = None) -> Table:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from throughtime import __version__
-from throughtime.catalogue import FORECASTER, kind_of, opponents, reference_of
+from throughtime.catalogue import kind_of, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file, shown_names
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.sizes import with_chosen
@@ -38,8 +38,6 @@ from throughtime.training.processes import Team
 _DRAWN = 300  # origins of the sample plotted in a report
 _CURVE = 512  # windows of the context curve
 _EXAMINED = 64  # windows of a diagnosis
-_ZEROS = 0.25  # share of zeros from which zero is a forecast worth comparing with
-_ZERO = "throughtime.problems.forecasting.simple:Zero"
 
 
 class ForecastingExperiment(Experiment):
@@ -62,20 +60,14 @@ class ForecastingExperiment(Experiment):
         return [kind for kind in opponents("forecasts") if self._admits(kind)]
 
     def _admits(self, kind: str) -> bool:
-        """Whether context and season suffice, and for zero, whether the targets are counts."""
-        if kind_of(kind).builders[FORECASTER] == _ZERO and not self._counts:
-            return False
+        """Whether context and season suffice, and the forecast suits such targets."""
+        targets = self.problem.parts.training_rows[:, : len(self.problem.table.targets)]
         try:
-            build(self.config(kind, Hyperparameters(normalize="none"), 1))
+            with torch.device("meta"):
+                model = build(self.config(kind, Hyperparameters(normalize="none"), 1))
         except ValueError:
             return False
-        return True
-
-    @property
-    def _counts(self) -> bool:
-        """Whether no target is negative and many are zero."""
-        targets = self.problem.parts.training_rows[:, : len(self.problem.table.targets)]
-        return bool((targets >= 0).all()) and float((targets == 0).double().mean()) > _ZEROS
+        return model.suits(targets)
 
     @property
     def memory_span(self) -> int:
@@ -87,7 +79,7 @@ class ForecastingExperiment(Experiment):
         config = config_for(self.problem, kind, chosen, parameters, output or "point")
         try:
             if kind_of(kind).trivial:
-                build(config)
+                parameter_count(config)
         except ValueError:  # a season longer than the context of networks
             return replace(config, context=self.problem.plan.past)
         return config

@@ -114,6 +114,10 @@ class Forecaster(nn.Module, ABC):
         past = window[:, : -self.config.horizon] if self.config.known else window
         return past[:, -self.config.context :]
 
+    def suits(self, targets: Tensor) -> bool:
+        """Whether it is worth comparing on targets like these of the training part, [R, K]."""
+        return True
+
     def parameter_count(self) -> int:
         """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())

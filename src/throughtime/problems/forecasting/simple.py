@@ -16,6 +16,7 @@ _TOO_MANY = 3_000  # inputs, for a closed form
 _MOST_WINDOWS = 20_000  # that it is fitted to, evenly spaced
 _PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # relative to the variance of an input
 _BATCH = 2_000
+_ZEROS = 0.25  # share of zeros from which zero is a forecast worth comparing
 
 
 class Mean(Forecaster):
@@ -97,6 +98,9 @@ class Zero(Forecaster):
 
     def forward(self, window: Tensor) -> Tensor:
         return window.new_zeros(len(window), self.config.horizon, self.config.targets)
+
+    def suits(self, targets: Tensor) -> bool:
+        return bool((targets >= 0).all()) and float((targets == 0).double().mean()) > _ZEROS
 
 
 class Linear(Forecaster):

@@ -9,7 +9,7 @@ from torch.nn import functional
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.problems.labelling.networks import SequenceConfig, SequenceNetwork
 
-MOST_FEATURES = 20_000
+_MOST_FEATURES = 20_000
 _MOST_NUMBERS = 40_000_000  # of the matrix of features; more sequences are left out
 _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 _ROUNDS = 100  # of the optimizer
@@ -32,7 +32,9 @@ class Bag(SequenceNetwork):
         super().__init__(config)
         if config.every_step or config.binary:
             raise ValueError(f"{config.kind} is for one label or number of a whole sequence")
-        features = features_of(config)
+        features = 4 * config.numbers + sum(config.categories)
+        if features > _MOST_FEATURES:
+            raise ValueError(f"{features} features are too many for {config.kind}")
         for name, shape, fill in (
             ("feature_center", (features,), torch.zeros),
             ("feature_spread", (features,), torch.ones),
@@ -131,8 +133,3 @@ class Bag(SequenceNetwork):
         with torch.enable_grad():
             optimizer.step(closure)  # pyright: ignore[reportArgumentType]
         return weight.detach(), bias.detach()
-
-
-def features_of(config: SequenceConfig) -> int:
-    """Number of features of a bag."""
-    return 4 * config.numbers + sum(config.categories)

@@ -20,7 +20,7 @@ from throughtime.comparison.sizes import with_chosen
 from throughtime.data.sequences.sequences import SequenceProblem
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.nn.outputs import Classes
-from throughtime.problems.labelling.bag import MOST_FEATURES, Bag
+from throughtime.problems.labelling.bag import Bag
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
 from throughtime.problems.labelling.networks import (
     Constant,
@@ -73,14 +73,15 @@ class LabellingExperiment(Experiment):
 
     def trivial_kinds(self) -> list[str]:
         kinds = opponents("classes" if self.problem.answers.classes else "numbers")
-        return [kind for kind in kinds if kind_of(kind).chance or self._has_bags]
+        return [kind for kind in kinds if self._admits(kind)]
 
-    @property
-    def _has_bags(self) -> bool:
-        """Whether an answer may follow from what a sequence contains."""
-        answers, problem = self.problem.answers, self.problem
-        count = 4 * len(problem.columns) + sum(len(words) for words in problem.categories)
-        return not answers.every_step and not answers.binary and count <= MOST_FEATURES
+    def _admits(self, kind: str) -> bool:
+        """Whether this simple prediction is for such answers and columns."""
+        try:
+            parameters_of(self.config(kind, Hyperparameters(), 1))
+        except ValueError:
+            return False
+        return True
 
     @property
     def whole_sequences(self) -> bool:
