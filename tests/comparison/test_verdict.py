@@ -244,6 +244,39 @@ def test_what_the_data_cannot_tell_is_undecided():
     assert judge([*persistence, *same]).recommended == "persistence"
 
 
+def test_no_gain_is_said_to_be_more_than_all_of_an_error():
+    """Two networks on few times of which one is lost: its interval has no bound."""
+    rng = np.random.default_rng(0)
+    base = 3 + rng.normal(0, 1, 12)
+    lost = [trial("dense", base + 40 * rng.random(12) ** 6, seed) for seed in range(3)]
+    close = [trial("gru", base + rng.normal(0, 1, 12), seed) for seed in range(3)]
+    verdict = judge([trial("persistence", base), *lost, *close], horizon=4)
+    assert verdict.outcome == "undecided" and "GRU may be better" in verdict.headline
+    (gain,) = re.findall(r"by up to (\d+) %", verdict.headline)
+    assert 0 < int(gain) <= 100
+
+
+def test_one_item_more_is_no_reason_for_a_network():
+    """Of 60 sequences validation has one wrong, or two: the simple prediction is used."""
+    right, wrong = np.arange(60) < 2, np.arange(60) < 3
+    trials = [trial("bag", right, validation=2 / 60), trial("majority", np.arange(60) < 30)]
+    trials += [trial("gru", wrong, seed, validation=1 / 60) for seed in range(3)]
+    verdict = judge(trials, horizon=1, block=1, shares=True)
+    assert (verdict.outcome, verdict.recommended) == ("undecided", "bag")
+
+
+def test_memory_is_told_only_of_a_network_that_is_better():
+    context = ContextRecord((0, 16), (1.0, 0.9), (0.1, 0.1), 16)
+    gru = [replace(t, context=context) for t in group("gru", 1)]
+    better = judge([*group("persistence", 3, 1), *gru])
+    assert said(better, "GRU needs all 16 steps that it is given: a longer context may help.")
+    labels = judge([*group("persistence", 3, 1), *gru], answer="prediction")
+    assert said(labels, "GRU needs all 16 steps that it is given.")
+    assert not said(judge([*group("persistence", 0.5, 1), *gru]), "GRU needs")
+    nothing = [replace(t, context=replace(context, horizon=0)) for t in gru]
+    assert said(judge([*group("persistence", 3, 1), *nothing]), "GRU makes no use of its context.")
+
+
 def test_no_gain_that_matters_is_said_with_what_is_ruled_out():
     verdict = judge([*group("persistence", 3, 1), *group("gru", 2.999)])
     assert (verdict.outcome, verdict.recommended) == ("trivial", "persistence")

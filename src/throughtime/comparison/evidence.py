@@ -77,15 +77,31 @@ class Evidence:
         worse = self.samples[one] >= self.samples[other]
         return float((1 + worse.sum()) / (1 + len(worse)))
 
+    def rivals(self) -> list[str]:
+        """The networks that may be better: of the lowest validation and the lowest test error."""
+        return [self.chosen(self.networks), min(self.networks, key=lambda k: self.test[k])]
+
     def gain(self, kind: str) -> tuple[float, float]:
         """95 % interval of a network's gain over the best simple prediction, relative to it.
 
         The best simple prediction is that of the lowest test error, so that a gain over it is one
-        over all.
+        over all. No gain exceeds 1, as no error is below 0.
         """
         rival = min(self.trivial, key=lambda k: self.test[k])
         low, high = self.difference(rival, kind)
-        return (low / self.test[rival], high / self.test[rival]) if self.test[rival] else (0.0, 0.0)
+        error = self.test[rival]
+        return (low / error, min(1.0, high / error)) if error else (0.0, 0.0)
+
+    def near(self, kinds: Sequence[str], worth: float) -> list[str]:
+        """Those whose validation error is not more than `worth`, or one item, above the lowest."""
+        least = self.validation[self.chosen(kinds)]
+        most = max((1 + worth) * least, least + self.item)
+        return [k for k in kinds if self.validation[k] <= most]
+
+    @property
+    def item(self) -> float:
+        """Of shares, a difference of one item and a half: one more or less is no difference."""
+        return 1.5 / self.origins if self.shares else 0.0
 
     def alike(self, best: str, other: str, worth: float) -> bool:
         """Whether a difference does not matter: within `worth`, shown or not shown to be more."""
@@ -93,9 +109,7 @@ class Evidence:
         matters = worth * self.test[best]
         if -matters <= low and high <= matters:
             return True
-        return low <= 0 <= high and self.test[other] - self.test[best] <= max(
-            matters, 1.5 / self.origins if self.shares else 0.0
-        )
+        return low <= 0 <= high and self.test[other] - self.test[best] <= max(matters, self.item)
 
 
 def evidence_of(

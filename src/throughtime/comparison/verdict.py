@@ -70,9 +70,7 @@ def judge(
     candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
     outcome, tied = _outcome(measured, candidates, worth)
     everyone = [*measured.trivial, *(measured.networks if outcome in _OPEN else ())]
-    least = measured.validation[measured.chosen(everyone)]
-    near = [k for k in everyone if measured.validation[k] <= (1 + worth) * least]
-    recommended = _cheapest(measured, candidates, tied or near)
+    recommended = _cheapest(measured, candidates, tied or measured.near(everyone, worth))
     headline = _headline(measured, candidates, outcome, tied, recommended, answer)
     reasons = _reasons(measured, candidates, tied, recommended, parameters, answer)
     if looked and measured.origins >= ENOUGH:
@@ -111,7 +109,7 @@ def _outcome(
         return ("network" if len(tied) == 1 else "tie"), tied
     if any(candidates[k].not_converged for k in measured.networks):
         return "untrained", ()
-    most = max(measured.gain(k)[1] for k in measured.networks)
+    most = max(measured.gain(k)[1] for k in measured.rivals())
     return ("trivial" if most < worth else "undecided"), ()
 
 
@@ -256,7 +254,7 @@ def _headline(
             f"--epochs). Until then use {name}."
         )
     else:
-        best = max(measured.networks, key=lambda k: measured.gain(k)[1])
+        best = max(measured.rivals(), key=lambda k: measured.gain(k)[1])
         low, high = (100 * value for value in measured.gain(best))
         headline = f"No network beats the simple {answer}s: use {name}."
         if outcome == "undecided":
@@ -306,14 +304,15 @@ def _reasons(
     fair = [k for k in networks if notes[k] is None]
     reasons += _on_memory(measured, candidates, fair, tied, answer)
     own = candidates[recommended]
-    if own.steps_needed is not None:
+    if tied and own.steps_needed is not None:
         health = "" if own.health in ("", "healthy") else f"; its recurrent layers: {own.health}"
         given, name = own.steps_given, label_of(recommended)
         needs = f"needs the last {own.steps_needed} steps to do as well as with all it is given"
         if own.steps_needed == 0:
             needs = "makes no use of its context"
         elif own.steps_needed == given:
-            needs = f"needs all {given} steps that it is given: a longer context may help"
+            needs = f"needs all {given} steps that it is given"
+            needs += ": a longer context may help" if answer == "forecast" else ""
         reasons.append(f"{name} {needs}{health}.")
     for c in candidates.values():
         if c.not_converged:
