@@ -119,7 +119,9 @@ def test_fit_then_predict_for_groups(tmp_path):
     ]
     told = throughtime(*command, "--network", "lstm", "-o", model)
     assert re.search(
-        r"Test error [\d.]+ \(load, in mean changes from step to step of each series\)", told.stdout
+        r"Test error [\d.]+ \(mean absolute error, load, in mean changes from step to step of each "
+        r"series\)",
+        told.stdout,
     )
     refused = throughtime(*command, "-o", model, code=2).stderr
     assert "already holds a model; name a new folder, or replace it with --force" in refused
@@ -331,7 +333,7 @@ def test_fit_trains_as_it_is_told(tmp_path):
         (("--clip", "norm"), "--clip: clipping is one of none, norm:1"),
         (("--schedule", "saw"), "--schedule: schedule must be one of constant"),
         (("--budget", "soon"), "--budget: 'soon'; give a time such as"),
-        (("--metric", "r2"), "--metric: 'r2'; take one of mae, rmse, cross-entropy"),
+        (("--metric", "r2"), "--metric: 'r2'; take one of mae, rmse, mase, mse, error"),
         (("--keep", "all"), "--keep: 'all'; take one of best, last"),
         (("--device", "cuda"), "--device: no GPU that torch can use; use cpu"),
         (("--device", "abacus"), "--device: 'abacus'; use one of cpu, cuda"),
@@ -402,7 +404,7 @@ def test_sequences_are_learned_compared_and_answered(tmp_path):
     refused = throughtime("fit", tmp_path / "x.npz", "--horizon", 3, "-o", tmp_path / "m", code=2)
     assert "--horizon: does not apply to an archive of sequences" in refused.stderr
     wrong = throughtime("fit", tmp_path / "x.npz", "--metric", "mae", "-o", tmp_path / "m", code=2)
-    assert "--metric: 'mae'; take one of cross-entropy, error" in wrong.stderr
+    assert "--metric: 'mae'; take one of error, balanced-error, f1, auc" in wrong.stderr
 
 
 def test_a_killed_training_of_sequences_goes_on_to_the_bit(tmp_path):

@@ -25,7 +25,7 @@ def demo():
 
 
 def error_at_step_4(model, problem):
-    return float(errors(model, problem.parts.test, problem.error_scale)[:, 3].mean())
+    return float(errors(model, problem.parts.test, problem.error_scale())[:, 3].mean())
 
 
 def test_the_data_is_the_one_described(demo):

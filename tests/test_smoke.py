@@ -89,7 +89,7 @@ def names_of_training(problem):
         ),
         "training": parts.training,
         "validation": parts.validation,
-        "scale": problem.error_scale,
+        "scale": problem.error_scale(),
     }
     streamed = {
         "model": Streamed(),

@@ -145,7 +145,7 @@ def _checked(data: Data) -> Data:
 
 def size_notes(data: Data, settings: SettingsRecord) -> list[str]:
     """Notes about network sizes, to show before training starts."""
-    return experiment_of(data.problem).size_notes(settings)
+    return experiment_of(data.problem, settings.metric).size_notes(settings)
 
 
 def mark_of(data: Data, settings: SettingsRecord) -> str:
@@ -165,6 +165,7 @@ def compare(
     output: str | Output = "",
     save: Literal["single", "ensemble"] = "single",
     budget: float | str | None = None,
+    metric: str | None = None,
     worth: float | str = 0.05,
     folder: str | Path | None = None,
     jobs: int | None = None,
@@ -193,6 +194,9 @@ def compare(
             error, or an "ensemble" that averages the predictions of all its trainings.
         budget: Time for the comparison, seconds or text such as "5m", instead of ``trials`` and
             ``steps``: short probes of every network tell how many there is time for.
+        metric: Measure of errors: "mae", "rmse" or "mase" (scaled by series) of numbers; "error",
+            "balanced-error", "f1", "auc" or "cross-entropy" of classes; "bits" of text. Default:
+            "mae", of several series "mase"; "error", with a class below 5 % "balanced-error".
         worth: Relative differences of errors below it do not matter to you.
         folder: Folder for records and models; the same call resumes there. Default: a temporary
             folder that exists as long as the result.
@@ -209,7 +213,7 @@ def compare(
         InputError: If the settings are invalid, or the folder belongs to another comparison.
         TypeError: For an unknown argument.
     """
-    experiment = experiment_of(_checked(data).problem)
+    experiment = experiment_of(_checked(data).problem, metric or "")
     settings = comparison_settings(
         experiment,
         networks=networks,
@@ -281,7 +285,9 @@ def fit(
         network: A name, a catalogue entry, or your own recurrent layer.
         parameters: Most parameters that it may have.
         output: For forecasts: your own `Output`, or its name.
-        metric: Validation measure that selects the best weights; default: the first of its kind.
+        metric: Validation measure that selects the best weights, see `compare`; "perplexity" of
+            text, too. The test error is measured by it, as well. Default: that of `compare`, for
+            classes the cross-entropy.
         keep: Weights to keep: the best ones on the validation part, or the last.
         seed: Seed of the weights and the order of the data.
         device: Training device: "cpu" or "cuda".
@@ -303,7 +309,7 @@ def fit(
             finite.
         TypeError: If an argument is unknown.
     """
-    experiment = experiment_of(_checked(data).problem)
+    experiment = experiment_of(_checked(data).problem, metric or "")
     plan = fit_plan(
         experiment,
         network=network,

@@ -19,7 +19,6 @@ class ProblemKind:
     by_step: bool = False  # whether errors are reported by step ahead, and time has a unit
     normalized: bool = True  # whether inputs are numbers that can be normalized
     resampled: str = "blocks of time"  # what the bootstrap resamples
-    measure: str = "{unit}"  # of errors; may contain {unit}
 
 
 def _ahead(data: Any) -> str:
@@ -45,7 +44,6 @@ PROBLEMS: Mapping[str, ProblemKind] = MappingProxyType(
             _table,
             answer="forecast",
             by_step=True,
-            measure="mean absolute error ({unit})",
         ),
         "sequences": ProblemKind(
             "sequences",

@@ -183,6 +183,7 @@ class ContextRecord:
 class TrialRecord:
     """One network trained once, or one trivial forecast, on the test part."""
 
+    formerly = {"error_by_origin": "error_by_item"}  # noqa: RUF012
     kind: str
     seed: int
     learning_rate: float  # 0: nothing to learn
@@ -193,7 +194,9 @@ class TrialRecord:
     validation_error: float | None  # None: training diverged
     test_error: float | None
     error_by_step: tuple[float, ...]  # one per step of the horizon
-    error_by_origin: tuple[float, ...]  # over time; neighbours averaged where there are many
+    # one value for each test item (time of a forecast, sequence, token), whose mean is the error;
+    # neighbours averaged where there are many
+    error_by_item: tuple[float, ...]
     forecast: tuple[float, ...]  # last step of the horizon, first target, at the sampled origins
     prediction_us: float  # microseconds for one window, alone
     context: ContextRecord | None = None  # of a network, on the validation part
@@ -203,6 +206,12 @@ class TrialRecord:
     measures: dict[str, float] = field(
         default_factory=dict[str, float]
     )  # further, of the test part
+    # of each of several series, by name
+    error_by_series: dict[str, float] = field(
+        default_factory=dict[str, float], metadata=ADDED_LATER
+    )
+    # of classes, on the test part: rows are the true ones, columns those predicted
+    confusion: tuple[tuple[int, ...], ...] = added_later(())
 
     def __post_init__(self) -> None:
         _check_kinds([self.kind])
@@ -249,6 +258,7 @@ class DataRecord:
     kind: str = "forecasting"  # of PROBLEMS
     # data options that differ from their defaults
     options: dict[str, str] = field(default_factory=dict[str, str], metadata=ADDED_LATER)
+    classes: dict[str, float] = field(default_factory=dict[str, float], metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.kind not in PROBLEMS:
@@ -276,6 +286,7 @@ class SettingsRecord:
     given: Hyperparameters = added_later(NOTHING_CHOSEN)  # choices that are not tuned
     extend: bool = added_later(False)  # whether trainings that still improve get more steps
     budget: float | None = added_later(None)  # seconds, which trials and steps were chosen for
+    metric: str = added_later("")  # the measure of errors; "" in records that lack it
     worth: float = added_later(0.05)  # relative differences below it do not matter
     save: str = added_later("single")  # of the recommended network: "single" or "ensemble"
 
@@ -309,6 +320,9 @@ class Candidate:
     members: int = added_later(1)  # trainings whose predictions are averaged
     steps_given: int | None = added_later(None)  # its context
     failed: int = added_later(0)  # trainings that stayed at chance while others learned
+    # further measures of the test part, by name, mean over seeds
+    measures: dict[str, float] = field(default_factory=dict[str, float], metadata=ADDED_LATER)
+    recall: dict[str, float] = field(default_factory=dict[str, float], metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         _check_kinds([self.kind])

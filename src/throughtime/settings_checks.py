@@ -8,14 +8,14 @@ import torch
 
 from throughtime.catalogue import DEFAULT_NETWORK, NetworkKind
 from throughtime.comparison.experiment import Experiment
+from throughtime.comparison.measures import WORDS
 from throughtime.comparison.sizes import applicable
 from throughtime.errors import InputError, one_of
 from throughtime.hyperparameters import POOLINGS, Hyperparameters
 from throughtime.named_objects import name_of_network, name_of_output, names_of_networks
 from throughtime.nn.initialization import by_name
 from throughtime.nn.layers import RecurrentLayer
-from throughtime.nn.outputs import Classes, Numbers, Output
-from throughtime.problems.language.training import TOKEN_MEASURES
+from throughtime.nn.outputs import Output
 from throughtime.runs import SettingsRecord
 from throughtime.training.clipping import clipper_by_name
 from throughtime.training.optimizing import Rate, optimizer_by_name
@@ -196,7 +196,7 @@ def check_fit(
     """Raise InputError for settings that are invalid whatever the data are."""
     chosen, training = split_options(options, "fit")
     if metric is not None:
-        one_of("--metric", metric, (*Numbers.measures, *Classes.measures, *TOKEN_MEASURES))
+        one_of("--metric", metric, (*WORDS, "perplexity"))
     one_of("--keep", keep, ("best", "last"))
     check_whole(parameters=parameters)
     check_whole(0, seed=seed)
@@ -272,6 +272,7 @@ def comparison_settings(
         output=name_of_output(output),
         trials=trials,
         given=given,
+        metric=experiment.metric,
         extend=budget is None and not lengths,
         save=one_of("--save", save, SAVED),
         budget=_checked_budget(budget),

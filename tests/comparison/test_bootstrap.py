@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from throughtime.comparison.bootstrap import SAMPLES, Bootstrap, block_length, interval
+from throughtime.comparison.bootstrap import (
+    SAMPLES,
+    Bootstrap,
+    block_length,
+    block_of_differences,
+    interval,
+)
 
 T_4 = 2.776  # 97.5 % quantiles of Student's t, by degrees of freedom (Fisher 1925)
 T_2 = 4.303
@@ -58,15 +64,6 @@ def test_fewer_than_three_seeds_tell_nothing_of_seeds():
     assert interval(Bootstrap(100, 5, seed=0)(different)) == (1.5, 1.5)
 
 
-def test_what_was_chosen_owes_to_luck_is_added_back():
-    different = np.ones((5, 100)) * np.arange(1.0, 6)[:, None]
-    draw = Bootstrap(100, 5, seed=0)
-    alone, chosen = draw(different), draw(different, chosen_of=5)
-    assert np.median(chosen) > np.quantile(alone, 0.8)
-    # the largest of five stays below x where all five do: its 97.5 % are one's 99.5 %
-    assert interval(chosen)[1] == pytest.approx(3 + 4.604 * math.sqrt(0.5), rel=0.15)
-
-
 def test_paired_differences_use_the_same_blocks():
     errors = np.random.default_rng(0).normal(5, 2, (1, 200))
     draw = Bootstrap(200, 10, seed=0)
@@ -84,3 +81,44 @@ def test_blocks_are_two_horizons_or_the_cube_root(origins, horizon, length):
 
 def test_a_single_origin_is_no_error():
     assert interval(Bootstrap(1, 1, seed=0)(np.array([[3.0]]))) == (3, 3)
+
+
+def in_runs(random, count, run):
+    """Noise in which each value is the mean of `run` independent ones, of variance 1."""
+    noise = random.normal(size=count + run - 1)
+    return np.convolve(noise, np.ones(run) / math.sqrt(run), mode="valid")
+
+
+def test_blocks_are_as_long_as_differences_depend_on_each_other():
+    random = np.random.default_rng(0)
+    short = [block_of_differences(random.normal(size=(1, 900)), horizon=28) for _ in range(50)]
+    long = [block_of_differences(in_runs(random, 900, 28)[None], horizon=28) for _ in range(50)]
+    assert np.median(short) == 15  # 1.5 N^(1/3), at least
+    assert np.median(long) > 30
+    assert max(long) <= block_length(900, 28) == 56
+    assert block_of_differences(random.normal(size=(1, 90)), horizon=28) >= 14  # half a horizon
+    both = np.stack([random.normal(size=900), in_runs(random, 900, 28)])
+    assert block_of_differences(both, 28) == block_of_differences(both[1:], 28)
+
+
+@pytest.mark.parametrize("run", [1, 6])
+def test_equal_candidates_are_rarely_told_apart_by_times_that_were_forecast_together(run):
+    """Sixty-three origins, 28 steps ahead: 90 times, whose errors come in runs."""
+    random = np.random.default_rng(1)
+    found = 0
+    for _ in range(300):
+        one, other = (1 + 0.3 * in_runs(random, 90, run) for _ in range(2))
+        block = block_of_differences((one - other)[None], 28)
+        draw = Bootstrap(90, block, seed=0)
+        low, high = interval(draw(one[None]) - draw(other[None]))
+        found += not low <= 0 <= high
+    assert found / 300 < 0.08
+
+
+def test_many_series_widen_the_interval_by_their_own_variance():
+    random = np.random.default_rng(0)
+    means = random.normal(5, 2, 40)
+    flat = np.full((1, 100), means.mean())
+    low, high = interval(Bootstrap(100, 5, seed=0, series=40)(flat, means))
+    assert high - low == pytest.approx(2 * 1.96 * means.std(ddof=1) / math.sqrt(40), rel=0.1)
+    assert interval(Bootstrap(100, 5, seed=0, series=9)(flat, means[:9])) == (means.mean(),) * 2

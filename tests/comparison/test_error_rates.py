@@ -35,7 +35,7 @@ def trial(kind, seed, validation, test):
         validation_error=float(validation.mean()),
         test_error=float(test.mean()),
         error_by_step=(float(test.mean()),),
-        error_by_origin=tuple(test),
+        error_by_item=tuple(test),
         forecast=(),
         prediction_us=1.0,
     )

@@ -54,7 +54,11 @@ def text(path):
 CASES = {
     "classes": (lambda p: sequences(p, "classes"), {"context": 2}, "share of wrong answers"),
     "numbers": (lambda p: sequences(p, "numbers"), {"context": 2}, "mean absolute error"),
-    "keys": (lambda p: sequences(p, "keys"), {}, "nats of all 2 numbers of a step"),
+    "keys": (
+        lambda p: sequences(p, "keys"),
+        {},
+        "cross-entropy in nats, of all 2 numbers of a step",
+    ),
     "text": (text, {"context": 16}, "bits per character"),
     "task": (lambda p: Path("task:echo"), {"length": 3, "context": 2}, "without memory"),
 }
@@ -78,9 +82,9 @@ def test_every_kind_is_compared_in_its_own_unit(done):
     assert unit in record.unit
     kinds = {t.kind for t in record.trials}
     assert kinds == {*experiment_of(problem).trivial_kinds(), "dense", "window-dense", "gru"}
-    assert len({len(t.error_by_origin) for t in record.trials}) == 1
+    assert len({len(t.error_by_item) for t in record.trials}) == 1
     for trial in record.trials:
-        assert trial.test_error == pytest.approx(np.mean(trial.error_by_origin), rel=0.05)
+        assert trial.test_error == pytest.approx(np.mean(trial.error_by_item), rel=0.05)
         assert (trial.diagnosis is not None) == (trial.kind == "gru")
     assert read_record(folder / "run" / "comparison.json", ComparisonRecord) == record
 

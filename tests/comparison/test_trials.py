@@ -61,8 +61,8 @@ def test_everyone_gets_the_same(comparison, problem, small_settings):
         assert len({t.chosen for t in group}) == 1
         assert group[0].parameters <= 300 or group[0].hidden_size == 8
         assert all(len(t.training.evaluations) == 3 for t in group)
-    origins = {len(t.error_by_origin) for t in record.trials}
-    assert origins == {len(problem.parts.test)}
+    times = len(problem.parts.test) + problem.plan.horizon - 1  # that were forecast
+    assert {len(t.error_by_item) for t in record.trials} == {times}
     assert {len(t.forecast) for t in record.trials} == {len(record.sample.truth)}
 
 
@@ -95,7 +95,9 @@ def test_errors_are_what_the_saved_model_makes(comparison, problem):
         error = (model(x) - y).abs()[..., 0]
     assert trial.test_error == pytest.approx(float(error.mean()), rel=1e-9)
     assert trial.error_by_step == pytest.approx(error.mean(dim=0).tolist(), rel=1e-9)
-    assert trial.error_by_origin == pytest.approx(error.mean(dim=1).tolist(), rel=1e-9)
+    of_time = [error.flip(1).diagonal(k).sum() for k in range(error.shape[1] - 1, -len(error), -1)]
+    expected = [float(total) * len(of_time) / error.numel() for total in of_time]
+    assert trial.error_by_item == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_recommended_model_is_handed_over(comparison, problem):
@@ -115,7 +117,7 @@ def test_validation_chooses_the_seed_that_is_handed_over(
     shutil.copytree(folder, again)
     (again / "comparison.json").unlink()
     shutil.rmtree(again / "model")
-    origins = len(problem.parts.test)
+    origins = len(problem.parts.test) + problem.plan.horizon - 1
     before, _ = comparison
     number = number_of(again, next(t for t in before.trials if t.kind == "gru"))
     errors = {f"gru-{number}-seed0": (0.2, 0.10), f"gru-{number}-seed1": (0.1, 0.11)}
@@ -128,7 +130,7 @@ def test_validation_chooses_the_seed_that_is_handed_over(
                 record,
                 validation_error=validation,
                 test_error=test,
-                error_by_origin=tuple(test + 0.01 * (i % 2) for i in range(origins)),
+                error_by_item=tuple(test + 0.01 * (i % 2) for i in range(origins)),
             ),
         )
     record = compare(experiment_of(problem), small_settings, again)
@@ -341,7 +343,7 @@ def test_folds_weigh_by_what_they_tested_and_the_first_one_chooses():
     found = trials._combined([fold(2000, 1.0, 5.0), fold(2001, 3.0, 7.0)])
     assert found.test_error == pytest.approx(2.0, abs=1e-3)
     assert found.validation_error == 5.0  # later folds' is tested on in this one
-    kept = averaged(found.error_by_origin)
+    kept = averaged(found.error_by_item)
     assert len(kept) <= 2000 and np.mean(kept) == pytest.approx(found.test_error, abs=2e-3)
 
 
@@ -360,8 +362,8 @@ def test_a_rolling_origin_is_one_trial_over_all_folds(co2_cut, small_settings, t
         )
         for p in (whole, folds)
     )
-    # nothing is learned, so the windows tested are the same but for those across a fold's border
-    assert len(one.error_by_origin) - len(three.error_by_origin) == 2 * 3
+    # nothing is learned, so the times tested are the same
+    assert len(one.error_by_item) == len(three.error_by_item)
     assert three.test_error == pytest.approx(one.test_error, rel=0.05)
 
 

@@ -35,7 +35,7 @@ def trial(kind, errors, seed=0, *, validation=None, cost=1000, us=100.0, units=8
         validation_error=mean if validation is None or mean is None else validation,
         test_error=mean,
         error_by_step=() if errors is None else (mean, 2 * mean),
-        error_by_origin=() if errors is None else tuple(errors),
+        error_by_item=() if errors is None else tuple(errors),
         forecast=(),
         prediction_us=us,
     )
@@ -98,8 +98,8 @@ def test_validation_chooses_among_those_that_are_better():
 
 def test_validation_chooses_the_trivial_forecast_too():
     trials = [
-        *[trial("persistence", t.error_by_origin, validation=1.0) for t in group("mean", 3, 1)],
-        *[trial("seasonal", t.error_by_origin, validation=2.0) for t in group("mean", 2.9, 1)],
+        *[trial("persistence", t.error_by_item, validation=1.0) for t in group("mean", 3, 1)],
+        *[trial("seasonal", t.error_by_item, validation=2.0) for t in group("mean", 2.9, 1)],
         *group("gru", 4),
     ]
     verdict = judge(trials)
@@ -109,7 +109,7 @@ def test_validation_chooses_the_trivial_forecast_too():
 
 def test_every_trivial_forecast_has_to_be_beaten():
     """GRU beats what validation took for the best simple forecast, but not the other."""
-    seasonal = group("seasonal", 1.0, 1)[0].error_by_origin
+    seasonal = group("seasonal", 1.0, 1)[0].error_by_item
     trials = [
         *group("persistence", 3, 1, validation=0.5),
         trial("seasonal", seasonal, validation=3.0),
@@ -176,7 +176,7 @@ def test_at_equal_cost_the_simpler_is_recommended(simpler):
 def test_only_what_beats_the_trivial_forecast_can_be_tied():
     """A cheap network whose seeds scatter is not told from the best, nor from persistence."""
     scattered = [t for s in range(5) for t in group("dense", 0.6 * s + 0.2, 1, cost=1)]
-    scattered = [trial("dense", t.error_by_origin, s, cost=1) for s, t in enumerate(scattered)]
+    scattered = [trial("dense", t.error_by_item, s, cost=1) for s, t in enumerate(scattered)]
     trials = [*group("persistence", 2.4, 1), *scattered, *group("gru", 1.2)]
     verdict = judge(trials)
     assert (verdict.outcome, verdict.tied) == ("network", ("gru",))

@@ -63,6 +63,14 @@ def compare(
             help="Time for the comparison, instead of --steps and --trials: 90s, 5m, 1h30m."
         ),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            help="Measure of errors: mae, rmse or mase for numbers; error, balanced-error, f1, auc "
+            "or cross-entropy for classes; bits for text.",
+        ),
+    ] = None,
     worth: Annotated[
         str,
         typer.Option(
@@ -125,7 +133,8 @@ def compare(
         "worth": worth,
     }
     options |= all_options(chosen, training)
-    settings = comparison_settings(experiment_of(problem.problem), **options)
+    settings = comparison_settings(experiment_of(problem.problem, metric or ""), **options)
+    options["metric"] = metric
     reporter.show(problem_text(problem.record, comparison_choices(settings, problem.kind)))
     for note in api.size_notes(problem, settings):
         reporter.show(f"  note: {note}")

@@ -43,8 +43,9 @@ def fit(
         str | None,
         typer.Option(
             rich_help_panel=TRAINING,
-            help="Validation measure that selects the best weights: mae or rmse for numbers, "
-            "cross-entropy or error for classes, bits or perplexity for text.",
+            help="Validation measure that selects the best weights: mae, rmse or mase for numbers; "
+            "cross-entropy, error, balanced-error, f1 or auc for classes; bits or perplexity for "
+            "text.",
         ),
     ] = None,
     keep: Annotated[
@@ -85,7 +86,8 @@ def fit(
     check_fit(**options)  # before any data is read
     reporter = Reporter(quiet=quiet or as_json or not leads())
     problem = opened(data, data_options, reporter)
-    plan = fit_plan(experiment_of(problem.problem), network=network, **options)
+    experiment = experiment_of(problem.problem, metric or "")
+    plan = fit_plan(experiment, network=network, **options)
     choices = fit_choices(plan.config, plan.settings, plan.parameters, seed)
     reporter.show(problem_text(problem.record, choices))
     result = api.fit(

@@ -90,10 +90,12 @@ def measured_ensemble(experiment: Experiment, trial: TrialRecord, mean: Any) -> 
         validation_error=found.validation_error,
         test_error=found.test_error,
         error_by_step=tuple(found.error_by_step.tolist()),
-        error_by_origin=averaged(found.error_by_origin),
+        error_by_item=averaged(found.error_by_item),
         forecast=found.forecast,
         prediction_us=1e6 * experiment.seconds_of_one(mean),
-        measures=found.measures or {},
+        measures=found.measures,
+        error_by_series=found.error_by_series,
+        confusion=found.confusion,
         chosen=trial.chosen,
     )
 

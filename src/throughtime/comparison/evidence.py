@@ -11,7 +11,12 @@ from statistics import mean
 import numpy as np
 
 from throughtime.catalogue import is_trivial, kind_of
-from throughtime.comparison.bootstrap import Bootstrap, block_length, interval
+from throughtime.comparison.bootstrap import (
+    Bootstrap,
+    block_length,
+    block_of_differences,
+    interval,
+)
 from throughtime.runs import TrialRecord
 from throughtime.training.convergence import AT_CHANCE
 
@@ -31,9 +36,10 @@ class Evidence:
 
     validation: Mapping[str, float]
     test: Mapping[str, float]
-    samples: Mapping[str, np.ndarray]  # [SAMPLES] bootstrap samples of the test error
+    samples: Mapping[str, np.ndarray]  # [SAMPLES] of the test error, for differences of them
+    alone: Mapping[str, np.ndarray]  # [SAMPLES] of the test error itself
     networks: tuple[str, ...]  # that never diverged
-    origins: int
+    items: int
     shares: bool  # errors are shares of independent items
 
     @property
@@ -47,10 +53,10 @@ class Evidence:
 
     def interval(self, kind: str) -> tuple[float, float]:
         """95 % interval of an error: never below 0, of shares at least as wide as the exact one."""
-        low, high = interval(self.samples[kind])
+        low, high = interval(self.alone[kind])
         low = max(0.0, low)
         if self.shares:
-            least, most = exact_interval(self.test[kind] * self.origins, self.origins)
+            least, most = exact_interval(self.test[kind] * self.items, self.items)
             low, high = min(low, least), min(1.0, max(high, most))
         return low, high
 
@@ -101,7 +107,7 @@ class Evidence:
     @property
     def item(self) -> float:
         """Of shares, a difference of one item and a half: one more or less is no difference."""
-        return 1.5 / self.origins if self.shares else 0.0
+        return 1.5 / self.items if self.shares else 0.0
 
     def alike(self, best: str, other: str, worth: float) -> bool:
         """Whether a difference does not matter: within `worth`, shown or not shown to be more."""
@@ -121,18 +127,48 @@ def evidence_of(
 ) -> Evidence:
     """The evidence of trials, by kind. See `judge` for the arguments."""
     finished = {k: learned(group) for k, group in by_kind.items()}
-    errors = {k: np.array([t.error_by_origin for t in g]) for k, g in finished.items() if g}
+    errors = {k: np.array([t.error_by_item for t in g]) for k, g in finished.items() if g}
     diverged = {k for k, g in by_kind.items() if any(t.test_error is None for t in g)}
-    origins = next(iter(errors.values())).shape[1]
-    draw = Bootstrap(origins, block or block_length(origins, horizon), seed=0)
+    items = next(iter(errors.values())).shape[1]
+    simple = [k for k in errors if is_trivial(k)]
+    best = min(simple or errors, key=lambda k: errors[k].mean())
+    differences = np.array([e.mean(axis=0) - errors[best].mean(axis=0) for e in errors.values()])
+    series = {k: series_means(g) for k, g in finished.items() if g}
+    count = max((len(means) for means in series.values() if means is not None), default=1)
+    draw = Bootstrap(items, block or block_of_differences(differences, horizon), 0, count)
+    draw_alone = Bootstrap(items, block or block_length(items, horizon), 0, count)
     return Evidence(
         validation={k: mean(t.validation_error or 0.0 for t in finished[k]) for k in errors},
         test={k: float(values.mean()) for k, values in errors.items()},
-        samples={k: draw(values) for k, values in errors.items()},
+        samples={k: draw(values, series[k]) for k, values in errors.items()},
+        alone={k: draw_alone(values, series[k]) for k, values in errors.items()},
         networks=tuple(k for k in errors if not is_trivial(k) and k not in diverged),
-        origins=origins,
+        items=items,
         shares=shares and block == 1,
     )
+
+
+def paired_samples(
+    one: Sequence[TrialRecord], other: Sequence[TrialRecord], horizon: int, block: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bootstrap samples of the error of some trials, and of its difference to that of others.
+
+    See `judge` for the arguments.
+    """
+    first, second = (np.array([t.error_by_item for t in trials]) for trials in (one, other))
+    means = series_means(one), series_means(other)
+    items, count = first.shape[1], 1 if means[0] is None else len(means[0])
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    paired = block or block_of_differences(differences[None], horizon)
+    draw = Bootstrap(items, paired, 0, count)
+    alone = Bootstrap(items, block or block_length(items, horizon), 0, count)
+    return alone(first, means[0]), draw(first, means[0]) - draw(second, means[1])
+
+
+def series_means(trials: Sequence[TrialRecord]) -> np.ndarray | None:
+    """The mean error of each series over trials, [series]; None for a single series."""
+    each = np.array([list(t.error_by_series.values()) for t in trials])
+    return each.mean(axis=0) if each.size else None
 
 
 def exact_interval(count: float, of: int) -> tuple[float, float]:

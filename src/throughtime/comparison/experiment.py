@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -39,17 +39,21 @@ class Evaluation:
     validation_error: float
     test_error: float
     error_by_step: np.ndarray
-    error_by_origin: np.ndarray  # one for each test item; their mean is the test error
+    error_by_item: np.ndarray  # one value for each test item; their mean is the test error
+    error_by_series: dict[str, float] = field(default_factory=dict[str, float])
+    confusion: tuple[tuple[int, ...], ...] = ()  # of classes: rows true, columns predicted
     forecast: tuple[float, ...] = ()
-    measures: dict[str, float] | None = None  # further measures on the test part, by name
+    measures: dict[str, float] = field(default_factory=dict[str, float])  # of the test part
 
 
 class Experiment(ABC):
     """A problem, and how networks are built, trained and measured on it."""
 
     record: DataRecord
+    metric: str  # the measure of errors, one of `metrics`
+    metrics: tuple[str, ...]  # of errors, see `comparison.measures`
     unit: str  # of errors, as text
-    measures: tuple[str, ...]  # of a training; the first selects the best weights by default
+    measures: tuple[str, ...]  # of a training, that may select the best weights
     reference: str  # trivial method that errors are relative to
     shares = False  # whether errors are shares of wrong answers
     normalizations: tuple[str, ...]  # of network inputs; the first is the default

@@ -11,7 +11,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,6 +159,7 @@ def _run(
         answer=PROBLEMS[experiment.record.kind].answer,
         worth=settings.worth,
         shares=experiment.shares,
+        classes=tuple(experiment.record.classes),
         looked=max(looked, experiment.record.context if experiment.wider else 0),
     )
     model, verdict = model_to_save(experiment, settings, folder, trials, verdict)
@@ -270,7 +271,7 @@ def _recorded(
 ) -> TrialRecord:
     """The record of a trial; it is diverged if any fold diverged."""
     training = trainings[-1]
-    numbers = (found.validation_error, *found.error_by_origin.tolist(), *found.forecast)
+    numbers = (found.validation_error, *found.error_by_item.tolist(), *found.forecast)
     diverged = any(t is not None and t.best == 0 for t in trainings)
     diverged = diverged or not all(math.isfinite(number) for number in numbers)
     diagnosis = experiment.diagnosis(model)
@@ -285,13 +286,15 @@ def _recorded(
         validation_error=None if diverged else found.validation_error,
         test_error=None if diverged else found.test_error,
         error_by_step=() if diverged else tuple(found.error_by_step.tolist()),
-        error_by_origin=() if diverged else averaged(found.error_by_origin),
+        error_by_item=() if diverged else averaged(found.error_by_item),
         forecast=() if diverged else found.forecast,
         prediction_us=1e6 * experiment.seconds_of_one(model),
         context=None if diverged else experiment.context(model),
         diagnosis=diagnosis,
         not_converged="" if training is None else experiment.not_converged(training, diagnosis),
-        measures={} if diverged else found.measures or {},
+        measures={} if diverged else found.measures,
+        error_by_series={} if diverged else found.error_by_series,
+        confusion=() if diverged else found.confusion,
         chosen=trial.chosen,
     )
 
@@ -305,13 +308,23 @@ def _combined(folds: Sequence[Evaluation]) -> Evaluation:
     last = folds[-1]
     if len(folds) == 1:
         return last
-    weights = [len(fold.error_by_origin) for fold in folds]
+    weights = [len(fold.error_by_item) for fold in folds]
+
+    def means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {
+            name: float(np.average([one[name] for one in each], weights=weights))
+            for name in each[0]
+            if all(name in one for one in each)
+        }
+
     return replace(
         last,
         validation_error=folds[0].validation_error,
         test_error=float(np.average([f.test_error for f in folds], weights=weights)),
         error_by_step=np.average([f.error_by_step for f in folds], axis=0, weights=weights),
-        error_by_origin=np.concatenate([f.error_by_origin for f in folds]),
+        error_by_item=np.concatenate([f.error_by_item for f in folds]),
+        error_by_series=means([f.error_by_series for f in folds]),
+        measures=means([f.measures for f in folds]),
     )
 
 

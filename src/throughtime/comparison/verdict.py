@@ -11,16 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import mean, median, median_low
 
-import numpy as np
-
 from throughtime.catalogue import MEMORIES, is_trivial, kind_of, label_of, reference_of
-from throughtime.comparison.bootstrap import Bootstrap, block_length, interval
-from throughtime.comparison.evidence import Evidence, evidence_of, learned
+from throughtime.comparison.bootstrap import interval
+from throughtime.comparison.evidence import Evidence, evidence_of, learned, paired_samples
 from throughtime.comparison.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
 _OPEN = ("undecided", "untrained")  # outcomes in which a network may be recommended nevertheless
-ENOUGH = 10  # minimum number of origins in the test part for a verdict
+ENOUGH = 10  # minimum number of items in the test part for a verdict
 
 
 def judge(
@@ -34,6 +32,7 @@ def judge(
     looked: int = 0,
     worth: float = 0.05,
     shares: bool = False,
+    classes: Sequence[str] = (),
 ) -> Verdict:
     """Judge on the test part, and recommend with reasons.
 
@@ -60,6 +59,7 @@ def judge(
         looked: Steps of the widest context that was tried; 0: not said.
         worth: Relative differences below it do not matter.
         shares: Whether errors are shares of items.
+        classes: Names of the classes, for labels.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
     # sorted, so that the same trials always give the same samples
@@ -67,13 +67,13 @@ def judge(
         by_kind.setdefault(trial.kind, []).append(trial)
     reference = reference or reference_of(kind for kind in by_kind if is_trivial(kind))
     measured = evidence_of(by_kind, horizon, block=block, shares=shares)
-    candidates = {k: _candidate(k, g, measured, reference) for k, g in by_kind.items()}
+    candidates = {k: _candidate(k, g, measured, reference, classes) for k, g in by_kind.items()}
     outcome, tied = _outcome(measured, candidates, worth)
     everyone = [*measured.trivial, *(measured.networks if outcome in _OPEN else ())]
     recommended = _cheapest(measured, candidates, tied or measured.near(everyone, worth))
     headline = _headline(measured, candidates, outcome, tied, recommended, answer)
     reasons = _reasons(measured, candidates, tied, recommended, parameters, answer)
-    if looked and measured.origins >= ENOUGH:
+    if looked and measured.items >= ENOUGH:
         reasons = (
             *reasons,
             f"Contexts of up to {looked} steps were tried: of what lies further "
@@ -101,7 +101,7 @@ def _outcome(
     """One of OUTCOMES, and the networks that are tied for the first place."""
     if not measured.networks:
         return "trivial", ()
-    if measured.origins < ENOUGH:
+    if measured.items < ENOUGH:
         return "undecided", ()
     if better := measured.better():
         best = measured.chosen(better)
@@ -139,10 +139,8 @@ def with_ensemble(
         saved: Whether it is the model that is saved.
     """
     name, count = label_of(verdict.recommended), len(group)
-    errors = np.array([found.error_by_origin])
-    draw = Bootstrap(errors.shape[1], block or block_length(errors.shape[1], horizon), seed=0)
-    samples, single = draw(errors), draw(np.array([t.error_by_origin for t in group]))
-    (low, high), (less, more) = interval(samples), interval(samples - single)
+    samples, difference = paired_samples([found], group, horizon, block)
+    (low, high), (less, more) = interval(samples), interval(difference)
     own = next(c for c in verdict.candidates if c.kind == verdict.recommended)
     candidate = replace(
         own,
@@ -159,6 +157,8 @@ def with_ensemble(
         multiply_adds=found.multiply_adds,
         training_seconds=sum(t.training.seconds for t in group if t.training is not None),
         prediction_us=found.prediction_us,
+        measures=dict(found.measures),
+        recall=_recall(found.confusion, tuple(own.recall)),
     )
     conclusion = "no difference that can be measured"
     if more < 0 or less > 0:
@@ -173,7 +173,11 @@ def with_ensemble(
 
 
 def _candidate(
-    kind: str, group: list[TrialRecord], measured: Evidence, reference: str
+    kind: str,
+    group: list[TrialRecord],
+    measured: Evidence,
+    reference: str,
+    classes: Sequence[str],
 ) -> Candidate:
     finished = [t for t in group if t.test_error is not None]
     done = learned(group)
@@ -204,7 +208,20 @@ def _candidate(
         training_seconds=median(trainings) if trainings else 0.0,
         prediction_us=median(t.prediction_us for t in group),
         not_converged=_not_converged(done),
+        measures=_means([t.measures for t in done]),
+        recall=_means([_recall(t.confusion, classes) for t in done]),
     )
+
+
+def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over trainings, by name."""
+    return {name: mean(one[name] for one in each) for name in (each[0] if each else ())}
+
+
+def _recall(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, float]:
+    """The share of each class that was recognized, of classes that occur in the test part."""
+    rows = zip(classes, confusion, strict=False)
+    return {name: row[k] / sum(row) for k, (name, row) in enumerate(rows) if sum(row)}
 
 
 def _not_converged(group: Sequence[TrialRecord]) -> str:
@@ -235,9 +252,9 @@ def _headline(
     name = label_of(recommended)
     if not measured.networks:
         return f"No network trains reliably here: use {name}."
-    if measured.origins < ENOUGH:
+    if measured.items < ENOUGH:
         items = "times" if answer == "forecast" else "items"
-        few = f"Too few test {items} to judge ({measured.origins})"
+        few = f"Too few test {items} to judge ({measured.items})"
         return f"{few}: use {name}, by its validation error."
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
@@ -284,7 +301,7 @@ def _reasons(
     answer: str,
 ) -> tuple[str, ...]:
     """One sentence each about selection, cost, context, recurrence and health."""
-    if measured.origins < ENOUGH:
+    if measured.items < ENOUGH:
         return ()
     networks = list(measured.networks)
     reasons = _choice(measured, networks) + ([] if tied else _choice(measured, measured.trivial))

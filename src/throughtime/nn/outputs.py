@@ -165,7 +165,7 @@ class _ErrorRate(AnswerOutput):
 class Classes(_ErrorRate):
     """Class scores, for answers with exactly one correct class.
 
-    ``weight`` [O]: weight of each class in loss and errors; None: all count alike.
+    ``weight`` [O]: weight of each class in the loss; None: all count alike.
     """
 
     def __init__(self) -> None:
@@ -196,9 +196,7 @@ class Classes(_ErrorRate):
         wrong = (output.argmax(dim=-1) != wanted).double()
         target = wanted.clamp(min=0)
         nats = functional.cross_entropy(output.double(), target, reduction="none")
-        if self.weight is None:
-            return wrong, nats
-        return wrong * self.weight[target], nats * self.weight[target]
+        return wrong, nats if self.weight is None else nats * self.weight[target]
 
     def error_of_prediction(self, found: Tensor, wanted: Tensor, *, by_loss: bool) -> Tensor:
         """Return the cross-entropy, or whether each prediction is wrong."""

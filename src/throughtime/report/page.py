@@ -70,8 +70,7 @@ def write_page(record: ComparisonRecord) -> str:
     over = kind.resampled
     if len(record.settings.seeds) >= ENOUGH_SEEDS:
         over = f"seeds and {over}"
-    unit = kind.measure.format(unit=record.unit)
-    unit = unit[:1].upper() + unit[1:]
+    unit = record.unit[:1].upper() + record.unit[1:]
     body = f"""<h1>{escape(title)}</h1>
 <p class="quiet">{escape(about)}</p>
 <p class="verdict">{escape(verdict.headline)}</p><ul>{reasons}</ul>

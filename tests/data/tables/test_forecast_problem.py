@@ -46,13 +46,13 @@ def test_one_target_is_measured_in_its_unit_several_in_spreads(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("a,b\n" + "".join(f"{t % 7},{100 * (t % 5)}\n" for t in range(100)))
     one = read_problem(path, DataOptions(target=("a",)))
-    assert one.error_scale.tolist() == [1]
-    assert one.unit == "a, in its own unit"
+    assert one.error_scale().tolist() == [1]
+    assert one.unit() == "a, in its own unit"
     two = read_problem(path, DataOptions(target=("a", "b")))
     expected = two.parts.training_rows.std(dim=0, correction=0)
-    assert torch.equal(two.error_scale, expected)
-    assert two.error_scale[1] == pytest.approx(141.4, rel=0.01)
-    assert two.unit.startswith("training standard deviations")
+    assert torch.equal(two.error_scale(), expected)
+    assert two.error_scale()[1] == pytest.approx(141.4, rel=0.01)
+    assert two.unit().startswith("training standard deviations")
 
 
 def sized(path, *sizes):
@@ -66,11 +66,11 @@ def sized(path, *sizes):
     return read_problem(path, DataOptions(target=("y",), group="g", horizon=2, context=12))
 
 
-def test_errors_are_scaled_by_series_that_differ_in_size(tmp_path):
+def test_errors_of_several_series_are_scaled_by_series(tmp_path):
     problem = sized(tmp_path / "data.csv", 1, 2, 1e6)
-    assert problem.unit == "y, in mean changes from step to step of each series"
+    assert problem.unit() == "y, in mean changes from step to step of each series"
     assert "scaled by series" in {choice.value for choice in problem.record.choices}
-    scale = problem.error_scale
+    scale = problem.error_scale()
     assert scale.shape == (300, 1)
     for number in range(3):  # the mean absolute change before validation, at row 70
         values = problem.table.values[100 * number : 100 * number + 70, 0]
@@ -82,16 +82,40 @@ def test_errors_are_scaled_by_series_that_differ_in_size(tmp_path):
     series = problem.parts.test.starts // 100
     for number in range(3):  # one change after the other, in every series
         assert 0.8 < float(found[series == number].mean()) < 2.2
-    assert experiment.measured(naive).test_error == pytest.approx(float(found.mean()))
+    assert "mean changes from step to step" in experiment.unit
+    measured = experiment.measured(naive)
+    assert measured.test_error == pytest.approx(float(found.mean()))
+    # in the target's own unit, beside it
+    own = residuals(naive, problem.parts.test, torch.ones(1))
+    assert measured.measures["mae"] == pytest.approx(float(own.abs().mean()))
+    assert measured.measures["rmse"] == pytest.approx(float(own.square().mean().sqrt()))
+    assert measured.error_by_series == {
+        f"s{n}": pytest.approx(float(found[series == n].mean())) for n in range(3)
+    }
 
 
-def test_series_of_one_size_are_measured_in_their_unit(tmp_path):
+def test_errors_of_several_series_in_their_own_unit_are_asked_for(tmp_path):
     alike = sized(tmp_path / "data.csv", 1, 2, 4)
-    assert alike.error_scale.tolist() == [1] and alike.unit == "y, in its own unit"
+    assert alike.error_scale("mae").tolist() == [1]
+    assert ForecastingExperiment(alike, "mae").unit == "mean absolute error, y, in its own unit"
+
+
+def test_times_that_were_forecast_are_the_items(tmp_path):
+    """The value of a time is of all origins and series that forecast it; their mean is the error."""
+    problem = sized(tmp_path / "data.csv", 1, 3)
+    for metric in ("mae", "rmse", "mase"):
+        experiment = ForecastingExperiment(problem, metric)
+        naive = experiment.build(experiment.config("persistence", Hyperparameters(), 1))
+        measured = experiment.measured(naive)
+        starts = problem.parts.test.starts
+        times = len(torch.unique(starts % 100)) + problem.plan.horizon - 1
+        assert measured.error_by_item.shape == (times,)
+        assert measured.error_by_item.mean() == pytest.approx(measured.test_error)
+        assert measured.measures[metric] == pytest.approx(measured.test_error)
 
 
 def test_a_constant_series_has_finite_errors(tmp_path):
-    scale = sized(tmp_path / "data.csv", 1, 0, 1e3).error_scale
+    scale = sized(tmp_path / "data.csv", 1, 0, 1e3).error_scale()
     assert torch.isfinite(scale).all() and (scale > 0).all()
     assert scale[100, 0] == pytest.approx(0.01 * float(scale[:, 0].median()), rel=0.5)
 

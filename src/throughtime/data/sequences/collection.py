@@ -191,23 +191,25 @@ def sequence_problem(read: Read) -> SequenceProblem:
             tokenizer=read.tokenizer,
         ),
     )
-    if options.class_weight is None:
-        return problem
-    return replace(problem, class_weights=_balanced(problem, options.class_weight))
+    if options.class_weight is not None:
+        one_of("--class-weight", options.class_weight, ("balanced",))
+        if not answers.classes:
+            raise InputError("--class-weight", "the labels are numbers", "remove it")
+        problem = replace(problem, class_weights=problem.balanced_weights)
+    return _with_classes(problem)
 
 
-def _balanced(problem: SequenceProblem, weighted: str) -> Tensor:
-    """Weights of classes, so that each has the same share of the training part: mean 1, [classes].
-
-    Raises InputError unless the answers are classes.
-    """
-    one_of("--class-weight", weighted, ("balanced",))
+def _with_classes(problem: SequenceProblem) -> SequenceProblem:
+    """Record the share of each class, and that rare ones count as much as others."""
     if not problem.answers.classes:
-        raise InputError("--class-weight", "the labels are numbers", "remove it")
-    counts = torch.bincount(problem.training_answers(), minlength=len(problem.answers.classes))
-    present = counts > 0
-    weights = counts.sum() / (present.sum() * counts.clamp(min=1).double())
-    return torch.where(present, weights, 0.0)
+        return problem
+    record = replace(problem.record, classes=problem.class_shares)
+    if problem.rare:
+        share = 100 * min(problem.class_shares[name] for name in problem.rare)
+        reason = f"{listed(problem.rare)} has {share:.2g} % of the training answers"
+        chosen = Choice("errors", "each class counts alike", reason, "--metric")
+        record = replace(record, choices=(*record.choices, chosen))
+    return replace(problem, record=record)
 
 
 def _rows_of(sequences: Sequences, answers: Answers, index: Tensor) -> Tensor:

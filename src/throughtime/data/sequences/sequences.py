@@ -5,6 +5,7 @@ All steps are concatenated in one tensor, so a batch is a single indexed read wi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from throughtime.runs import Choice, DataRecord
 from throughtime.specs import SequenceSpec
 
 _SHOWN = 6  # names in a message
+_RARE = 0.05  # share of a class below which all classes count alike in the usual measure
 
 
 class Sequences:
@@ -114,7 +116,7 @@ class SequenceProblem:
     record: DataRecord
     spec: SequenceSpec
     chance: float | None = None  # the exact loss without memory, if known
-    class_weights: Tensor | None = None  # [classes]: of answers in loss and errors; None: all 1
+    class_weights: Tensor | None = None  # [classes]: of answers in the loss; None: all 1
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x [T,B,C], lengths [B], and targets [B,...] or [T,B,...]."""
@@ -124,6 +126,36 @@ class SequenceProblem:
         else:
             wanted = self.answers.values[index]
         return x, lengths, wanted
+
+    @property
+    def metric(self) -> str:
+        """The measure that errors are judged by, unless another is asked for."""
+        answers = self.answers
+        # a known chance level is a loss, so errors are measured by the loss too
+        if self.chance is not None or answers.binary:
+            return "cross-entropy" if answers.classes or answers.binary else "mse"
+        if not answers.classes:
+            return "mae"
+        return "balanced-error" if self.class_weights is not None or self.rare else "error"
+
+    @cached_property
+    def class_shares(self) -> dict[str, float]:
+        """The share of each class in the training part."""
+        counts = torch.bincount(self.training_answers(), minlength=len(self.answers.classes))
+        shares = (counts.double() / counts.sum().clamp(min=1)).tolist()
+        return dict(zip(self.answers.classes, shares, strict=True))
+
+    @property
+    def balanced_weights(self) -> Tensor:
+        """Weights that give each class the same share of the training part: mean 1, [classes]."""
+        shares = torch.tensor(list(self.class_shares.values()), dtype=torch.float64)
+        present = shares > 0
+        return torch.where(present, 1 / (present.sum() * shares.clamp(min=1e-300)), 0.0)
+
+    @property
+    def rare(self) -> list[str]:
+        """The classes so rare that a network that never finds them has a small share of errors."""
+        return [name for name, share in self.class_shares.items() if 0 < share < _RARE]
 
     def training_answers(self) -> Tensor:
         """Return all known targets of the training part, [n] or [n,O]."""

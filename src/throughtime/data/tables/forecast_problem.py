@@ -16,8 +16,6 @@ from throughtime.data.tables.windows import Parts, WindowPlan, folds_by_time, pl
 from throughtime.data_options import DataOptions
 from throughtime.runs import Choice, DataRecord
 
-# series whose mean changes differ by less than this factor share one unit of errors
-_ALIKE = 10.0
 # least mean change of a series, relative to the usual one: errors of a constant are not infinite
 _LEAST_SIZE = 0.01
 
@@ -33,20 +31,31 @@ class Problem:
     folds: tuple[Parts, ...] = ()  # rolling origin, earliest first; the last is `parts`
     stream: Any = None  # a `BlockStream` of training data if memory holds only a sample
 
-    @cached_property
-    def error_scale(self) -> Tensor:
-        """The divisor of errors, [K], or [R, K] for each row if series differ much in size.
+    @property
+    def metric(self) -> str:
+        """The measure that errors are judged by, unless another is asked for."""
+        return "mase" if len(self.table.series) > 1 else "mae"
 
-        1 for one target, else the standard deviation of each. For series of very different size,
-        the mean absolute change from step to step of each series in the training part (the scale
-        of MASE, Hyndman and Koehler 2006).
+    def error_scale(self, metric: str = "") -> Tensor:
+        """The divisor of errors, [K], or [R, K] for each row.
+
+        1 for one target, else the standard deviation of each. For "mase", the mean absolute change
+        from step to step of each series in the training part (Hyndman and Koehler 2006).
         """
+        if (metric or self.metric) == "mase":
+            return self._changes_by_row
+        return self._spreads
+
+    @cached_property
+    def _spreads(self) -> Tensor:
         count = len(self.table.targets)
-        if self.by_series:
-            return torch.from_numpy(self.table.by_row(self._changes))
         if count == 1:
             return torch.ones(1, dtype=torch.float64)
         return self.parts.training_rows[:, :count].std(dim=0, correction=0)
+
+    @cached_property
+    def _changes_by_row(self) -> Tensor:
+        return torch.from_numpy(self.table.by_row(self._changes))
 
     @cached_property
     def _changes(self) -> np.ndarray:
@@ -56,12 +65,6 @@ class Problem:
         )[:, : len(self.table.targets)]
         usual = np.median(found, axis=0)
         return np.maximum(found, _LEAST_SIZE * np.where(usual > 0, usual, 1.0))
-
-    @cached_property
-    def by_series(self) -> bool:
-        """Whether series differ so much in size that errors are scaled by series."""
-        sizes = self._changes
-        return len(sizes) > 1 and bool((sizes.max(axis=0) > _ALIKE * sizes.min(axis=0)).any())
 
     @cached_property
     def floors(self) -> tuple[float, ...]:
@@ -87,13 +90,11 @@ class Problem:
         ]
         return [table.values[s.start : end] for s, end in zip(table.series, ends, strict=True)]
 
-    @property
-    def unit(self) -> str:
+    def unit(self, metric: str = "") -> str:
         """The unit of errors, as text."""
-        if self.by_series:
-            return (
-                f"{', '.join(self.table.targets)}, in mean changes from step to step of each series"
-            )
+        if (metric or self.metric) == "mase":
+            names = ", ".join(self.table.targets)
+            return f"{names}, in mean changes from step to step of each series"
         if len(self.table.targets) == 1:
             return f"{self.table.targets[0]}, in its own unit"
         return "training standard deviations, mean over targets"
@@ -145,10 +146,10 @@ def read_problem(path: DataSource, options: DataOptions) -> Problem:
         choices=(*table.choices, *planned),
     )
     problem = Problem(table, plan, parts, record, each if folds > 1 else ())
-    if not problem.by_series:
+    if problem.metric != "mase":
         return problem
-    reason = "the series differ more than tenfold in their changes from step to step"
-    scaled = Choice("errors", "scaled by series", reason)
+    reason = "each in its mean change from step to step, so that small series count as large ones"
+    scaled = Choice("errors", "scaled by series", reason, "--metric")
     return replace(problem, record=replace(record, choices=(*record.choices, scaled)))
 
 

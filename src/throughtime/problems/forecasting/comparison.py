@@ -11,6 +11,7 @@ from throughtime import __version__
 from throughtime.catalogue import kind_of, opponents, reference_of
 from throughtime.comparison.cards import shown, shown_file, shown_names
 from throughtime.comparison.experiment import Evaluation, Experiment
+from throughtime.comparison.measures import WORDS, root
 from throughtime.comparison.sizes import with_chosen
 from throughtime.data.tables.forecast_problem import Problem
 from throughtime.hyperparameters import Hyperparameters
@@ -28,8 +29,8 @@ from throughtime.problems.forecasting.training import (
     MEASURES,
     Forecasting,
     StreamedForecasting,
-    errors,
     forecasts,
+    residuals,
 )
 from throughtime.runs import ContextRecord, Diagnosis, Sample
 from throughtime.specs import DataSpec
@@ -43,18 +44,23 @@ _EXAMINED = 64  # windows of a diagnosis
 class ForecastingExperiment(Experiment):
     """The experiment of a forecasting problem; see `Experiment`."""
 
-    measures = MEASURES
+    metrics = MEASURES
     normalizations = NORMALIZATIONS
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, metric: str = "") -> None:
         self.problem = problem
         self.record = problem.record
-        self.unit = problem.unit
+        self.metric = metric or problem.metric
+        self.measures = (self.metric, *(m for m in MEASURES if m != self.metric))
+        self.unit = f"{WORDS[self.metric]}, {problem.unit(self.metric)}"
         self.reference = reference_of(self.trivial_kinds())
 
     def folds(self) -> list[Experiment]:
         parts = self.problem.folds or (self.problem.parts,)
-        return [ForecastingExperiment(replace(self.problem, parts=p, folds=())) for p in parts]
+        return [
+            ForecastingExperiment(replace(self.problem, parts=p, folds=()), self.metric)
+            for p in parts
+        ]
 
     def trivial_kinds(self) -> list[str]:
         return [kind for kind in opponents("forecasts") if self._admits(kind)]
@@ -99,7 +105,7 @@ class ForecastingExperiment(Experiment):
             model.normalizer.fit(rows)
         if isinstance(model, Linear):
             windows = (parts.training, parts.validation)
-            return fitted_linear(config, rows, *windows, self.problem.error_scale)
+            return fitted_linear(config, rows, *windows, self.problem.error_scale(self.metric))
         return model
 
     def task(
@@ -116,33 +122,49 @@ class ForecastingExperiment(Experiment):
             model,
             self.problem.parts.training if stream is None else stream,
             self.problem.parts.validation,
-            error_scale=self.problem.error_scale,
+            error_scale=self.problem.error_scale(decided_by or self.metric),
             batch_size=batch_size,
             seed=seed,
-            decided_by=decided_by or MEASURES[0],
+            decided_by=decided_by or self.metric,
             team=team,
         )
 
     def measured(self, model: Forecaster) -> Evaluation:
-        parts, scale = self.problem.parts, self.problem.error_scale
-        found = errors(model, parts.test, scale)  # [N, horizon], NaN where nothing was observed
-        each = found.nanmean(dim=1)
-        by_step = found.nanmean(dim=0)
+        parts = self.problem.parts
+        known = residuals(model, parts.validation, self.problem.error_scale(self.metric))
+        plain = residuals(model, parts.test, torch.ones(1))  # NaN where nothing was observed
+        found = self._scaled(plain, self.metric)
         sampled = forecasts(model, parts.test.some(self._drawn()[0]))
         return Evaluation(
-            validation_error=float(errors(model, parts.validation, scale).nanmean(dim=1).mean()),
-            test_error=float(each.mean()),
-            error_by_step=by_step.where(by_step.isfinite(), each.mean()).numpy(),
-            error_by_origin=self._by_origin(each.numpy()),
+            validation_error=_total(_errors(known, self.metric), self.metric),
+            test_error=_total(found, self.metric),
+            error_by_step=np.array([_total(step, self.metric) for step in found.T]),
+            error_by_item=self._by_time(found),
+            error_by_series=self._by_series(found),
             forecast=tuple(sampled[:, -1, 0].tolist()),
+            measures={m: _total(self._scaled(plain, m), m) for m in self.metrics},
         )
+
+    def _scaled(self, plain: torch.Tensor, metric: str) -> torch.Tensor:
+        """Errors of test forecasts [N, horizon] from forecast minus truth [N, horizon, K]."""
+        test = self.problem.parts.test
+        scale = test.scale(torch.arange(len(test)), self.problem.error_scale(metric))
+        return _errors(plain / scale, metric)
+
+    def _by_series(self, found: torch.Tensor) -> dict[str, float]:
+        """The error of each of several series that have test windows."""
+        series, starts = self.problem.table.series, self.problem.parts.test.starts
+        if len(series) == 1:
+            return {}
+        inside = {s.name: found[(starts >= s.start) & (starts < s.stop)] for s in series}
+        return {n: _total(own, self.metric) for n, own in inside.items() if own.isfinite().any()}
 
     def context(self, model: Forecaster) -> ContextRecord | None:
         if not isinstance(model, Network):
             return None
         windows = self.problem.parts.validation
         index = windows.spaced(_CURVE)
-        scale = windows.scale(index, self.problem.error_scale)
+        scale = windows.scale(index, self.problem.error_scale(self.metric))
         return context_of(model, *windows.batch(index), scale)
 
     def diagnosis(self, model: Forecaster) -> Diagnosis | None:
@@ -184,12 +206,23 @@ class ForecastingExperiment(Experiment):
             context_scaled=tuple(scaled[0, :, 0].tolist()),
         )
 
-    def _by_origin(self, found: np.ndarray) -> np.ndarray:
-        """Errors over time: the mean over series at each origin."""
-        starts = self.problem.parts.test.starts.numpy()
-        times = self.problem.table.times[starts + self.problem.plan.past]
-        _, origin = np.unique(times, return_inverse=True)
-        return np.bincount(origin, weights=found) / np.bincount(origin)
+    def _by_time(self, found: torch.Tensor) -> np.ndarray:
+        """One value for each time that was forecast, of all series and origins together.
+
+        Forecasts of the same time from several origins meet the same surprise. Their mean over
+        times is the mean over all forecasts.
+        """
+        errors = found.flatten().numpy()
+        there = ~np.isnan(errors)
+        errors = root(errors[there]) if self.metric == "rmse" else errors[there]
+        plan = self.problem.plan
+        rows = self.problem.parts.test.starts.unsqueeze(1) + plan.past + torch.arange(plan.horizon)
+        first, last = int(rows.min()), int(rows.max()) + 1
+        _, number = np.unique(self.problem.table.times[first:last], return_inverse=True)
+        at = number[rows.flatten().numpy()[there] - first]
+        _, at = np.unique(at, return_inverse=True)
+        sums = np.bincount(at, weights=errors)
+        return sums * (len(sums) / len(errors))
 
     def _drawn(self) -> tuple[torch.Tensor, str]:
         """Indices [n] of the test windows to plot, and the name of their series."""
@@ -202,6 +235,16 @@ class ForecastingExperiment(Experiment):
         most = max(range(len(inside)), key=lambda i: int(inside[i].sum()))
         index = np.flatnonzero(inside[most])[-_DRAWN:]
         return torch.from_numpy(index), series[most].name
+
+
+def _total(found: torch.Tensor, metric: str) -> float:
+    """A measure from errors, NaN where nothing was observed."""
+    return float(found.nanmean()) ** (0.5 if metric == "rmse" else 1.0)
+
+
+def _errors(scaled: torch.Tensor, metric: str) -> torch.Tensor:
+    """Errors [N, horizon] from scaled differences [N, horizon, K], mean over targets."""
+    return (scaled.square() if metric == "rmse" else scaled.abs()).nanmean(dim=-1)
 
 
 def config_for(

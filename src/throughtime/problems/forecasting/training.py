@@ -15,7 +15,7 @@ from throughtime.training.task import Batch, Task
 
 # Windows per step outside training; bounds the memory of an evaluation.
 _EVALUATION_BATCH = 512
-MEASURES = ("mae", "rmse")
+MEASURES = ("mae", "rmse", "mase")  # the last with errors scaled by series
 
 
 class Forecasting(Task):
@@ -26,7 +26,8 @@ class Forecasting(Task):
 
     ``error_scale`` [K] or [R, K]: divisor of each target's error, or one for each row. ``seed``
     sets the order of the windows. Measures: mean absolute error and root mean squared error over
-    the validation windows; ``decided_by`` names the one that selects the best epoch.
+    the validation windows; ``decided_by`` names the one that selects the best evaluation, "mase" if
+    ``error_scale`` makes it that.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class Forecasting(Task):
             sums = [float(found.abs().nansum()), float(found.square().nansum())]
             sums.append(float((~found.isnan()).sum()))
         absolute, squared, count = self.team.summed(sums)
-        measures = {"mae": absolute / count, "rmse": (squared / count) ** 0.5}
+        name = "mase" if self.decided_by == "mase" else "mae"
+        measures = {name: absolute / count, "rmse": (squared / count) ** 0.5}
         return {self.decided_by: measures[self.decided_by], **measures}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Comparison of networks that label whole sequences or each step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from throughtime.comparison.experiment import (
     Experiment,
     no_output,
 )
+from throughtime.comparison.measures import OF_CLASSES, WORDS, confusion, root
 from throughtime.comparison.sizes import with_chosen
-from throughtime.data.sequences.sequences import SequenceProblem
+from throughtime.data.sequences.sequences import Answers, SequenceProblem
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.nn.outputs import Classes
 from throughtime.problems.labelling.bag import Bag
@@ -29,9 +31,9 @@ from throughtime.problems.labelling.networks import (
     build_sequence_network,
 )
 from throughtime.problems.labelling.training import (
+    FoundAnswers,
     Labelling,
-    answers_of_sequences,
-    errors_of_sequences,
+    found_answers,
     output_of_answers,
 )
 from throughtime.runs import ContextRecord, Diagnosis, Sample
@@ -39,6 +41,7 @@ from throughtime.specs import SequenceSpec
 from throughtime.training.processes import Team
 
 BATCH_STEPS = 20_000  # maximum steps of a batch, with padding
+_MOST_CLASSES = 50  # of a confusion matrix
 _EXAMINED = 64  # sequences of a diagnosis and of a context curve
 
 
@@ -47,29 +50,33 @@ class LabellingExperiment(Experiment):
 
     normalizations = ("global", "none")
 
-    def __init__(self, problem: SequenceProblem, batch_steps: int = BATCH_STEPS) -> None:
+    def __init__(
+        self, problem: SequenceProblem, metric: str = "", batch_steps: int = BATCH_STEPS
+    ) -> None:
+        answers = problem.answers
+        self.metrics = metrics_of(answers)
+        self.metric = metric or problem.metric
+        if self.metric == "balanced-error" and answers.classes:  # the loss fits what is judged
+            problem = replace(problem, class_weights=problem.balanced_weights)
         self.problem = problem
         self.record = problem.record
         self.batch_steps = batch_steps
-        answers = problem.answers
-        self.measures = output_of_answers(answers).measures
+        usual = output_of_answers(answers).measures
+        self.measures = (*usual, *(m for m in self.metrics if m not in usual))
         self.reference = reference_of(self.trivial_kinds())
-        # a known chance level is a loss, so errors are measured by the loss too
-        self._weighted = problem.class_weights is not None
-        self._by_loss = problem.chance is not None or answers.binary
-        self.shares = bool(answers.classes) and not self._by_loss and not self._weighted
-        if answers.binary:
-            self.unit = f"nats of all {answers.outputs} numbers of a step"
-        elif self._by_loss:
-            name = "cross-entropy in nats" if answers.classes else "mean squared error"
-            self.unit = f"{name}; {problem.chance:.4g} without memory"
-        elif answers.classes:
-            weighted = ", each class with the same weight" if self._weighted else ""
-            self.unit = f"share of wrong answers{weighted}, {answers.name}"
-        elif answers.outputs > 1:
-            self.unit = "mean absolute error, training standard deviations, mean over targets"
-        else:
-            self.unit = f"mean absolute error, {answers.name}, in its own unit"
+        self.shares = self.metric == "error" and not answers.binary
+        self.unit = self._unit()
+
+    def _unit(self) -> str:
+        answers, chance = self.problem.answers, self.problem.chance
+        unit = WORDS[self.metric]
+        if answers.binary and self.metric == "cross-entropy":
+            return f"{unit}, of all {answers.outputs} numbers of a step"
+        if chance is not None and self.metric == self.problem.metric:
+            return f"{unit}; {chance:.4g} without memory"
+        if not answers.classes and answers.outputs > 1:
+            return f"{unit}, training standard deviations, mean over targets"
+        return f"{unit}, {answers.name}" + ("" if answers.classes else ", in its own unit")
 
     def trivial_kinds(self) -> list[str]:
         kinds = opponents("classes" if self.problem.answers.classes else "numbers")
@@ -152,9 +159,7 @@ class LabellingExperiment(Experiment):
 
     def resolution(self, measure: str) -> float:
         # one sequence more or less is no improvement
-        weights = self.problem.class_weights
-        most = 1.0 if weights is None else float(weights.max())
-        return 1.5 * most / len(self.problem.validation) if measure == "error" else 0.0
+        return 1.5 / len(self.problem.validation) if measure == "error" else 0.0
 
     def multiply_adds(self, model: SequenceNetwork) -> int:
         whole = not self.problem.answers.every_step
@@ -162,33 +167,31 @@ class LabellingExperiment(Experiment):
 
     def measured(self, model: SequenceNetwork) -> Evaluation:
         problem = self.problem
-        validation = self._errors(model, problem.validation)
-        test = self._errors(model, problem.test)
-        totals = model.output.totals(_mean(test, "first"), _mean(test, "second"))
-        error = _mean(test, "judged")
+        validation = found_answers(model, problem, problem.validation)
+        test = found_answers(model, problem, problem.test)
+        values = by_answer(model, test, self.metric)
+        counts = test.by_sequence(torch.ones(len(test.of)))
+        # one value for each sequence, whose mean is the mean over answers
+        by_sequence = (test.by_sequence(values) * test.sequences / len(test.of))[counts > 0]
+        error = float(values.mean())
         return Evaluation(
-            validation_error=_mean(validation, "judged"),
+            validation_error=float(by_answer(model, validation, self.metric).mean()),
             test_error=error,
             error_by_step=np.array([error]),
-            error_by_origin=_weighted(test),
-            measures=dict(zip(model.output.labels, totals, strict=True)),
+            error_by_item=(by_sequence * len(by_sequence) / test.sequences).numpy(),
+            measures={m: float(by_answer(model, test, m).mean()) for m in self.metrics},
+            confusion=_confusion(problem, test),
         )
-
-    def _errors(self, model: SequenceNetwork, index: Tensor) -> dict[str, Tensor]:
-        first, second = errors_of_sequences(model, self.problem, index)
-        counts = answers_of_sequences(self.problem, index)
-        return {
-            "first": first,
-            "second": second,
-            "judged": second if self._by_loss else first,
-            "counts": counts,
-        }
 
     def context(self, model: SequenceNetwork) -> ContextRecord | None:
         if isinstance(model, Constant | Bag):
             return None
         index = self.problem.validation[:_EXAMINED]
-        return sequence_context(model, *self.problem.batch(index), by_loss=self._by_loss)
+        return sequence_context(model, *self.problem.batch(index), by_loss=self._by_loss())
+
+    def _by_loss(self) -> bool:
+        """Whether the loss is nearer to the measure of errors than the other error is."""
+        return self.metric in ("cross-entropy", "mse", "rmse", "auc")
 
     def diagnosis(self, model: SequenceNetwork) -> Diagnosis | None:
         return sequence_diagnosis(model, *self.problem.batch(self.problem.training[:_EXAMINED]))
@@ -217,18 +220,31 @@ class LabellingExperiment(Experiment):
         return None if self.problem.answers.every_step and not self.problem.record.group else 1
 
 
-def _weighted(found: Mapping[str, Tensor]) -> np.ndarray:
-    """Errors of sequences, weighted by answers: their mean is the mean over all answers."""
-    has_answers = found["counts"] > 0
-    counts = found["counts"][has_answers].double()
-    return (found["judged"][has_answers] * counts / counts.mean()).numpy()
+def metrics_of(answers: Answers) -> tuple[str, ...]:
+    """The measures of errors that there are for such answers."""
+    if answers.binary:
+        return ("cross-entropy", "error")
+    return tuple(OF_CLASSES) if answers.classes else ("mae", "rmse", "mse")
 
 
-def _mean(found: Mapping[str, Tensor], name: str) -> float:
-    """Mean of a measure over all known answers."""
-    has_answers = found["counts"] > 0
-    counts = found["counts"][has_answers].double()
-    return float((found[name][has_answers] * counts).sum() / counts.sum())
+def by_answer(model: SequenceNetwork, found: FoundAnswers, metric: str) -> Tensor:
+    """One value for each answer, whose mean is the measure, [n]."""
+    if model.config.classes:
+        return torch.from_numpy(found.of_classes(metric))
+    first, second = model.output.errors(
+        found.output, found.wanted, model.answer_center, model.answer_spread
+    )
+    if metric == "rmse":
+        return torch.from_numpy(root(second.double().numpy()))
+    return (first if metric in ("mae", "error") else second).double()
+
+
+def _confusion(problem: SequenceProblem, found: FoundAnswers) -> tuple[tuple[int, ...], ...]:
+    """Counts of true classes (rows) and answers (columns), if the classes are few."""
+    if not 0 < len(problem.answers.classes) <= _MOST_CLASSES:
+        return ()
+    counts = confusion(found.output.numpy(), found.wanted.numpy())
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 def parameters_of(config: SequenceConfig) -> int:

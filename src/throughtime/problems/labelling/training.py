@@ -1,11 +1,14 @@
 """Training task for labels of whole sequences or of each step."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from throughtime.comparison.measures import OF_CLASSES
 from throughtime.data.sequences.length_batches import Buckets, answered
 from throughtime.data.sequences.sequences import Answers, SequenceProblem
 from throughtime.nn.outputs import AnswerOutput, answer_output
@@ -20,7 +23,8 @@ class Labelling(Task):
     >>> task = Labelling(model, problem, batch_size=32, batch_steps=20_000, seed=0)
 
     Measures over the validation part: cross-entropy and share of wrong answers, or mean absolute
-    and root mean squared error, each target in units of its spread in the training part.
+    and root mean squared error, each target in units of its spread in the training part; and the
+    one that ``decided_by`` names, one of `comparison.measures.OF_CLASSES`.
     """
 
     def __init__(
@@ -69,6 +73,16 @@ class Labelling(Task):
         return model.loss(*tensors)
 
     def measure(self) -> dict[str, float]:
+        if self.decided_by in OF_CLASSES and self.decided_by not in self.measures:
+            # not a mean over sequences, so that processes cannot share the work
+            found = found_answers(self.network, self.problem, self.problem.validation)
+            value = float(found.of_classes(self.decided_by).mean())
+            return {self.decided_by: value, **self._usual()}
+        measures = self._usual()
+        return {self.decided_by: measures[self.decided_by], **measures}
+
+    def _usual(self) -> dict[str, float]:
+        """The two measures of the output."""
         own = self.team.share(self.problem.validation)
         sums = [0.0, 0.0, 0.0]
         if len(own):
@@ -82,8 +96,7 @@ class Labelling(Task):
                 float(counts.sum()),
             ]
         one, other, count = self.team.summed(sums)
-        measures = self.network.output.measured(one / count, other / count)
-        return {self.decided_by: measures[self.decided_by], **measures}
+        return self.network.output.measured(one / count, other / count)
 
     def state_dict(self) -> dict[str, Any]:
         return self.buckets.state_dict()
@@ -107,7 +120,40 @@ def answers_of_sequences(problem: SequenceProblem, index: Tensor) -> Tensor:
     return before[starts[index + 1]] - before[starts[index]]
 
 
+@dataclass(frozen=True)
+class FoundAnswers:
+    """What a network answers to sequences, where the answer is known."""
+
+    output: Tensor  # [n, O], scaled
+    wanted: Tensor  # [n] or [n, O]
+    of: Tensor  # [n]: the position of its sequence in the index
+    sequences: int  # that were asked
+
+    def of_classes(self, metric: str) -> np.ndarray:
+        """One value for each answer, whose mean is the measure; see `OF_CLASSES`."""
+        return OF_CLASSES[metric](self.output.double().numpy(), self.wanted.numpy())
+
+    def by_sequence(self, values: Tensor) -> Tensor:
+        """Sums over the answers of each sequence, [sequences]."""
+        found = torch.zeros(self.sequences, dtype=torch.float64)
+        return found.index_add_(0, self.of, values.double())
+
+
 @torch.no_grad()
+def found_answers(model: SequenceNetwork, problem: SequenceProblem, index: Tensor) -> FoundAnswers:
+    """What a network answers to the sequences of an index."""
+    model.eval()
+    answers = problem.answers
+    found = answered(model.scaled_answer, problem.sequences, index, answers.every_step)
+    at = problem.sequences.steps_of(index) if answers.every_step else index
+    targets = answers.values[at]
+    known = model.output.known(targets)
+    of = torch.arange(len(index))
+    if answers.every_step:
+        of = of.repeat_interleave(problem.sequences.lengths[index])
+    return FoundAnswers(found[known], targets[known], of[known], len(index))
+
+
 def errors_of_sequences(
     model: SequenceNetwork, problem: SequenceProblem, index: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -117,22 +163,8 @@ def errors_of_sequences(
     units of its spread in training. NaN if no answer is known. For binary numbers, cross-entropy is
     the sum over all numbers of a step.
     """
-    model.eval()
-    answers, output = problem.answers, model.output
-    found = answered(model.scaled_answer, problem.sequences, index, answers.every_step)
-    at = problem.sequences.steps_of(index) if answers.every_step else index
-    targets = answers.values[at]
-    known = output.known(targets)
-    each = output.errors(found, targets, model.answer_center, model.answer_spread)
-    of = torch.arange(len(index))
-    if answers.every_step:
-        of = of.repeat_interleave(problem.sequences.lengths[index])
-    counts = torch.zeros(len(index), dtype=torch.float64).index_add_(0, of, known.double())
-    first, second = (
-        torch.zeros(len(index), dtype=torch.float64).index_add_(
-            0, of, torch.where(known, value, 0.0).double()
-        )
-        / counts
-        for value in each
-    )
+    found = found_answers(model, problem, index)
+    each = model.output.errors(found.output, found.wanted, model.answer_center, model.answer_spread)
+    counts = found.by_sequence(torch.ones(len(found.of)))
+    first, second = (found.by_sequence(value) / counts for value in each)
     return first, second

@@ -41,7 +41,8 @@ _EXAMINED = 32  # sections of the text for a diagnosis
 class TokenExperiment(Experiment):
     """The experiment of a language problem; see `Experiment`."""
 
-    measures = TOKEN_MEASURES
+    metrics = measures = TOKEN_MEASURES
+    metric = TOKEN_MEASURES[0]  # by perplexity, the order would be the same
     normalizations = ("none",)
 
     def __init__(self, problem: TextProblem) -> None:
@@ -121,7 +122,7 @@ class TokenExperiment(Experiment):
             validation_error=float(validation.mean()) * self._scale,
             test_error=nats * self._scale,
             error_by_step=np.array([nats * self._scale]),
-            error_by_origin=(test * self._scale).numpy(),
+            error_by_item=(test * self._scale).numpy(),
             measures={
                 "bits per token": nats / math.log(2),
                 "perplexity": math.exp(min(nats, 700.0)),
