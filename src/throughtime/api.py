@@ -167,6 +167,7 @@ def compare(
     budget: float | str | None = None,
     metric: str | None = None,
     worth: float | str = 0.05,
+    learning_curve: bool = False,
     folder: str | Path | None = None,
     jobs: int | None = None,
     progress: "bool | Reporter | None" = None,
@@ -198,6 +199,7 @@ def compare(
             "balanced-error", "f1", "auc" or "cross-entropy" of classes; "bits" of text. Default:
             "mae", of several series "mase"; "error", with a class below 5 % "balanced-error".
         worth: Relative differences of errors below it do not matter to you.
+        learning_curve: Whether every network is also trained on 10 and 30 % of the training data.
         folder: Folder for records and models; the same call resumes there. Default: a temporary
             folder that exists as long as the result.
         jobs: Parallel processes; default: one per core. Also works in scripts without a main guard
@@ -225,6 +227,7 @@ def compare(
         save=save,
         budget=budget,
         worth=worth,
+        learning_curve=learning_curve,
         **options,
     )
     check_whole(jobs=1 if jobs is None else jobs)

@@ -32,7 +32,8 @@ def _seeds(c: Candidate, _: int) -> str:
 
 
 def _label(c: Candidate) -> str:
-    return label_of(c.kind) + (f", mean of {c.members}" if c.members > 1 else "")
+    of = f", mean of {c.members}" if c.members > 1 else ""
+    return label_of(c.kind) + of + (", shuffled steps" if c.shuffled else "")
 
 
 def _training(c: Candidate, _: int) -> str:
@@ -64,6 +65,28 @@ COLUMNS = (
 )
 
 
+_ERRORS = [column.page for column in COLUMNS[:6]]
+
+
+def _further(record: ComparisonRecord, *, page: bool) -> list[Column]:
+    """Columns of the other measures; in a terminal only scaled errors in the target's own unit."""
+    metric = record.settings.metric
+    names = [name for name in record.verdict.candidates[0].measures if name != metric]
+    if not page:
+        names = [name for name in names if (metric, name) == ("mase", "mae")]
+
+    def column(name: str) -> Column:
+        head = name.replace("{", "{{").replace("}", "}}")
+        return Column(head, head, lambda c, d: _number(c.measures.get(name), d))
+
+    return [column(name) for name in names]
+
+
+def is_recommended(candidate: Candidate, kind: str) -> bool:
+    """Whether a row is that of the recommended kind itself."""
+    return candidate.kind == kind and candidate.members == 1 and not candidate.shuffled
+
+
 def comparison_rows(
     record: ComparisonRecord, *, page: bool
 ) -> tuple[list[str], list[tuple[Candidate, list[str]]]]:
@@ -74,12 +97,15 @@ def comparison_rows(
         for column in COLUMNS
         if (page or column.terminal is not None) and (by_step or not column.by_step)
     ]
+    at = 1 + max(n for n, column in enumerate(columns) if column.page in _ERRORS)
+    columns[at:at] = _further(record, page=page)
     words = {"reference": label_of(record.verdict.reference), "horizon": record.data.horizon}
     heads = [(c.page if page else c.terminal or "").format(**words) for c in columns]
     digits = 4 if page else 3
     candidates = list(record.verdict.candidates)
-    if (ensemble := record.verdict.ensemble) is not None and ensemble.error is not None:
-        better = [c for c in candidates if c.error is not None and c.error < ensemble.error]
-        candidates.insert(len(better), ensemble)
+    for further in (record.verdict.ensemble, record.verdict.shuffled):
+        if further is not None and further.error is not None:
+            better = [c for c in candidates if c.error is not None and c.error < further.error]
+            candidates.insert(len(better), further)
     rows = [(c, [column.cell(c, digits) for column in columns]) for c in candidates]
     return heads, rows

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from throughtime.catalogue import kind_of, label_of
-from throughtime.comparison_columns import comparison_rows
+from throughtime.comparison_columns import comparison_rows, is_recommended
 from throughtime.escapes import visible
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
@@ -251,7 +251,7 @@ def comparison_table(record: ComparisonRecord) -> Table:
         table.add_column(escape(visible(head)), justify="right" if number else "left")
     for candidate, cells in rows:
         shown = [escape(visible(cell)) for cell in cells]
-        recommended = (candidate.kind, candidate.members) == (verdict.recommended, 1)
+        recommended = is_recommended(candidate, verdict.recommended)
         table.add_row(*shown, style="bold" if recommended else None)
     return table
 

@@ -289,6 +289,7 @@ class SettingsRecord:
     metric: str = added_later("")  # the measure of errors; "" in records that lack it
     worth: float = added_later(0.05)  # relative differences below it do not matter
     save: str = added_later("single")  # of the recommended network: "single" or "ensemble"
+    learning_curve: bool = added_later(False)  # whether networks are trained on less data, too
 
     def __post_init__(self) -> None:
         _check_kinds(self.networks)
@@ -318,11 +319,27 @@ class Candidate:
     prediction_us: float
     not_converged: str = added_later("")  # "2 of 5: still improving after 3000 steps", or ""
     members: int = added_later(1)  # trainings whose predictions are averaged
+    shuffled: bool = added_later(False)  # whether on steps in random order
     steps_given: int | None = added_later(None)  # its context
     failed: int = added_later(0)  # trainings that stayed at chance while others learned
     # further measures of the test part, by name, mean over seeds
     measures: dict[str, float] = field(default_factory=dict[str, float], metadata=ADDED_LATER)
     recall: dict[str, float] = field(default_factory=dict[str, float], metadata=ADDED_LATER)
+
+    def __post_init__(self) -> None:
+        _check_kinds([self.kind])
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The error of a network that was trained on a part of the training data."""
+
+    kind: str
+    share: float  # of the training data
+    items: int
+    error: float | None  # on the whole test part; None: a training diverged
+    low: float | None  # 95 % interval
+    high: float | None
 
     def __post_init__(self) -> None:
         _check_kinds([self.kind])
@@ -346,6 +363,9 @@ class Verdict:
     candidates: tuple[Candidate, ...]  # best first; diverged networks last
     # the mean of the predictions of all trainings of the recommended network
     ensemble: Candidate | None = added_later(None)
+    # the recommended network, or the best one, trained and tested on steps in random order
+    shuffled: Candidate | None = added_later(None)
+    curve: tuple[CurvePoint, ...] = added_later(())
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:

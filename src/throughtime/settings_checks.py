@@ -240,6 +240,7 @@ def comparison_settings(
     save: str = "single",
     budget: float | str | None = None,
     worth: float | str = 0.05,
+    learning_curve: bool = False,
     **options: Any,
 ) -> SettingsRecord:
     """Check the settings of a comparison and record them; see `compare`."""
@@ -277,6 +278,7 @@ def comparison_settings(
         save=one_of("--save", save, SAVED),
         budget=_checked_budget(budget),
         worth=_share("--worth", worth),
+        learning_curve=learning_curve,
     )
     for kind in settings.networks:  # what does not apply is refused before anything is trained
         model_config(experiment, kind, applicable(given, kind), parameters, settings.output)

@@ -16,7 +16,7 @@ import torch
 
 import throughtime as tt
 from helpers import assert_same
-from throughtime.comparison import trials
+from throughtime.comparison import running, trials
 from throughtime.comparison.ensembles import averaged
 from throughtime.comparison.experiment import Evaluation
 from throughtime.comparison.trials import Trial, compare, run_trial
@@ -268,7 +268,7 @@ def test_forecasts_that_are_not_finite_are_a_divergence(problem, small_settings,
     config = config_for(problem, "persistence", Hyperparameters(normalize="window"), 1)
     experiment = experiment_of(problem)
     model = Overflowing(config)
-    found = trials._recorded(
+    found = running._recorded(
         experiment, Trial("persistence"), model, [None], experiment.measured(model)
     )
     assert (found.test_error, found.error_by_step, found.forecast) == (None, (), ())
@@ -340,7 +340,7 @@ def test_folds_weigh_by_what_they_tested_and_the_first_one_chooses():
     def fold(count, error, validation):
         return Evaluation(validation, error, np.array([error]), np.full(count, error))
 
-    found = trials._combined([fold(2000, 1.0, 5.0), fold(2001, 3.0, 7.0)])
+    found = running._combined([fold(2000, 1.0, 5.0), fold(2001, 3.0, 7.0)])
     assert found.test_error == pytest.approx(2.0, abs=1e-3)
     assert found.validation_error == 5.0  # later folds' is tested on in this one
     kept = averaged(found.error_by_item)

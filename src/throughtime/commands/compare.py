@@ -77,6 +77,14 @@ def compare(
             rich_help_panel=OUTPUT, help="Relative differences of errors below it do not matter."
         ),
     ] = "5%",
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            rich_help_panel=TRAINING,
+            help="Also train every network on 10 and on 30 % of the training data.",
+        ),
+    ] = False,
     folds: Annotated[
         int,
         typer.Option(
@@ -131,6 +139,7 @@ def compare(
         "save": save,
         "budget": budget,
         "worth": worth,
+        "learning_curve": learning_curve,
     }
     options |= all_options(chosen, training)
     settings = comparison_settings(experiment_of(problem.problem, metric or ""), **options)

@@ -17,6 +17,7 @@ from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.rounds import Trial
 from throughtime.comparison.sizes import applicable
 from throughtime.comparison.tuning import ROUND
+from throughtime.comparison.variants import VARIANT_SEEDS
 from throughtime.comparison.workers import side_by_side
 from throughtime.errors import InputError
 from throughtime.files import write_whole
@@ -91,20 +92,28 @@ def planned(
         taken = time.perf_counter() - began
         start = max(0.0, taken - _side_by_side([cost.probed for cost in costs], jobs))
         left = settings.budget - taken - start  # the processes start once more
-        kept = _chosen(settings, costs, jobs, left, settings.budget)
+        shuffled = len(settings.seeds[:VARIANT_SEEDS]) if experiment.whole_sequences else 0
+        kept = _chosen(settings, costs, jobs, left, settings.budget, shuffled)
         write_whole(path, to_json(kept))
     return replace(settings, trials=kept.trials, steps=kept.steps, patience=kept.steps)
 
 
 def _chosen(
-    settings: SettingsRecord, costs: Sequence[Cost], jobs: int, left: float, budget: float
+    settings: SettingsRecord,
+    costs: Sequence[Cost],
+    jobs: int,
+    left: float,
+    budget: float,
+    shuffled: int = 0,
 ) -> BudgetRecord:
     """As many steps as usual with the usual trials if there is time, and then more trials."""
     usual = settings.steps or 0
     seeds = len(settings.seeds)
 
     def expected(trials: int, steps: int) -> float:
-        return expected_seconds(costs, trials, steps, seeds, jobs)
+        found = expected_seconds(costs, trials, steps, seeds, jobs)
+        # one network, whichever it will be, is trained on shuffled steps
+        return found + max(c.training(steps) for c in costs) * math.ceil(shuffled / jobs)
 
     def steps_within(trials: int, most: int = usual) -> int:
         low, high = 0, most

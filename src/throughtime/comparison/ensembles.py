@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from throughtime.catalogue import is_trivial
+from throughtime.comparison.contestants import with_ensemble
 from throughtime.comparison.evidence import learned
 from throughtime.comparison.experiment import Experiment
-from throughtime.comparison.verdict import with_ensemble
 from throughtime.deploy import storage
 from throughtime.runs import SettingsRecord, TrialRecord, Verdict
 
@@ -61,8 +61,7 @@ def model_to_save(
             verdict,
             [trials[t] for t in group],
             measured_ensemble(experiment, trials[group[0]], mean),
-            horizon=experiment.record.horizon,
-            block=experiment.block,
+            experiment=experiment,
             saved=saved,
         )
     return mean if saved else models[0], verdict

@@ -52,13 +52,8 @@ class Evidence:
         return min(kinds, key=lambda k: (self.validation[k], kind_of(k).cost))
 
     def interval(self, kind: str) -> tuple[float, float]:
-        """95 % interval of an error: never below 0, of shares at least as wide as the exact one."""
-        low, high = interval(self.alone[kind])
-        low = max(0.0, low)
-        if self.shares:
-            least, most = exact_interval(self.test[kind] * self.items, self.items)
-            low, high = min(low, least), min(1.0, max(high, most))
-        return low, high
+        """95 % interval of an error, see `error_interval`."""
+        return error_interval(self.alone[kind], self.test[kind], self.items if self.shares else 0)
 
     def difference(self, one: str, other: str) -> tuple[float, float]:
         """95 % interval of the paired difference of two test errors."""
@@ -169,6 +164,19 @@ def series_means(trials: Sequence[TrialRecord]) -> np.ndarray | None:
     """The mean error of each series over trials, [series]; None for a single series."""
     each = np.array([list(t.error_by_series.values()) for t in trials])
     return each.mean(axis=0) if each.size else None
+
+
+def error_interval(samples: np.ndarray, error: float, of: int = 0) -> tuple[float, float]:
+    """95 % interval of an error from bootstrap samples, not below 0.
+
+    ``of``: for a share, the number of items; it is at least as wide as the exact interval then.
+    """
+    low, high = interval(samples)
+    low = max(0.0, low)
+    if of:
+        least, most = exact_interval(error * of, of)
+        low, high = min(low, least), min(1.0, max(high, most))
+    return low, high
 
 
 def exact_interval(count: float, of: int) -> tuple[float, float]:

@@ -164,6 +164,17 @@ class Experiment(ABC):
         notes = [size_note(c.kind, self.parameters(c), target) for c in configs]
         return [note for note in notes if note is not None]
 
+    def shuffled(self) -> "Experiment":
+        """The experiment with the steps of each sequence in random order.
+
+        Only of whole sequences, which have steps without an order of their own.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def with_share(self, share: float) -> "Experiment":
+        """The experiment with a share of the training data, the same for every network."""
+
     def folds(self) -> list["Experiment"]:
         """The experiments of a rolling origin, one per fold, earliest first; default: this one."""
         return [self]

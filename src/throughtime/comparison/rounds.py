@@ -28,11 +28,15 @@ class Trial:
     chosen: Hyperparameters = NOTHING_CHOSEN
     # what it must keep up with: (step, validation error) of finished rounds
     pace: tuple[tuple[int, float], ...] = ()
+    variant: str = ""  # of the data, see `variants`
 
     @property
     def name(self) -> str:
         """The name of its folder."""
-        return self.kind if self.number < 0 else f"{self.kind}-{self.number}-seed{self.seed}"
+        if self.number < 0:
+            return self.kind
+        variant = f"-{self.variant}" if self.variant else ""
+        return f"{self.kind}-{self.number}-seed{self.seed}{variant}"
 
 
 def next_round(

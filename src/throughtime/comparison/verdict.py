@@ -8,12 +8,10 @@ origins, and their difference is judged.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import mean, median, median_low
 
 from throughtime.catalogue import MEMORIES, is_trivial, kind_of, label_of, reference_of
-from throughtime.comparison.bootstrap import interval
-from throughtime.comparison.evidence import Evidence, evidence_of, learned, paired_samples
+from throughtime.comparison.evidence import Evidence, evidence_of, learned
 from throughtime.comparison.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
@@ -67,7 +65,7 @@ def judge(
         by_kind.setdefault(trial.kind, []).append(trial)
     reference = reference or reference_of(kind for kind in by_kind if is_trivial(kind))
     measured = evidence_of(by_kind, horizon, block=block, shares=shares)
-    candidates = {k: _candidate(k, g, measured, reference, classes) for k, g in by_kind.items()}
+    candidates = {k: candidate_of(k, g, measured, reference, classes) for k, g in by_kind.items()}
     outcome, tied = _outcome(measured, candidates, worth)
     everyone = [*measured.trivial, *(measured.networks if outcome in _OPEN else ())]
     recommended = _cheapest(measured, candidates, tied or measured.near(everyone, worth))
@@ -107,7 +105,8 @@ def _outcome(
         best = measured.chosen(better)
         tied = tuple(k for k in better if k == best or measured.alike(best, k, worth))
         return ("network" if len(tied) == 1 else "tie"), tied
-    if any(candidates[k].not_converged for k in measured.networks):
+    solved = min(measured.test[k] for k in measured.trivial) == 0
+    if not solved and any(candidates[k].not_converged for k in measured.networks):
         return "untrained", ()
     most = max(measured.gain(k)[1] for k in measured.rivals())
     return ("trivial" if most < worth else "undecided"), ()
@@ -119,60 +118,7 @@ def _cheapest(measured: Evidence, candidates: Mapping[str, Candidate], kinds: Se
     return measured.chosen([k for k in kinds if candidates[k].multiply_adds <= 1.1 * least])
 
 
-def with_ensemble(
-    verdict: Verdict,
-    group: Sequence[TrialRecord],
-    found: TrialRecord,
-    *,
-    horizon: int,
-    block: int | None,
-    saved: bool,
-) -> Verdict:
-    """Add the mean of all trainings of the recommended network as one more contestant.
-
-    Args:
-        verdict: The verdict on single trainings.
-        group: Records of these trainings.
-        found: The record of the mean.
-        horizon: See `judge`.
-        block: See `judge`.
-        saved: Whether it is the model that is saved.
-    """
-    name, count = label_of(verdict.recommended), len(group)
-    samples, difference = paired_samples([found], group, horizon, block)
-    (low, high), (less, more) = interval(samples), interval(difference)
-    own = next(c for c in verdict.candidates if c.kind == verdict.recommended)
-    candidate = replace(
-        own,
-        members=count,
-        validation_error=found.validation_error,
-        error=found.test_error,
-        low=max(0.0, low),
-        high=high,
-        relative=None
-        if not own.relative or not own.error or found.test_error is None
-        else own.relative * found.test_error / own.error,
-        error_last_step=found.error_by_step[-1],
-        parameters=found.parameters,
-        multiply_adds=found.multiply_adds,
-        training_seconds=sum(t.training.seconds for t in group if t.training is not None),
-        prediction_us=found.prediction_us,
-        measures=dict(found.measures),
-        recall=_recall(found.confusion, tuple(own.recall)),
-    )
-    conclusion = "no difference that can be measured"
-    if more < 0 or less > 0:
-        conclusion = "better than one of them" if more < 0 else "worse than one of them"
-    deployed = "it is the saved model" if saved else "--save ensemble saves it"
-    reason = (
-        f"The mean of the {count} trainings of {name} {found.test_error:.3g} against "
-        f"{own.error:.3g} (difference {less:+.2g} to {more:+.2g}): {conclusion}, at {count} "
-        f"times the cost; {deployed}."
-    )
-    return replace(verdict, ensemble=candidate, reasons=(*verdict.reasons, reason))
-
-
-def _candidate(
+def candidate_of(
     kind: str,
     group: list[TrialRecord],
     measured: Evidence,
@@ -208,17 +154,17 @@ def _candidate(
         training_seconds=median(trainings) if trainings else 0.0,
         prediction_us=median(t.prediction_us for t in group),
         not_converged=_not_converged(done),
-        measures=_means([t.measures for t in done]),
-        recall=_means([_recall(t.confusion, classes) for t in done]),
+        measures=means_of([t.measures for t in done]),
+        recall=means_of([recall_of(t.confusion, classes) for t in done]),
     )
 
 
-def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def means_of(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Means over trainings, by name."""
     return {name: mean(one[name] for one in each) for name in (each[0] if each else ())}
 
 
-def _recall(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, float]:
+def recall_of(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, float]:
     """The share of each class that was recognized, of classes that occur in the test part."""
     rows = zip(classes, confusion, strict=False)
     return {name: row[k] / sum(row) for k, (name, row) in enumerate(rows) if sum(row)}
@@ -262,7 +208,11 @@ def _headline(
         gain = f"its error is {less:.0f} % below {label_of(rival)}, the best simple {answer}"
         headline = f"Use {name}: {gain}."
         if len(tied) > 1:
-            headline = f"A tie: {_list(tied)}. Use {name}, the cheapest; {gain}."
+            least = min(candidates[k].multiply_adds for k in tied)
+            cheap = "the cheapest"
+            if candidates[recommended].multiply_adds > least:
+                cheap = "of the lowest validation error among the cheapest"
+            headline = f"A tie: {_list(tied)}. Use {name}, {cheap}; {gain}."
     elif outcome == "untrained":
         too_short = [k for k in measured.networks if candidates[k].not_converged]
         headline = (
@@ -309,10 +259,11 @@ def _reasons(
         others = ", ".join(
             f"{label_of(k)} {candidates[k].multiply_adds:,}" for k in tied if k != recommended
         )
-        reasons.append(
-            f"Of the tied networks {label_of(recommended)} has the fewest multiply-adds per "
-            f"{answer}: {candidates[recommended].multiply_adds:,} ({others})."
-        )
+        own, name = candidates[recommended].multiply_adds, label_of(recommended)
+        least = own <= min(candidates[k].multiply_adds for k in tied)
+        has = "has the fewest multiply-adds" if least else "is among those of about the fewest"
+        has += "" if least else " multiply-adds"
+        reasons.append(f"Of the tied networks {name} {has} per {answer}: {own:,} ({others}).")
     notes = {
         c.kind: size_note(c.kind, c.parameters, parameters)
         for c in candidates.values()
@@ -369,7 +320,7 @@ def _on_memory(
             conclusion = "not trained enough to tell whether the past matters."
         if low > 0:
             conclusion = "the past matters: a network that sees the current step alone falls short."
-        reasons.append(_compare(measured, one, best) + conclusion)
+        reasons.append(compared(measured, one, best) + conclusion)
     if windowed and recurrent:
         one, best = measured.chosen(windowed), measured.chosen(recurrent)
         low, high = measured.difference(one, best)
@@ -382,7 +333,9 @@ def _on_memory(
             conclusion = "recurrence makes no difference that can be measured here."
         if high < 0 and candidates[best].not_converged:
             conclusion = "recurrent networks were not trained enough to tell."
-        reasons.append(_compare(measured, one, best) + conclusion)
+        if low > 0 and candidates[one].not_converged:
+            conclusion = f"{label_of(one)} was not trained enough to tell whether recurrence helps."
+        reasons.append(compared(measured, one, best) + conclusion)
     return reasons
 
 
@@ -403,7 +356,7 @@ def _choice(measured: Evidence, kinds: Sequence[str]) -> list[str]:
     ]
 
 
-def _compare(measured: Evidence, one: str, other: str) -> str:
+def compared(measured: Evidence, one: str, other: str) -> str:
     low, high = measured.difference(one, other)
     return (
         f"{label_of(one)} {measured.test[one]:.3g} against "

@@ -55,6 +55,25 @@ def error_by_step(record: ComparisonRecord) -> go.Figure:
     return figure
 
 
+def learning_curve(record: ComparisonRecord) -> go.Figure:
+    """Error against the training data that a network had; empty unless it was asked for."""
+    figure = go.Figure()
+    points = [p for p in record.verdict.curve if p.error is not None]
+    for kind in dict.fromkeys(p.kind for p in points):
+        own = sorted((p for p in points if p.kind == kind), key=lambda p: p.items)
+        figure.add_scatter(
+            x=[p.items for p in own],
+            y=[p.error for p in own],
+            mode="lines+markers",
+            line=_line(kind),
+            name=label_of(kind),
+        )
+    items = PROBLEMS[record.data.kind].items
+    axes(figure, f"{items} for training", f"test error ({record.unit})")
+    figure.update_xaxes(logarithmic([p.items for p in points]) if points else {})
+    return figure
+
+
 def forecasts_against_truth(record: ComparisonRecord) -> go.Figure:
     """The last step of every forecast and the true values on a section of the test part.
 

@@ -1,10 +1,11 @@
 """The HTML page of a comparison."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 from throughtime.catalogue import label_of
-from throughtime.comparison_columns import comparison_rows
+from throughtime.comparison_columns import comparison_rows, is_recommended
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.report import figures, html
 from throughtime.runs import ENOUGH_SEEDS, ComparisonRecord, length_choice
@@ -22,6 +23,11 @@ _PICTURES = (
         "Click a name to show or hide it.",
     ),
     ("Error by step ahead", figures.error_by_step, "Mean over seeds."),
+    (
+        "Error against training data",
+        figures.learning_curve,
+        "Networks that were trained on 10, 30 and 100 % of the training data, mean over seeds.",
+    ),
     (
         "Training",
         figures.training_curves,
@@ -76,7 +82,7 @@ def write_page(record: ComparisonRecord) -> str:
 <p class="verdict">{escape(verdict.headline)}</p><ul>{reasons}</ul>
 <h2>Result on the test part</h2><div class="wide">{_results(record)}</div>
 <p class="quiet">{escape(unit)}, mean over seeds, with a 95 % interval over {over}.</p>
-{pictures}
+{_confusion(record)}{pictures}
 <h2>What was decided</h2>{_choices(record)}
 <h2>How to repeat it</h2><pre>{escape(record.command)}</pre>
 <p class="quiet">throughtime {escape(record.version)}, {escape(made_with)}; {record.threads} thread
@@ -104,9 +110,35 @@ def _about(record: ComparisonRecord) -> tuple[str, str]:
 def _results(record: ComparisonRecord) -> str:
     heads, rows = comparison_rows(record, page=True)
     lines = "".join(
-        _line((c.kind, c.members) == (record.verdict.recommended, 1), cells) for c, cells in rows
+        _line(is_recommended(c, record.verdict.recommended), cells) for c, cells in rows
     )
     return f"<table><tr>{''.join(f'<th>{escape(h)}</th>' for h in heads)}</tr>{lines}</table>"
+
+
+def _confusion(record: ComparisonRecord) -> str:
+    """What the recommended contestant answers to each class, of its best training."""
+    verdict = record.verdict
+    names = list(record.data.classes)
+    group = [t for t in record.trials if t.kind == verdict.recommended]
+    group = [t for t in group if names and len(t.confusion) == len(names)]
+    if not group:
+        return ""
+    best = min(group, key=lambda t: math.inf if t.validation_error is None else t.validation_error)
+    shares = record.data.classes
+    rows = [
+        (
+            name,
+            f"{100 * shares[name]:.3g} %",
+            *map(str, row),
+            f"{100 * row[k] / sum(row):.3g} %" if sum(row) else "",
+        )
+        for k, (name, row) in enumerate(zip(names, best.confusion, strict=True))
+    ]
+    heads = ("true class", "share in training", *(f"answered {n}" for n in names), "recall")
+    return (
+        f"<h2>Right and wrong answers of {escape(label_of(best.kind))}</h2>"
+        f'<div class="wide">{html.table(heads, rows)}</div>'
+    )
 
 
 def _line(recommended: bool, cells: Sequence[str]) -> str:
@@ -125,6 +157,7 @@ def _choices(record: ComparisonRecord) -> str:
         ("seeds", ", ".join(map(str, s.seeds)), "", "--seeds, --seed"),
         (length.name, length.value, length.reason, length.option),
         ("clipping", s.clip, "of the gradient", "--clip"),
+        ("measure", record.unit, "of errors", "--metric"),
     )
     data = [(c.name, c.value, c.reason, c.option) for c in record.data.choices]
     return html.table(("what", "value", "why", "set with"), [*data, *settings], words=True)

@@ -101,7 +101,7 @@ def test_errors_of_several_series_in_their_own_unit_are_asked_for(tmp_path):
 
 
 def test_times_that_were_forecast_are_the_items(tmp_path):
-    """The value of a time is of all origins and series that forecast it; their mean is the error."""
+    """The value of a time is of all that forecast it; the mean of values is the error."""
     problem = sized(tmp_path / "data.csv", 1, 3)
     for metric in ("mae", "rmse", "mase"):
         experiment = ForecastingExperiment(problem, metric)

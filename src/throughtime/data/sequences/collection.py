@@ -16,6 +16,7 @@ from throughtime.data.sequences.sequences import (
     classes_of,
     lengths_text,
     split_sequences,
+    with_classes,
 )
 from throughtime.data.split import Split
 from throughtime.data.tables.categories import OTHER, UNKNOWN, trained_codes
@@ -196,20 +197,7 @@ def sequence_problem(read: Read) -> SequenceProblem:
         if not answers.classes:
             raise InputError("--class-weight", "the labels are numbers", "remove it")
         problem = replace(problem, class_weights=problem.balanced_weights)
-    return _with_classes(problem)
-
-
-def _with_classes(problem: SequenceProblem) -> SequenceProblem:
-    """Record the share of each class, and that rare ones count as much as others."""
-    if not problem.answers.classes:
-        return problem
-    record = replace(problem.record, classes=problem.class_shares)
-    if problem.rare:
-        share = 100 * min(problem.class_shares[name] for name in problem.rare)
-        reason = f"{listed(problem.rare)} has {share:.2g} % of the training answers"
-        chosen = Choice("errors", "each class counts alike", reason, "--metric")
-        record = replace(record, choices=(*record.choices, chosen))
-    return replace(problem, record=record)
+    return with_classes(problem)
 
 
 def _rows_of(sequences: Sequences, answers: Answers, index: Tensor) -> Tensor:

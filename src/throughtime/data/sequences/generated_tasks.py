@@ -16,7 +16,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.sequences.sequences import Answers, SequenceProblem, Sequences
+from throughtime.data.sequences.sequences import (
+    Answers,
+    SequenceProblem,
+    Sequences,
+    with_classes,
+)
 from throughtime.data_options import DataOptions
 from throughtime.errors import InputError
 from throughtime.files import fingerprint
@@ -325,7 +330,7 @@ def task_problem(name: str, options: DataOptions) -> SequenceProblem:
         choices=choices,
         kind="steps" if task.every_step else "sequences",
     )
-    return SequenceProblem(
+    problem = SequenceProblem(
         sequences=Sequences(_in_rows(x), torch.full((x.shape[1],), len(x))),
         answers=Answers("answer", classes, task.every_step, answers),
         columns=columns,
@@ -345,6 +350,7 @@ def task_problem(name: str, options: DataOptions) -> SequenceProblem:
         ),
         chance=task.chance,
     )
+    return with_classes(problem)
 
 
 def _in_rows(steps: Tensor) -> Tensor:

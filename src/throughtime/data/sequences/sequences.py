@@ -4,7 +4,7 @@ All steps are concatenated in one tensor, so a batch is a single indexed read wi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -60,6 +60,13 @@ class Sequences:
         found = of_steps.index_select(0, rows.flatten()).view(*rows.shape, *of_steps.shape[1:])
         outside = torch.arange(len(rows)).unsqueeze(1) >= lengths
         return found.masked_fill_(outside.view(*rows.shape, *[1] * (found.ndim - 2)), fill)
+
+    def shuffled(self, seed: int) -> "Sequences":
+        """Return the same sequences, each with its steps in random order."""
+        of = torch.arange(len(self)).repeat_interleave(self.lengths).numpy()
+        keys = np.random.default_rng(seed).random(len(of))
+        order = torch.from_numpy(np.lexsort((keys, of)))
+        return Sequences(self.values[order], self.lengths, self.names)
 
     def steps_of(self, index: Tensor) -> Tensor:
         """Return the rows of sequences, concatenated."""
@@ -164,6 +171,19 @@ class SequenceProblem:
             index = self.sequences.steps_of(index)
         found = self.answers.values[index]
         return found[found >= 0] if self.answers.classes else found[~found.isnan().any(dim=-1)]
+
+
+def with_classes(problem: SequenceProblem) -> SequenceProblem:
+    """Record the share of each class, and that rare ones count as much as others."""
+    if not problem.answers.classes:
+        return problem
+    record = replace(problem.record, classes=problem.class_shares)
+    if problem.rare and problem.metric == "balanced-error":
+        share = 100 * min(problem.class_shares[name] for name in problem.rare)
+        reason = f"{listed(problem.rare)} has {share:.2g} % of the training answers"
+        chosen = Choice("errors", "each class counts alike", reason, "--metric")
+        record = replace(record, choices=(*record.choices, chosen))
+    return replace(problem, record=record)
 
 
 def split_sequences(

@@ -55,6 +55,22 @@ class ForecastingExperiment(Experiment):
         self.unit = f"{WORDS[self.metric]}, {problem.unit(self.metric)}"
         self.reference = reference_of(self.trivial_kinds())
 
+    def with_share(self, share: float) -> Experiment:
+        """The latest part of the training part, as if the record had begun later."""
+        table, parts = self.problem.table, self.problem.parts
+        begins = table.times[parts.training.starts.numpy()]
+        begin = np.quantile(begins, 1 - share)
+        index = torch.from_numpy(np.flatnonzero(begins >= begin))
+        rows = (table.known < parts.borders[0]) & table.usable & (table.times >= begin)
+        fewer = replace(
+            parts,
+            training=parts.training.some(index),
+            training_rows=parts.training.values[torch.from_numpy(rows)],
+        )
+        record = replace(self.record, windows=(len(index), *self.record.windows[1:]))
+        problem = replace(self.problem, parts=fewer, folds=(), record=record, stream=None)
+        return ForecastingExperiment(problem, self.metric)
+
     def folds(self) -> list[Experiment]:
         parts = self.problem.folds or (self.problem.parts,)
         return [

@@ -20,6 +20,7 @@ from throughtime.comparison.experiment import (
 from throughtime.comparison.measures import OF_CLASSES, WORDS, confusion, root
 from throughtime.comparison.sizes import with_chosen
 from throughtime.data.sequences.sequences import Answers, SequenceProblem
+from throughtime.errors import InputError
 from throughtime.hyperparameters import Hyperparameters
 from throughtime.nn.outputs import Classes
 from throughtime.problems.labelling.bag import Bag
@@ -61,6 +62,8 @@ class LabellingExperiment(Experiment):
         self.problem = problem
         self.record = problem.record
         self.batch_steps = batch_steps
+        if self.metric == "auc":
+            _check_classes(problem)
         usual = output_of_answers(answers).measures
         self.measures = (*usual, *(m for m in self.metrics if m not in usual))
         self.reference = reference_of(self.trivial_kinds())
@@ -103,6 +106,25 @@ class LabellingExperiment(Experiment):
     def memory_span(self) -> int:
         lengths = self.problem.sequences.lengths[self.problem.training]
         return int(lengths.float().quantile(0.9))
+
+    def shuffled(self) -> Experiment:
+        problem = replace(self.problem, sequences=self.problem.sequences.shuffled(seed=0))
+        return LabellingExperiment(problem, self.metric, self.batch_steps)
+
+    def with_share(self, share: float) -> Experiment:
+        """Sequences drawn at random, as many of every class as its share."""
+        order = np.random.default_rng(0).permutation(len(self.problem.training))
+        if self.whole_sequences and self.problem.answers.classes:
+            # the first of each class, then the second of each, ...: every share has every class
+            known = self.problem.answers.values[self.problem.training].numpy()[order]
+            rank = np.array([(known[:n] == k).sum() for n, k in enumerate(known)])
+            size = np.maximum(1, np.array([(known == k).sum() for k in known]))
+            order = order[np.argsort(rank / size, kind="stable")]
+        kept = np.sort(order[: max(1, round(share * len(order)))])
+        training = self.problem.training[torch.from_numpy(kept)]
+        record = replace(self.record, windows=(len(training), *self.record.windows[1:]))
+        problem = replace(self.problem, training=training, record=record)
+        return LabellingExperiment(problem, self.metric, self.batch_steps)
 
     def config(
         self, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
@@ -225,6 +247,15 @@ def metrics_of(answers: Answers) -> tuple[str, ...]:
     if answers.binary:
         return ("cross-entropy", "error")
     return tuple(OF_CLASSES) if answers.classes else ("mae", "rmse", "mse")
+
+
+def _check_classes(problem: SequenceProblem) -> None:
+    """Raise InputError if a part has no two classes to rank."""
+    for index, part in ((problem.validation, "validation"), (problem.test, "test")):
+        if problem.answers.every_step:
+            index = problem.sequences.steps_of(index)
+        if len(torch.unique(problem.answers.values[index].clamp(min=-1))) < 2:
+            raise InputError("--metric", f"the {part} part has a single class", "take another one")
 
 
 def by_answer(model: SequenceNetwork, found: FoundAnswers, metric: str) -> Tensor:

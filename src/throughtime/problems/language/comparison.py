@@ -68,6 +68,12 @@ class TokenExperiment(Experiment):
     def memory_span(self) -> int:
         return self.problem.context
 
+    def with_share(self, share: float) -> Experiment:
+        """The first part of every document, as if each had been shorter."""
+        training = [d[: max(2, round(share * len(d)))] for d in self.problem.training]
+        record = replace(self.record, windows=(sum(map(len, training)), *self.record.windows[1:]))
+        return TokenExperiment(replace(self.problem, training=training, record=record))
+
     def config(
         self, kind: str, chosen: Hyperparameters, parameters: int, output: str = ""
     ) -> SequenceConfig:
