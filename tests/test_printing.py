@@ -8,6 +8,7 @@ from rich.console import Console
 
 from throughtime import printing
 from throughtime.comparison.trials import Progress
+from throughtime.network_records import EvaluationRecord
 from throughtime.printing import (
     Reporter,
     comparison_choices,
@@ -16,7 +17,6 @@ from throughtime.printing import (
     problem_text,
 )
 from throughtime.problems.forecasting.networks import ModelConfig
-from throughtime.runs import EvaluationRecord
 from throughtime.training.loop import TrainingSettings
 
 EVALUATION = EvaluationRecord(0.123, 0.456, 7.89, 0.5, 1.0, step=75)

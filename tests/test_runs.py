@@ -5,7 +5,8 @@ import json
 import pytest
 
 from throughtime.errors import InputError
-from throughtime.runs import ComparisonRecord, EvaluationRecord, read_record, write_record
+from throughtime.network_records import EvaluationRecord
+from throughtime.runs import ComparisonRecord, read_record, write_record
 
 
 def test_a_whole_comparison_comes_back_exactly(comparison, tmp_path):

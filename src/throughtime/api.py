@@ -36,11 +36,7 @@ from throughtime.nn.layers import RecurrentLayer
 from throughtime.nn.outputs import Output
 from throughtime.problems.registry import experiment_of
 from throughtime.result import Result, TemporaryFolder
-from throughtime.runs import (
-    Choice,
-    DataRecord,
-    SettingsRecord,
-)
+from throughtime.runs import Choice, DataRecord, SettingsRecord
 from throughtime.settings_checks import check_whole, comparison_settings, fit_plan
 from throughtime.training.processes import joined
 from throughtime.training.random_state import seeded

@@ -13,14 +13,13 @@ from rich.table import Table
 from throughtime.catalogue import kind_of, label_of
 from throughtime.comparison_columns import comparison_rows, is_recommended
 from throughtime.escapes import visible
+from throughtime.network_records import EvaluationRecord, TrainingRecord
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
     Choice,
     ComparisonRecord,
     DataRecord,
-    EvaluationRecord,
     SettingsRecord,
-    TrainingRecord,
     Verdict,
     length_choice,
 )

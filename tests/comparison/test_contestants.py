@@ -126,7 +126,7 @@ def test_a_rare_class_counts_as_much_as_the_others():
     y = (np.arange(400) % 30 == 0).astype(int)
     x = rng.normal(size=(400, 5, 1)) + 3.0 * y.reshape(-1, 1, 1)
     data = tt.read(x, answers=y)
-    assert "counts alike" in [c.value for c in data.choices if c.name == "errors"][0]
+    assert "counts alike" in next(c.value for c in data.choices if c.name == "errors")
     result = tt.compare(data, **SMALL, steps=200)
     assert result.record.settings.metric == "balanced-error"
     assert "each class with the same weight" in result.record.unit

@@ -5,8 +5,8 @@ import pytest
 from throughtime.comparison.rounds import Trial, behind, pace_of
 from throughtime.comparison.tuning import ROUND, initializations, known_good, suggested
 from throughtime.hyperparameters import NOTHING_CHOSEN, Hyperparameters
+from throughtime.network_records import EvaluationRecord, TrainingRecord
 from throughtime.problems.registry import experiment_of
-from throughtime.runs import EvaluationRecord, TrainingRecord
 from throughtime.training.convergence import BEHIND
 
 

@@ -9,7 +9,8 @@ import pytest
 from throughtime.catalogue import is_trivial
 from throughtime.comparison.evidence import exact_interval
 from throughtime.comparison.verdict import judge as judge_sized
-from throughtime.runs import ContextRecord, Diagnosis, TrialRecord
+from throughtime.network_records import ContextRecord, Diagnosis
+from throughtime.runs import TrialRecord
 from throughtime.training.convergence import AT_CHANCE
 
 ORIGINS = 300

@@ -10,7 +10,7 @@ from torch import nn
 import throughtime
 from throughtime import diagnose
 from throughtime.insight.diagnosis import ISSUES, THRESHOLDS
-from throughtime.runs import Diagnosis
+from throughtime.network_records import Diagnosis
 from throughtime.serialization import from_plain, to_json
 
 KINDS = ["RNN", "LSTM", "GRU"]

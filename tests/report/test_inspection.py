@@ -4,15 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from throughtime.network_records import ContextRecord, Diagnosis, Finding, LayerDiagnosis
 from throughtime.report.inspection import headline, write_inspection
-from throughtime.runs import (
-    ContextRecord,
-    Diagnosis,
-    Finding,
-    InspectionRecord,
-    LayerDiagnosis,
-    SeenRecord,
-)
+from throughtime.runs import InspectionRecord, SeenRecord
 
 FINDING = Finding(
     "vanishing",

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.runs import EvaluationRecord, TrainingRecord
+from throughtime.network_records import EvaluationRecord, TrainingRecord
 from throughtime.training.convergence import BEHIND, SOLVED, not_converged
 
 

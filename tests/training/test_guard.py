@@ -8,7 +8,7 @@ from torch import nn
 
 from throughtime import GRU
 from throughtime.insight.finiteness import locate
-from throughtime.runs import Finding
+from throughtime.network_records import Finding
 from throughtime.training.clipping import AutoClip, ByNorm
 from throughtime.training.guard import Guard
 from throughtime.training.optimizing import Rate

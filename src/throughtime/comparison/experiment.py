@@ -16,14 +16,8 @@ from throughtime.comparison.sizes import applicable, size_note
 from throughtime.deploy import storage
 from throughtime.errors import InputError
 from throughtime.hyperparameters import Hyperparameters
-from throughtime.runs import (
-    ContextRecord,
-    DataRecord,
-    Diagnosis,
-    Sample,
-    SettingsRecord,
-    TrainingRecord,
-)
+from throughtime.network_records import ContextRecord, Diagnosis, TrainingRecord
+from throughtime.runs import DataRecord, Sample, SettingsRecord
 from throughtime.training.convergence import not_converged
 from throughtime.training.processes import Team
 from throughtime.training.settings import TrainingSettings

@@ -8,7 +8,8 @@ from typing import Any
 from throughtime import __version__
 from throughtime.comparison.experiment import Experiment
 from throughtime.insight.callbacks import Writer
-from throughtime.runs import DataRecord, EvaluationRecord
+from throughtime.network_records import EvaluationRecord
+from throughtime.runs import DataRecord
 from throughtime.serialization import to_json
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.loop import Trained, train

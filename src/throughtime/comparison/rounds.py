@@ -9,7 +9,8 @@ from throughtime.catalogue import MEMORIES, kind_of
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.tuning import ROUND, suggested
 from throughtime.hyperparameters import NOTHING_CHOSEN, Hyperparameters
-from throughtime.runs import EvaluationRecord, SettingsRecord, TrainingRecord, TrialRecord
+from throughtime.network_records import EvaluationRecord, TrainingRecord
+from throughtime.runs import SettingsRecord, TrialRecord
 from throughtime.training.convergence import BEHIND
 
 _GRACE = 500  # steps that every training may take: plateaus end late

@@ -14,13 +14,8 @@ from throughtime.comparison.ensembles import averaged
 from throughtime.comparison.experiment import Evaluation, Experiment
 from throughtime.comparison.rounds import Trial, behind
 from throughtime.comparison.variants import variant_of
-from throughtime.runs import (
-    EvaluationRecord,
-    SettingsRecord,
-    TrainingRecord,
-    TrialRecord,
-    write_record,
-)
+from throughtime.network_records import EvaluationRecord, TrainingRecord
+from throughtime.runs import SettingsRecord, TrialRecord, write_record
 from throughtime.training.loop import train
 from throughtime.training.random_state import seeded
 from throughtime.training.settings import TrainingSettings

@@ -33,11 +33,11 @@ from throughtime.comparison.verdict import judge
 from throughtime.comparison.workers import side_by_side
 from throughtime.errors import InputError
 from throughtime.files import alone_in, is_left_over, write_whole
+from throughtime.network_records import EvaluationRecord
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.runs import (
     ComparisonRecord,
     DataRecord,
-    EvaluationRecord,
     SettingsRecord,
     TrialRecord,
     Verdict,

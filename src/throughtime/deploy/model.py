@@ -12,8 +12,8 @@ from throughtime.data.inputs import source_of
 from throughtime.data.sources import MemoryTable, MemoryTexts
 from throughtime.deploy import storage
 from throughtime.deploy.prediction import use
+from throughtime.network_records import TrainingRecord
 from throughtime.problems.forecasting.prediction import Forecasts
-from throughtime.runs import TrainingRecord
 
 
 class Model:

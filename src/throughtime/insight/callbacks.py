@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from throughtime.insight.diagnosis import diagnose
 from throughtime.insight.observation import check_every
-from throughtime.runs import Diagnosis
+from throughtime.network_records import Diagnosis
 
 
 class Writer(Protocol):

@@ -17,7 +17,7 @@ from throughtime.insight.finiteness import computed, first_not_finite, without_t
 from throughtime.insight.memory import gradient_by_lag, kept_share, time_scales
 from throughtime.insight.observation import Observation, observe
 from throughtime.insight.views import View
-from throughtime.runs import Diagnosis, Finding, LayerDiagnosis
+from throughtime.network_records import Diagnosis, Finding, LayerDiagnosis
 
 HEALTHY = "healthy"
 # most severe first: an issue can hide those after it

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from throughtime.insight.observation import Observation, observe
 from throughtime.insight.views import View
+from throughtime.network_records import Finding
 from throughtime.nn.layers import RecurrentLayer
-from throughtime.runs import Finding
 
 _SOURCE = "IEEE 754: the result of an operation on a NaN is a NaN"
 _OVERFLOW = (

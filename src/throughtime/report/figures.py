@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from throughtime.catalogue import kind_of, label_of
+from throughtime.network_records import TrainingRecord
 from throughtime.problem_kinds import PROBLEMS
 from throughtime.report import pictures
 from throughtime.report.axes import INK, LOST, axes, logarithmic
-from throughtime.runs import Candidate, ComparisonRecord, TrainingRecord, TrialRecord
+from throughtime.runs import Candidate, ComparisonRecord, TrialRecord
 
 
 def error_against_cost(record: ComparisonRecord) -> go.Figure:

@@ -4,9 +4,10 @@ from html import escape
 from pathlib import PurePath
 
 from throughtime.catalogue import label_of
+from throughtime.network_records import Diagnosis, LayerDiagnosis
 from throughtime.report import html, pictures
 from throughtime.report.axes import LOST
-from throughtime.runs import Diagnosis, InspectionRecord, LayerDiagnosis, SeenRecord
+from throughtime.runs import InspectionRecord, SeenRecord
 
 ENOUGH = 10  # windows needed to estimate the standard error of an error
 

@@ -1,6 +1,6 @@
 """Whether a training had converged, so that its result says something about the network."""
 
-from throughtime.runs import TrainingRecord
+from throughtime.network_records import TrainingRecord
 
 SOLVED = "solved"  # how the reason of a training begins that had nothing left to learn
 BEHIND = "far behind other trainings"  # how the reason of a pruned training begins

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.runs import Finding, IncidentRecord
+from throughtime.network_records import Finding, IncidentRecord
 from throughtime.serialization import from_plain, to_json
 from throughtime.training.clipping import Clipped, Clipper
 from throughtime.training.optimizing import Rate, restore_exactly

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from throughtime.errors import InputError, PausedError
 from throughtime.insight.callbacks import Writer
 from throughtime.insight.finiteness import locate
-from throughtime.runs import EvaluationRecord, Finding, TrainingRecord
+from throughtime.network_records import EvaluationRecord, Finding, TrainingRecord
 from throughtime.serialization import from_plain, to_json
 from throughtime.training.checkpoints import Checkpoints
 from throughtime.training.clipping import Clipped, clipper_by_name

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from throughtime.runs import EvaluationRecord
+from throughtime.network_records import EvaluationRecord
 
 
 class Batch(NamedTuple):

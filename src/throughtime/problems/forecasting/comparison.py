@@ -15,6 +15,7 @@ from throughtime.comparison.measures import WORDS, root
 from throughtime.comparison.sizes import with_chosen
 from throughtime.data.tables.forecast_problem import Problem
 from throughtime.hyperparameters import Hyperparameters
+from throughtime.network_records import ContextRecord, Diagnosis
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of
 from throughtime.problems.forecasting.networks import (
     Forecaster,
@@ -32,7 +33,7 @@ from throughtime.problems.forecasting.training import (
     forecasts,
     residuals,
 )
-from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.runs import Sample
 from throughtime.specs import DataSpec
 from throughtime.training.processes import Team
 

@@ -11,10 +11,11 @@ from throughtime.data.tables.windows import WindowPlan, Windows, every_window
 from throughtime.errors import InputError
 from throughtime.insight.memory import lyapunov_spectrum, time_scales
 from throughtime.insight.observation import observe
+from throughtime.network_records import Diagnosis
 from throughtime.problems.forecasting.memory import context_of, diagnosis_of, loss_of
 from throughtime.problems.forecasting.networks import Forecaster, Network, Recurrent
 from throughtime.problems.forecasting.prediction import read_as_learned
-from throughtime.runs import Diagnosis, InspectionRecord, SeenRecord
+from throughtime.runs import InspectionRecord, SeenRecord
 from throughtime.specs import DataSpec
 
 _CURVE = 512  # maximum number of windows for the context curve, spread over the table

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from throughtime.insight.diagnosis import diagnose
 from throughtime.insight.memory import context_curve, memory_horizon
+from throughtime.network_records import ContextRecord, Diagnosis
 from throughtime.problems.forecasting.networks import Forecaster, Network, Recurrent, WindowDense
-from throughtime.runs import ContextRecord, Diagnosis
 
 
 def context_of(model: Forecaster, window: Tensor, target: Tensor, scale: Tensor) -> ContextRecord:

@@ -22,6 +22,7 @@ from throughtime.comparison.sizes import with_chosen
 from throughtime.data.sequences.sequences import Answers, SequenceProblem
 from throughtime.errors import InputError
 from throughtime.hyperparameters import Hyperparameters
+from throughtime.network_records import ContextRecord, Diagnosis
 from throughtime.nn.outputs import Classes
 from throughtime.problems.labelling.bag import Bag
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
@@ -37,7 +38,7 @@ from throughtime.problems.labelling.training import (
     found_answers,
     output_of_answers,
 )
-from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.runs import Sample
 from throughtime.specs import SequenceSpec
 from throughtime.training.processes import Team
 
@@ -252,9 +253,9 @@ def metrics_of(answers: Answers) -> tuple[str, ...]:
 def _check_classes(problem: SequenceProblem) -> None:
     """Raise InputError if a part has no two classes to rank."""
     for index, part in ((problem.validation, "validation"), (problem.test, "test")):
-        if problem.answers.every_step:
-            index = problem.sequences.steps_of(index)
-        if len(torch.unique(problem.answers.values[index].clamp(min=-1))) < 2:
+        at = problem.sequences.steps_of(index) if problem.answers.every_step else index
+        known = problem.answers.values[at]
+        if len(torch.unique(known[known >= 0])) < 2:
             raise InputError("--metric", f"the {part} part has a single class", "take another one")
 
 

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from throughtime.insight.diagnosis import diagnose
 from throughtime.insight.memory import curve_of, memory_horizon
+from throughtime.network_records import ContextRecord, Diagnosis
 from throughtime.problems.labelling.networks import SequenceNetwork, StepRecurrent
-from throughtime.runs import ContextRecord, Diagnosis
 
 
 @torch.no_grad()

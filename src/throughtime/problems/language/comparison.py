@@ -17,6 +17,7 @@ from throughtime.comparison.sizes import with_chosen
 from throughtime.data.text.documents import TextProblem
 from throughtime.data.text.vocabularies import Alphabet
 from throughtime.hyperparameters import Hyperparameters
+from throughtime.network_records import ContextRecord, Diagnosis
 from throughtime.problems.labelling.comparison import parameters_of
 from throughtime.problems.labelling.memory import sequence_context, sequence_diagnosis
 from throughtime.problems.labelling.networks import (
@@ -28,7 +29,7 @@ from throughtime.problems.labelling.networks import (
     build_sequence_network,
 )
 from throughtime.problems.language.training import TOKEN_MEASURES, NextToken, token_nats
-from throughtime.runs import ContextRecord, Diagnosis, Sample
+from throughtime.runs import Sample
 from throughtime.specs import TokenSpec
 from throughtime.training.processes import Team
 
