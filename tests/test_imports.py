@@ -68,7 +68,7 @@ ALLOWED = {
         "training",
         "__version__",
     },
-    "report": {"catalogue", "comparison_columns", "problem_kinds", "runs"},
+    "report": {"catalogue", "comparison_columns", "network_records", "problem_kinds", "runs"},
     "deploy": {*BASE, "data", "problems", "runs"},
     "result": {*BASE, "deploy", "report", "runs"},
     "fit_folder": {*BASE, "deploy", "training"},
