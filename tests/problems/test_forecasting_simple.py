@@ -1,11 +1,15 @@
 """Simple forecasts: by hand, and the linear regression against numpy and planted truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
 import throughtime as tt
+from throughtime.data.tables.forecast_problem import read_problem
+from throughtime.data_options import DataOptions
 from throughtime.problems.forecasting.networks import ModelConfig, build
 from throughtime.problems.forecasting.simple import fitted_linear
 from throughtime.problems.registry import experiment_of
@@ -148,3 +152,43 @@ def test_a_linear_rule_is_recommended_as_one():
     ahead = found.model.predict(ar1(3000))["x1"].to_numpy()
     last = ar1(3000)[-1] - 50
     np.testing.assert_allclose(ahead - 50, last * 0.8 ** np.arange(1, 7), atol=0.7)
+
+
+def hourly(path, hours, level=0.0, day=0.0, week=0.0, noise=0.3, seed=0):
+    """An hourly record with a season of a day, one of a week, and steps of its level."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(hours)
+    shape = np.sin(np.arange(24) / 24 * 2 * np.pi) * day
+    weekday = np.repeat(rng.normal(size=7), 24) * week
+    steps = np.repeat(rng.normal(size=hours // 168 + 1), 168)[:hours].cumsum() * level
+    y = shape[t % 24] + weekday[t % 168] + steps + noise * rng.normal(size=hours)
+    times = np.datetime64("2024-01-01T00", "m") + 60 * t
+    lines = [f"{when},{value:.6f}" for when, value in zip(times, y, strict=True)]
+    path.write_text("time,y\n" + "\n".join(lines) + "\n")
+    return experiment_of(read_problem(path, DataOptions(target=("y",), time="time", horizon=12)))
+
+
+def with_seasons(experiment, *seasons):
+    """The experiment, as if these seasons had been found."""
+    plan = replace(experiment.problem.plan, seasons=seasons, season=seasons[-1])
+    return experiment_of(replace(experiment.problem, plan=plan))
+
+
+def test_the_season_of_the_lowest_validation_error_is_taken(tmp_path):
+    both = hourly(tmp_path / "both.csv", 3000, day=5.0, week=5.0)
+    assert both.problem.plan.seasons == (24, 168)
+    assert both.simple_models["seasonal"].config.season == 168
+    # the level changes each week, so that yesterday tells more than last week
+    moving = hourly(tmp_path / "moving.csv", 3000, day=5.0, week=0.5, level=3.0)
+    assert with_seasons(moving, 24, 168).simple_models["seasonal"].config.season == 24
+    day = hourly(tmp_path / "day.csv", 3000, day=5.0)
+    assert day.problem.plan.seasons == (24,)
+
+
+def test_a_mean_is_over_as_many_steps_as_validation_likes():
+    noise = tt.read(np.random.default_rng(0).normal(size=3000), horizon=3)
+    experiment = experiment_of(noise.problem)
+    assert experiment.simple_models["mean"].config.context == noise.problem.plan.past
+    walk = tt.read(np.random.default_rng(0).normal(size=3000).cumsum(), horizon=3)
+    experiment = experiment_of(walk.problem)
+    assert experiment.simple_models["mean"].config.context == walk.problem.plan.context

@@ -190,7 +190,7 @@ def test_what_is_not_asked_is_planned_and_told(tmp_path):
     path.write_text("date,y\n" + "".join(f"{m},{i % 12}\n" for i, m in enumerate(months)))
     table = read_table(path, DataOptions())
     plan, choices = plan_windows(table, None, None, None)
-    assert plan == WindowPlan(context=16, horizon=1, season=12)
+    assert plan == WindowPlan(context=16, horizon=1, season=12, seasons=(12,))
     assert {c.name for c in choices} == {"horizon", "season", "context"}
     plan, choices = plan_windows(table, 4, 30, 6)
     assert plan == WindowPlan(30, 4, 6)

@@ -34,6 +34,7 @@ class WindowPlan:
     season: int  # 1: no season
     wider: tuple[int, ...] = ()  # further contexts to try, ascending
     reach: int = 0  # steps before the forecast in a window, if more than the context
+    seasons: tuple[int, ...] = ()  # that the data have, ascending
 
     @property
     def past(self) -> int:
@@ -183,7 +184,8 @@ def plan_windows(
     if short:
         reason = f"too short for context {max(context, reach)} plus horizon {horizon}"
         choices.append(Choice("series left out", listed(short), reason, "--context"))
-    return WindowPlan(context, horizon, season, wider, reach), tuple(choices)
+    seasons_of = tuple(sorted({n for n in (season, *(n for n, _ in found)) if n > 1}))
+    return WindowPlan(context, horizon, season, wider, reach, seasons_of), tuple(choices)
 
 
 def _season(table: Table, found: Sequence[tuple[int, str]], most: int) -> tuple[int, Choice]:

@@ -56,6 +56,10 @@ class ForecastingExperiment(Experiment):
         self.unit = f"{WORDS[self.metric]}, {problem.unit(self.metric)}"
         self.reference = reference_of(self.trivial_kinds())
 
+    @property
+    def _scale(self) -> torch.Tensor:
+        return self.problem.error_scale(self.metric)
+
     def with_share(self, share: float) -> Experiment:
         """The latest part of the training part, as if the record had begun later."""
         table, parts = self.problem.table, self.problem.parts
@@ -122,8 +126,15 @@ class ForecastingExperiment(Experiment):
             model.normalizer.fit(rows)
         if isinstance(model, Linear):
             windows = (parts.training, parts.validation)
-            return fitted_linear(config, rows, *windows, self.problem.error_scale(self.metric))
-        return model
+            return fitted_linear(config, rows, *windows, self._scale)
+        plan = self.problem.plan
+        contexts = sorted({plan.context, *plan.wider, plan.past})
+        found = [build(c) for c in model.alternatives(contexts, plan.seasons)]
+        return min(found, key=self._validation_error) if len(found) > 1 else model
+
+    def _validation_error(self, model: Forecaster) -> float:
+        found = residuals(model, self.problem.parts.validation, self._scale)
+        return _total(_errors(found, self.metric), self.metric)
 
     def task(
         self,
@@ -148,12 +159,11 @@ class ForecastingExperiment(Experiment):
 
     def measured(self, model: Forecaster) -> Evaluation:
         parts = self.problem.parts
-        known = residuals(model, parts.validation, self.problem.error_scale(self.metric))
         plain = residuals(model, parts.test, torch.ones(1))  # NaN where nothing was observed
         found = self._scaled(plain, self.metric)
         sampled = forecasts(model, parts.test.some(self._drawn()[0]))
         return Evaluation(
-            validation_error=_total(_errors(known, self.metric), self.metric),
+            validation_error=self._validation_error(model),
             test_error=_total(found, self.metric),
             error_by_step=np.array([_total(step, self.metric) for step in found.T]),
             error_by_item=self._by_time(found),
@@ -181,7 +191,7 @@ class ForecastingExperiment(Experiment):
             return None
         windows = self.problem.parts.validation
         index = windows.spaced(_CURVE)
-        scale = windows.scale(index, self.problem.error_scale(self.metric))
+        scale = windows.scale(index, self._scale)
         return context_of(model, *windows.batch(index), scale)
 
     def diagnosis(self, model: Forecaster) -> Diagnosis | None:

@@ -12,6 +12,7 @@ of 1e-3 on a level of 1e9 are preserved until the level is subtracted.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -113,6 +114,15 @@ class Forecaster(nn.Module, ABC):
         """The context: the last T steps of the window before the forecast, [B, T, C]."""
         past = window[:, : -self.config.horizon] if self.config.known else window
         return past[:, -self.config.context :]
+
+    def alternatives(self, contexts: Sequence[int], seasons: Sequence[int]) -> list[ModelConfig]:
+        """Configurations that validation chooses from, for a simple forecast.
+
+        Args:
+            contexts: Numbers of steps that may be looked at, ascending.
+            seasons: Seasons that the data have, in steps, ascending.
+        """
+        return [self.config]
 
     def suits(self, targets: Tensor) -> bool:
         """Whether it is worth comparing on targets like these of the training part, [R, K]."""

@@ -19,7 +19,14 @@ _BATCH = 2_000
 _ZEROS = 0.25  # share of zeros from which zero is a forecast worth comparing
 
 
-class Mean(Forecaster):
+class _Level(Forecaster):
+    """A summary of the window, as long as validation likes it."""
+
+    def alternatives(self, contexts: Sequence[int], seasons: Sequence[int]) -> list[ModelConfig]:
+        return [replace(self.config, context=steps) for steps in contexts]
+
+
+class Mean(_Level):
     """The mean of the window."""
 
     def forward(self, window: Tensor) -> Tensor:
@@ -35,7 +42,16 @@ class Persistence(Forecaster):
         return last.expand(-1, self.config.horizon, -1)
 
 
-class Seasonal(Forecaster):
+class _OfSeason(Forecaster):
+    """A forecast from the values one season earlier, of the season that validation likes."""
+
+    def alternatives(self, contexts: Sequence[int], seasons: Sequence[int]) -> list[ModelConfig]:
+        fitting = [n for n in seasons if n < max(contexts)]
+        found = [replace(self.config, season=n, context=max(contexts)) for n in fitting]
+        return found or [self.config]
+
+
+class Seasonal(_OfSeason):
     """The value one season earlier: y[t+h] = y[t+h-s]; the last season is repeated."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -48,7 +64,7 @@ class Seasonal(Forecaster):
         return window[:, window.shape[1] - self.config.season + ahead, : self.config.targets]
 
 
-class SeasonalDrift(Forecaster):
+class SeasonalDrift(_OfSeason):
     """The change one season earlier, repeated: y[t+h] = y[t] + y[t+h-s] - y[t-s]."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -75,7 +91,7 @@ def _check_season(config: ModelConfig, need: int) -> None:
         )
 
 
-class Median(Forecaster):
+class Median(_Level):
     """The median of the window."""
 
     def forward(self, window: Tensor) -> Tensor:
@@ -83,7 +99,7 @@ class Median(Forecaster):
         return level.expand(-1, self.config.horizon, -1)
 
 
-class Drift(Forecaster):
+class Drift(_Level):
     """The last value, and the mean change from step to step of the window for each step ahead."""
 
     def forward(self, window: Tensor) -> Tensor:
