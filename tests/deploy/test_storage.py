@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from helpers import assert_same
+from throughtime.api import read
 from throughtime.catalogue import FORECASTER, is_trivial, names
 from throughtime.data_options import DataOptions
 from throughtime.deploy.storage import load, save
 from throughtime.errors import InputError
 from throughtime.problems.forecasting.networks import ModelConfig, build
+from throughtime.problems.registry import experiment_of
 from throughtime.specs import DataSpec
 
 OPTIONS = DataOptions(target=("y",), inputs=("x",), time="t")
@@ -26,6 +28,17 @@ SPEC = DataSpec(OPTIONS, ("date", 7, "microsecond"))
 def model_of(kind="gru", **options):
     torch.manual_seed(0)
     return build(ModelConfig(kind, 10, 3, columns=2, season=4, hidden_size=5, **options))
+
+
+def test_simple_predictions_of_texts_come_back_whatever_the_number_of_words(tmp_path):
+    texts = [f"word{k} word{k + 1} word{k + 2}" for k in range(60)]
+    data = read(texts, [k % 2 for k in range(60)], tokens="words", progress=False)
+    experiment = experiment_of(data.problem)
+    x, lengths, _ = data.problem.batch(data.problem.test)
+    for kind, model in experiment.simple_models.items():
+        experiment.save(model, tmp_path / kind, "")
+        loaded, _ = load(tmp_path / kind)
+        assert torch.equal(loaded.answer(x, lengths), model.answer(x, lengths))
 
 
 @pytest.fixture

@@ -188,7 +188,8 @@ def _check_sizes(config: Any, tensors: list[torch.Tensor]) -> None:
     sizes |= {"horizon": getattr(config, "horizon", 1), "num_layers": config.num_layers}
     sizes |= {"members": config.members, "categories": max((*getattr(config, "categories", ()), 1))}
     if is_trivial(config.kind):
-        del sizes["hidden_size"], sizes["num_layers"]  # not used by trivial forecasts
+        # not used by trivial predictions: a constant one has no number for each category
+        del sizes["hidden_size"], sizes["num_layers"], sizes["categories"]
     elif not kind_of(config.kind).layer and kind_of(config.kind) in registered():
         del sizes["hidden_size"]  # a user's own network may not use it
     wide = kind_of(config.kind).memory == "window" and not is_trivial(config.kind)
