@@ -155,6 +155,34 @@ def test_a_measure_is_chosen(metric):
     )
 
 
+def test_recall_is_named_by_its_class_though_others_are_absent():
+    """The first class has no test item; the rows of the confusion matrix are of all classes."""
+    x, y = ordered(400, np.random.default_rng(0))
+    x[:40], y[40:] = 0.0, y[40:] + 1
+    y[:40] = 0
+    data = tt.read(x, answers=y)
+    problem = data.problem
+    test = problem.test[problem.answers.values[problem.test] > 0]
+    data.problem = replace(problem, test=test)
+    result = tt.compare(data, **SMALL, steps=400)
+    for candidate in (result.verdict.ensemble, result.verdict.shuffled):
+        assert candidate is not None and set(candidate.recall) == {"1", "2"}
+    assert min(result.verdict.ensemble.recall.values()) > 0.9
+
+
+@pytest.mark.parametrize("metric", ["error", "balanced-error", "f1", "auc"])
+def test_no_error_at_all_has_an_interval_all_the_same(metric):
+    y = (np.arange(400) % 25 == 0).astype(int)
+    x = 4.0 * y.reshape(-1, 1, 1) + np.random.default_rng(0).normal(size=(400, 4, 1)) * 0.1
+    data = tt.read(x, answers=y)
+    result = tt.compare(data, **SMALL, steps=200, metric=metric)
+    best = next(c for c in result.verdict.candidates if c.kind == "bag")
+    rare = int((data.problem.answers.values[data.problem.test] == 1).sum())
+    of = len(data.problem.test) if metric == "error" else 2 * rare
+    assert (best.error, best.low) == (0, 0)
+    assert best.high == pytest.approx(1 - 0.025 ** (1 / of), abs=1e-3)
+
+
 def test_a_ranking_needs_two_classes():
     x, y = summed(60, np.random.default_rng(0))
     y[:] = np.arange(60) < 30

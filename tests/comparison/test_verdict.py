@@ -262,7 +262,7 @@ def test_one_item_more_is_no_reason_for_a_network():
     right, wrong = np.arange(60) < 2, np.arange(60) < 3
     trials = [trial("bag", right, validation=2 / 60), trial("majority", np.arange(60) < 30)]
     trials += [trial("gru", wrong, seed, validation=1 / 60) for seed in range(3)]
-    verdict = judge(trials, horizon=1, block=1, shares=True)
+    verdict = judge(trials, horizon=1, block=1, share_of=len(trials[0].error_by_item))
     assert (verdict.outcome, verdict.recommended) == ("undecided", "bag")
 
 
@@ -300,7 +300,9 @@ def test_a_training_that_did_not_learn_is_told_not_averaged():
 def test_intervals_of_shares_are_exact_and_stay_in_their_range():
     right, wrong = np.zeros(45), np.ones(45)
     trials = [trial("majority", wrong), *[trial("gru", right, seed) for seed in range(3)]]
-    gru, majority = judge(trials, horizon=1, block=1, shares=True).candidates
+    gru, majority = judge(
+        trials, horizon=1, block=1, share_of=len(trials[0].error_by_item)
+    ).candidates
     assert (gru.low, majority.high) == (0.0, 1.0)
     assert gru.high == pytest.approx(0.0787, abs=1e-4)  # 1 - 0.025^(1/45)
     assert majority.low == pytest.approx(1 - 0.0787, abs=1e-4)

@@ -11,6 +11,7 @@ from throughtime.comparison.bootstrap import Bootstrap, block_length, interval
 from throughtime.comparison.evidence import (
     error_interval,
     learned,
+    one_item,
     paired_samples,
     series_means,
 )
@@ -39,9 +40,9 @@ def with_ensemble(
         saved: Whether it is the model that is saved.
     """
     name, count = label_of(verdict.recommended), len(group)
-    horizon, items = experiment.record.horizon, experiment.record.windows[2]
+    horizon = experiment.record.horizon
     samples, difference = paired_samples([found], group, horizon, experiment.block)
-    low, high = error_interval(samples, found.test_error or 0.0, items if experiment.shares else 0)
+    low, high = error_interval(samples, found.test_error or 0.0, experiment.share_of)
     less, more = interval(difference)
     own = next(c for c in verdict.candidates if c.kind == verdict.recommended)
     candidate = replace(
@@ -58,7 +59,7 @@ def with_ensemble(
         training_seconds=sum(t.training.seconds for t in group if t.training is not None),
         prediction_us=found.prediction_us,
         measures=dict(found.measures),
-        recall=recall_of(found.confusion, tuple(own.recall)),
+        recall=recall_of(found.confusion, tuple(experiment.record.classes)),
     )
     conclusion = "no difference that can be measured"
     if more < 0 or less > 0:
@@ -111,9 +112,10 @@ def with_shuffled(
         return verdict
     own = next(c for c in verdict.candidates if c.kind == ordered[0].kind)
     samples, difference = paired_samples(shuffled, ordered, 1, experiment.block)
+    classes = tuple(experiment.record.classes)
     error, before = mean(t.test_error or 0.0 for t in shuffled), own.error or 0.0
-    items = experiment.record.windows[2] if experiment.shares else 0
-    (low, high), (less, more) = error_interval(samples, error, items), interval(difference)
+    low, high = error_interval(samples, error, experiment.share_of)
+    less, more = interval(difference)
     candidate = replace(
         own,
         shuffled=True,
@@ -127,17 +129,16 @@ def with_shuffled(
         error_last_step=error,
         training_seconds=mean(t.training.seconds for t in shuffled if t.training is not None),
         measures=means_of([t.measures for t in shuffled]),
-        recall=means_of([recall_of(t.confusion, tuple(own.recall)) for t in shuffled]),
+        recall=means_of([recall_of(t.confusion, classes) for t in shuffled]),
         not_converged="",
         steps_needed=None,
         health="",
     )
     name = label_of(own.kind)
     found = f"{error:.3g} with shuffled steps against {before:.3g} ({less:+.2g} to {more:+.2g})"
-    item = 1.5 / items if items else 0.0
     if less > 0:
         conclusion = "the order of the steps matters."
-    elif more <= max(worth * before, item):
+    elif more <= max(worth * before, one_item(experiment.share_of)):
         conclusion = "their order does not matter: what a sequence contains is enough."
     elif own.not_converged:
         conclusion = "not trained enough to tell whether their order matters."
@@ -188,8 +189,9 @@ def _point(
     count = errors.shape[1]
     block = experiment.block or block_length(count, experiment.record.horizon)
     draw = Bootstrap(count, block, 0, 1 if series is None else len(series))
-    low, high = interval(draw(errors, series))
-    return CurvePoint(kind, share, items, float(errors.mean()), max(0.0, low), high)
+    error = float(errors.mean())
+    low, high = error_interval(draw(errors, series), error, experiment.share_of)
+    return CurvePoint(kind, share, items, error, low, high)
 
 
 def _curve_in_words(points: Sequence[CurvePoint]) -> str:

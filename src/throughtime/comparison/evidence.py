@@ -40,7 +40,7 @@ class Evidence:
     alone: Mapping[str, np.ndarray]  # [SAMPLES] of the test error itself
     networks: tuple[str, ...]  # that never diverged
     items: int
-    shares: bool  # errors are shares of independent items
+    share_of: int  # independent items that errors are shares of; 0: they are not
 
     @property
     def trivial(self) -> list[str]:
@@ -53,7 +53,7 @@ class Evidence:
 
     def interval(self, kind: str) -> tuple[float, float]:
         """95 % interval of an error, see `error_interval`."""
-        return error_interval(self.alone[kind], self.test[kind], self.items if self.shares else 0)
+        return error_interval(self.alone[kind], self.test[kind], self.share_of)
 
     def difference(self, one: str, other: str) -> tuple[float, float]:
         """95 % interval of the paired difference of two test errors."""
@@ -102,7 +102,7 @@ class Evidence:
     @property
     def item(self) -> float:
         """Of shares, a difference of one item and a half: one more or less is no difference."""
-        return 1.5 / self.items if self.shares else 0.0
+        return one_item(self.share_of)
 
     def alike(self, best: str, other: str, worth: float) -> bool:
         """Whether a difference does not matter: within `worth`, shown or not shown to be more."""
@@ -118,7 +118,7 @@ def evidence_of(
     horizon: int,
     *,
     block: int | None = None,
-    shares: bool = False,
+    share_of: int = 0,
 ) -> Evidence:
     """The evidence of trials, by kind. See `judge` for the arguments."""
     finished = {k: learned(group) for k, group in by_kind.items()}
@@ -139,8 +139,13 @@ def evidence_of(
         alone={k: draw_alone(values, series[k]) for k, values in errors.items()},
         networks=tuple(k for k in errors if not is_trivial(k) and k not in diverged),
         items=items,
-        shares=shares and block == 1,
+        share_of=share_of,
     )
+
+
+def one_item(share_of: int) -> float:
+    """A difference of one item and a half, if errors are shares of so many items, else 0."""
+    return 1.5 / share_of if share_of else 0.0
 
 
 def paired_samples(

@@ -49,7 +49,7 @@ class Experiment(ABC):
     unit: str  # of errors, as text
     measures: tuple[str, ...]  # of a training, that may select the best weights
     reference: str  # trivial method that errors are relative to
-    shares = False  # whether errors are shares of wrong answers
+    share_of = 0  # independent test items that errors are shares of; 0: they are not
     normalizations: tuple[str, ...]  # of network inputs; the first is the default
 
     @abstractmethod

@@ -70,8 +70,8 @@ def f1(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def auc(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """1 - area under the ROC curve of each class against the others, mean over classes.
 
-    Scores are compared between items, so each item's are centered first. Classes that occur in all
-    items or in none have no curve; without any other, all values are NaN. Arguments as
+    Items are ranked by the probability of the class, the softmax of their scores. A class of all
+    items has no curve; if there is no other class, all values are NaN. Arguments as
     `balanced_error`.
     """
     probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -116,7 +116,7 @@ def _run(
             block=experiment.block,
             answer=PROBLEMS[experiment.record.kind].answer,
             worth=settings.worth,
-            shares=experiment.shares,
+            share_of=experiment.share_of,
             classes=tuple(experiment.record.classes),
             looked=looked,
         )

@@ -29,7 +29,7 @@ def judge(
     answer: str = "forecast",
     looked: int = 0,
     worth: float = 0.05,
-    shares: bool = False,
+    share_of: int = 0,
     classes: Sequence[str] = (),
 ) -> Verdict:
     """Judge on the test part, and recommend with reasons.
@@ -56,7 +56,7 @@ def judge(
         answer: Noun for one prediction, used in the text.
         looked: Steps of the widest context that was tried; 0: not said.
         worth: Relative differences below it do not matter.
-        shares: Whether errors are shares of items.
+        share_of: Number of independent items that errors are shares of; 0: they are not.
         classes: Names of the classes, for labels.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
@@ -64,7 +64,7 @@ def judge(
     for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
     reference = reference or reference_of(kind for kind in by_kind if is_trivial(kind))
-    measured = evidence_of(by_kind, horizon, block=block, shares=shares)
+    measured = evidence_of(by_kind, horizon, block=block, share_of=share_of)
     candidates = {k: candidate_of(k, g, measured, reference, classes) for k, g in by_kind.items()}
     outcome, tied = _outcome(measured, candidates, worth)
     everyone = [*measured.trivial, *(measured.networks if outcome in _OPEN else ())]

@@ -43,6 +43,7 @@ from throughtime.specs import SequenceSpec
 from throughtime.training.processes import Team
 
 BATCH_STEPS = 20_000  # maximum steps of a batch, with padding
+_OF_EACH_CLASS = ("balanced-error", "f1", "auc")  # measures in which all classes count alike
 _MOST_CLASSES = 50  # of a confusion matrix
 _EXAMINED = 64  # sequences of a diagnosis and of a context curve
 
@@ -68,8 +69,18 @@ class LabellingExperiment(Experiment):
         usual = output_of_answers(answers).measures
         self.measures = (*usual, *(m for m in self.metrics if m not in usual))
         self.reference = reference_of(self.trivial_kinds())
-        self.shares = self.metric == "error" and not answers.binary
+        self.share_of = self._share_of()
         self.unit = self._unit()
+
+    def _share_of(self) -> int:
+        answers = self.problem.answers
+        if answers.binary or self.metric not in ("error", *_OF_EACH_CLASS) or self.block != 1:
+            return 0
+        if self.metric == "error" or answers.every_step:
+            return len(self.problem.test)
+        # an item of the rarest class weighs the most
+        counts = torch.bincount(answers.values[self.problem.test].clamp(min=0))
+        return int((counts > 0).sum() * counts[counts > 0].min())
 
     def _unit(self) -> str:
         answers, chance = self.problem.answers, self.problem.chance
