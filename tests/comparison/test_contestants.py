@@ -170,6 +170,17 @@ def test_recall_is_named_by_its_class_though_others_are_absent():
     assert min(result.verdict.ensemble.recall.values()) > 0.9
 
 
+def test_noise_with_a_rare_class_is_too_little_to_judge():
+    """Few items of the rare class say nothing, however many the other has."""
+    rng = np.random.default_rng(5)
+    y = (np.arange(400) % 30 == 0).astype(int)
+    result = tt.compare(tt.read(rng.normal(size=(400, 6, 1)), answers=y), **SMALL, steps=60)
+    verdict = result.verdict
+    assert verdict.outcome == "undecided" and verdict.shuffled is None
+    assert verdict.headline.startswith("Too few test items of the rarest class to judge (2)")
+    assert not [r for r in verdict.reasons if "against" in r and "mean of" not in r]
+
+
 @pytest.mark.parametrize("metric", ["error", "balanced-error", "f1", "auc"])
 def test_no_error_at_all_has_an_interval_all_the_same(metric):
     y = (np.arange(400) % 25 == 0).astype(int)

@@ -21,6 +21,7 @@ from throughtime.runs import TrialRecord
 from throughtime.training.convergence import AT_CHANCE
 
 _LEVEL = 0.025  # of a one-sided test
+ENOUGH = 10  # minimum number of items in the test part for a verdict
 
 
 def learned(group: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -40,7 +41,14 @@ class Evidence:
     alone: Mapping[str, np.ndarray]  # [SAMPLES] of the test error itself
     networks: tuple[str, ...]  # that never diverged
     items: int
+    rarest: int | None  # of them, in the rarest class, if all classes count alike
     share_of: int  # independent items that errors are shares of; 0: they are not
+
+    @property
+    def few(self) -> int:
+        """Items that a verdict rests on, if they are too few, else 0."""
+        found = self.items if self.rarest is None else min(self.items, self.rarest)
+        return found if found < ENOUGH else 0
 
     @property
     def trivial(self) -> list[str]:
@@ -119,6 +127,7 @@ def evidence_of(
     *,
     block: int | None = None,
     share_of: int = 0,
+    rarest: int | None = None,
 ) -> Evidence:
     """The evidence of trials, by kind. See `judge` for the arguments."""
     finished = {k: learned(group) for k, group in by_kind.items()}
@@ -139,6 +148,7 @@ def evidence_of(
         alone={k: draw_alone(values, series[k]) for k, values in errors.items()},
         networks=tuple(k for k in errors if not is_trivial(k) and k not in diverged),
         items=items,
+        rarest=rarest,
         share_of=share_of,
     )
 

@@ -50,6 +50,7 @@ class Experiment(ABC):
     measures: tuple[str, ...]  # of a training, that may select the best weights
     reference: str  # trivial method that errors are relative to
     share_of = 0  # independent test items that errors are shares of; 0: they are not
+    rarest: int | None = None  # test items of the rarest class, if all classes count alike
     normalizations: tuple[str, ...]  # of network inputs; the first is the default
 
     @abstractmethod

@@ -24,6 +24,7 @@ from throughtime.catalogue import kind_of, order_of
 from throughtime.comparison.budget import planned
 from throughtime.comparison.contestants import to_shuffle, with_curve, with_shuffled
 from throughtime.comparison.ensembles import model_to_save
+from throughtime.comparison.evidence import ENOUGH
 from throughtime.comparison.experiment import Experiment
 from throughtime.comparison.own_code import fingerprint_of_own
 from throughtime.comparison.rounds import Trial, best_trial, lengthen, next_round, widen
@@ -117,6 +118,7 @@ def _run(
             answer=PROBLEMS[experiment.record.kind].answer,
             worth=settings.worth,
             share_of=experiment.share_of,
+            rarest=experiment.rarest,
             classes=tuple(experiment.record.classes),
             looked=looked,
         )
@@ -227,7 +229,9 @@ class _Work:
         """The verdict with what trainings on shuffled steps, and on less data, say."""
         experiment, settings = self.experiment, self.settings
         by_kind = {k: [t for t in trials if t.kind == k] for k in settings.networks}
-        if experiment.whole_sequences and (kind := to_shuffle(verdict)):
+        items = experiment.record.windows[2] if experiment.rarest is None else experiment.rarest
+        asked = experiment.whole_sequences and items >= ENOUGH  # fewer tell nothing
+        if asked and (kind := to_shuffle(verdict)):
             batch = variants(by_kind[kind], SHUFFLED, settings)
             self.run(batch, run_all)
             records = [self.known[t] for t in batch]

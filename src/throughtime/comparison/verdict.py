@@ -16,7 +16,6 @@ from throughtime.comparison.sizes import size_note
 from throughtime.runs import ENOUGH_SEEDS, Candidate, TrialRecord, Verdict
 
 _OPEN = ("undecided", "untrained")  # outcomes in which a network may be recommended nevertheless
-ENOUGH = 10  # minimum number of items in the test part for a verdict
 
 
 def judge(
@@ -30,6 +29,7 @@ def judge(
     looked: int = 0,
     worth: float = 0.05,
     share_of: int = 0,
+    rarest: int | None = None,
     classes: Sequence[str] = (),
 ) -> Verdict:
     """Judge on the test part, and recommend with reasons.
@@ -57,6 +57,7 @@ def judge(
         looked: Steps of the widest context that was tried; 0: not said.
         worth: Relative differences below it do not matter.
         share_of: Number of independent items that errors are shares of; 0: they are not.
+        rarest: Items of the rarest class, if all classes count alike in the errors.
         classes: Names of the classes, for labels.
     """
     by_kind: dict[str, list[TrialRecord]] = {}
@@ -64,14 +65,14 @@ def judge(
     for trial in sorted(trials, key=lambda t: (t.kind, t.seed)):
         by_kind.setdefault(trial.kind, []).append(trial)
     reference = reference or reference_of(kind for kind in by_kind if is_trivial(kind))
-    measured = evidence_of(by_kind, horizon, block=block, share_of=share_of)
+    measured = evidence_of(by_kind, horizon, block=block, share_of=share_of, rarest=rarest)
     candidates = {k: candidate_of(k, g, measured, reference, classes) for k, g in by_kind.items()}
     outcome, tied = _outcome(measured, candidates, worth)
     everyone = [*measured.trivial, *(measured.networks if outcome in _OPEN else ())]
     recommended = _cheapest(measured, candidates, tied or measured.near(everyone, worth))
     headline = _headline(measured, candidates, outcome, tied, recommended, answer)
     reasons = _reasons(measured, candidates, tied, recommended, parameters, answer)
-    if looked and measured.items >= ENOUGH:
+    if looked and not measured.few:
         reasons = (
             *reasons,
             f"Contexts of up to {looked} steps were tried: of what lies further "
@@ -99,7 +100,7 @@ def _outcome(
     """One of OUTCOMES, and the networks that are tied for the first place."""
     if not measured.networks:
         return "trivial", ()
-    if measured.items < ENOUGH:
+    if measured.few:
         return "undecided", ()
     if better := measured.better():
         best = measured.chosen(better)
@@ -198,9 +199,10 @@ def _headline(
     name = label_of(recommended)
     if not measured.networks:
         return f"No network trains reliably here: use {name}."
-    if measured.items < ENOUGH:
+    if measured.few:
         items = "times" if answer == "forecast" else "items"
-        few = f"Too few test {items} to judge ({measured.items})"
+        items += "" if measured.few == measured.items else " of the rarest class"
+        few = f"Too few test {items} to judge ({measured.few})"
         return f"{few}: use {name}, by its validation error."
     if tied:
         rival = min(measured.trivial, key=lambda k: measured.test[k])
@@ -251,7 +253,7 @@ def _reasons(
     answer: str,
 ) -> tuple[str, ...]:
     """One sentence each about selection, cost, context, recurrence and health."""
-    if measured.items < ENOUGH:
+    if measured.few:
         return ()
     networks = list(measured.networks)
     reasons = _choice(measured, networks) + ([] if tied else _choice(measured, measured.trivial))

@@ -69,18 +69,26 @@ class LabellingExperiment(Experiment):
         usual = output_of_answers(answers).measures
         self.measures = (*usual, *(m for m in self.metrics if m not in usual))
         self.reference = reference_of(self.trivial_kinds())
-        self.share_of = self._share_of()
+        counts = torch.zeros(0)
+        if self.metric in _OF_EACH_CLASS:
+            counts = self._test_counts()
+            self.rarest = int(counts.min()) if len(counts) else 0
+        if self.metric == "error" and not answers.binary and self.block == 1:
+            self.share_of = len(problem.test)
+        elif self.rarest and self.block == 1:  # an item of the rarest class weighs the most
+            self.share_of = len(counts) * self.rarest
         self.unit = self._unit()
 
-    def _share_of(self) -> int:
-        answers = self.problem.answers
-        if answers.binary or self.metric not in ("error", *_OF_EACH_CLASS) or self.block != 1:
-            return 0
-        if self.metric == "error" or answers.every_step:
-            return len(self.problem.test)
-        # an item of the rarest class weighs the most
-        counts = torch.bincount(answers.values[self.problem.test].clamp(min=0))
-        return int((counts > 0).sum() * counts[counts > 0].min())
+    def _test_counts(self) -> torch.Tensor:
+        """Test items of each class that occurs: sequences, or those that have it at some step."""
+        values = self.problem.answers.values
+        if not self.problem.answers.every_step:
+            known = values[self.problem.test]
+            return torch.unique(known[known >= 0], return_counts=True)[1]
+        sequences = self.problem.sequences
+        each = [torch.unique(values[sequences.steps_of(i.reshape(1))]) for i in self.problem.test]
+        found = torch.cat(each)
+        return torch.unique(found[found >= 0], return_counts=True)[1]
 
     def _unit(self) -> str:
         answers, chance = self.problem.answers, self.problem.chance
