@@ -12,6 +12,8 @@ from throughtime.comparison.bootstrap import (
     block_of_differences,
     interval,
 )
+from throughtime.comparison.evidence import evidence_of, paired_samples
+from throughtime.runs import TrialRecord
 
 T_4 = 2.776  # 97.5 % quantiles of Student's t, by degrees of freedom (Fisher 1925)
 T_2 = 4.303
@@ -122,3 +124,46 @@ def test_many_series_widen_the_interval_by_their_own_variance():
     low, high = interval(Bootstrap(100, 5, seed=0, series=40)(flat, means))
     assert high - low == pytest.approx(2 * 1.96 * means.std(ddof=1) / math.sqrt(40), rel=0.1)
     assert interval(Bootstrap(100, 5, seed=0, series=9)(flat, means[:9])) == (means.mean(),) * 2
+
+
+def trials_of(kind, errors, by_series=()):
+    """Trials of one kind with errors [S, N]."""
+    names = {f"s{n}": float(value) for n, value in enumerate(by_series)}
+    return [
+        TrialRecord(
+            kind=kind,
+            seed=seed,
+            learning_rate=0.0,
+            hidden_size=0,
+            parameters=1,
+            multiply_adds=1,
+            training=None,
+            validation_error=1.0,
+            test_error=float(one.mean()),
+            error_by_step=(1.0,),
+            error_by_item=tuple(one.tolist()),
+            forecast=(),
+            prediction_us=1.0,
+            error_by_series=names,
+        )
+        for seed, one in enumerate(errors)
+    ]
+
+
+def test_a_verdict_counts_the_variance_between_many_series():
+    means = np.random.default_rng(0).normal(5, 2, 40)
+    flat = np.full((1, 100), means.mean())
+    other = trials_of("gru", flat - 1, means - 1)
+    found = evidence_of({"persistence": trials_of("persistence", flat, means), "gru": other}, 1)
+    low, high = found.interval("persistence")
+    assert high - low == pytest.approx(2 * 1.96 * means.std(ddof=1) / math.sqrt(40), rel=0.1)
+    # each series is 1 better, so that their difference has no variance
+    assert found.difference("gru", "persistence") == (pytest.approx(-1), pytest.approx(-1))
+
+
+def test_a_difference_that_comes_in_runs_is_not_taken_for_many_items():
+    one, other = (1 + in_runs(np.random.default_rng(n), 400, 20)[None] for n in (0, 1))
+    _, difference = paired_samples(trials_of("gru", one), trials_of("gru", other), 24, None)
+    low, high = interval(difference)
+    alone = interval(Bootstrap(400, 1, 0)(one) - Bootstrap(400, 1, 0)(other))
+    assert high - low > 2.5 * (alone[1] - alone[0])
