@@ -193,7 +193,7 @@ def test_what_is_not_asked_is_planned_and_told(tmp_path):
     assert plan == WindowPlan(context=16, horizon=1, season=12, seasons=(12,))
     assert {c.name for c in choices} == {"horizon", "season", "context"}
     plan, choices = plan_windows(table, 4, 30, 6)
-    assert plan == WindowPlan(30, 4, 6, seasons=(6, 12))
+    assert plan == WindowPlan(30, 4, 6, seasons=(6,))
     assert not choices
     assert plan_windows(table, 30, None, None)[0] == WindowPlan(
         43, 30, 12, seasons=(12,)

@@ -151,9 +151,11 @@ def plan_windows(
     room = int(longest * split.training) // 2 - horizon  # steps that fit twice into training
     values = _first_target(table, split)
     found = seasons(values, table.clock.periods(), max(1, room))
+    seasons_of = [(season or 1, "")]
     if season is None:
         season, choice = _season(table, found, max(1, room))
         choices.append(choice)
+        seasons_of = [(season, ""), *found]
     wider: tuple[int, ...] = ()
     reach = 0
     if context is None:
@@ -184,8 +186,8 @@ def plan_windows(
     if short:
         reason = f"too short for context {max(context, reach)} plus horizon {horizon}"
         choices.append(Choice("series left out", listed(short), reason, "--context"))
-    seasons_of = tuple(sorted({n for n in (season, *(n for n, _ in found)) if n > 1}))
-    return WindowPlan(context, horizon, season, wider, reach, seasons_of), tuple(choices)
+    usable = tuple(sorted({steps for steps, _ in seasons_of if steps > 1}))
+    return WindowPlan(context, horizon, season, wider, reach, usable), tuple(choices)
 
 
 def _season(table: Table, found: Sequence[tuple[int, str]], most: int) -> tuple[int, Choice]:
