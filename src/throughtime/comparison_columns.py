@@ -68,6 +68,9 @@ COLUMNS = (
 _ERRORS = [column.page for column in COLUMNS[:6]]
 
 
+_HEADS = {"f1": "1 - F1", "auc": "1 - AUC"}  # all measures are errors
+
+
 def _further(record: ComparisonRecord, *, page: bool) -> list[Column]:
     """Columns of the other measures; in a terminal only scaled errors in the target's own unit."""
     metric = record.settings.metric
@@ -76,7 +79,7 @@ def _further(record: ComparisonRecord, *, page: bool) -> list[Column]:
         names = [name for name in names if (metric, name) == ("mase", "mae")]
 
     def column(name: str) -> Column:
-        head = name.replace("{", "{{").replace("}", "}}")
+        head = _HEADS.get(name, name).replace("{", "{{").replace("}", "}}")
         return Column(head, head, lambda c, d: _number(c.measures.get(name), d))
 
     return [column(name) for name in names]

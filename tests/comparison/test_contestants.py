@@ -137,6 +137,7 @@ def test_a_rare_class_counts_as_much_as_the_others():
     assert gru.error < 0.1 and gru.recall["1"] > 0.8
     page = write_page(result.record)
     assert "Right and wrong answers" in page and "recall" in page
+    assert "<th>1 - F1</th>" in page and "<th>1 - AUC</th>" in page
     assert sum(map(sum, result.record.trials[0].confusion)) == result.record.data.windows[2]
     assert result.record.data.classes["1"] == pytest.approx(1 / 30, rel=0.2)
 
